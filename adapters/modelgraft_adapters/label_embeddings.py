@@ -1,0 +1,100 @@
+"""Class embeddings from label names, kept on disk so that a second run does not encode the same prompts again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from modelgraft import __version__
+from modelgraft.contract import TextBackbone
+from modelgraft.paths import cache_dir, write_atomic
+from torch.nn import functional as F
+
+from modelgraft_adapters.templates import fill
+
+TEXTS_PER_BATCH: Final = 64
+MOST_FILES: Final = 500
+
+
+def label_texts(
+    labels: Sequence[str], templates: Sequence[str], descriptions: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """The texts that stand for each label: its own descriptions if it has some, else every template filled with it."""
+    return [[fill(t, label) for t in descriptions.get(label) or templates] for label in labels]
+
+
+def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torch.Tensor:
+    """Class embeddings (C, D) float32 of length 1: each text normalised, their mean, normalised again (CLIP's recipe).
+
+    Args:
+        texts: for each class, its texts (`label_texts`).
+    """
+    path = _path(backbone, texts)
+    cached = _read(path, (len(texts), backbone.embed_dim))
+    if cached is not None:
+        return cached.to(backbone.device)
+    flat = [text for group in texts for text in group]
+    distinct = list(dict.fromkeys(flat))
+    rows = [
+        F.normalize(backbone.encode_text(distinct[start : start + TEXTS_PER_BATCH]).float(), dim=-1)
+        for start in range(0, len(distinct), TEXTS_PER_BATCH)
+    ]
+    by_text = dict(zip(distinct, torch.cat(rows), strict=True))
+    means = [torch.stack([by_text[text] for text in group]).mean(dim=0) for group in texts]
+    weight = F.normalize(torch.stack(means), dim=-1)
+    _write(path, weight)
+    return weight
+
+
+def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
+    """A file name from everything the embeddings depend on: the weights themselves, the libraries, the texts."""
+    what = [fingerprint(backbone), str(backbone.device.type), torch.__version__, __version__, [list(g) for g in texts]]
+    digest = hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()
+    return cache_dir() / "labels" / f"{digest[:32]}.safetensors"
+
+
+def fingerprint(backbone: TextBackbone) -> str:
+    """A digest of a model's name and of its weights: per tensor its name, shape, dtype, sum and sum of squares.
+
+    Taken from the loaded weights and not from a file name, because a name can come to mean other weights.
+    """
+    digest = hashlib.sha256(f"{backbone.entry.name}@{backbone.entry.revision} {type(backbone).__module__}".encode())
+    with torch.no_grad():
+        for name, tensor in backbone.module.state_dict().items():
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            values = tensor.detach().float() if tensor.is_floating_point() else tensor.detach().double()
+            sums = (values.sum(dtype=torch.float64).item(), values.flatten().dot(values.flatten()).item())
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {sums!r}".encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path, shape: tuple[int, int]) -> torch.Tensor | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weight = load(path.read_bytes())["labels"]
+        with contextlib.suppress(OSError):
+            os.utime(path)  # least recently used goes first
+    except (OSError, KeyError, SafetensorError):
+        return None
+    return weight if tuple(weight.shape) == shape else None
+
+
+def _write(path: Path, weight: torch.Tensor) -> None:
+    from safetensors.torch import save
+
+    try:
+        write_atomic(path, save({"labels": weight.cpu().contiguous()}))
+        files = sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
+        for old in files[:-MOST_FILES]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        pass  # a read-only home costs time, not the result

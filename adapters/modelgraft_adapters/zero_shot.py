@@ -1,0 +1,216 @@
+"""Zero-shot classification: pictures or texts by the names of their classes, with no training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from modelgraft import Entry, load, load_head, resolve
+from modelgraft.contract import TextBackbone
+from modelgraft.errors import UnreadableItemError, UsageError
+
+from modelgraft_adapters.defaults import IMAGE_MODEL
+from modelgraft_adapters.images import read_image
+from modelgraft_adapters.label_embeddings import embed_labels, label_texts
+from modelgraft_adapters.stream import Outcome, default_workers, stream
+from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was found for one item."""
+
+    item: Any
+    """The item as it was given."""
+    label: str | None
+    """The best label; None if no score reached the threshold, or on an error."""
+    score: float | None
+    """The best label's score, also where it was too low to give the label."""
+    scores: dict[str, float]
+    """Label to score, best first; empty on an error."""
+    error: str | None = None
+    """Why the item could not be read; None when it could."""
+    note: str | None = None
+    """What to know of how it was read ("12 frames, the first is classified")."""
+
+
+class ZeroShotClassifier:
+    """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
+
+    The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
+    cosine (Radford et al. 2021; Zhai et al. 2023; for texts Yin et al. 2019 with sentence embeddings).
+
+    Args:
+        model: a name (see `modelgraft.resolve`) or a loaded backbone.
+        labels: class names, each once.
+        templates: one template, a list, or the name of an ensemble (``imagenet-80``, ``simple``, ``none`` ...); None takes what
+            the model asks for, else ``a photo of a {}.`` for pictures and ``This example is {}.`` for texts.
+        descriptions: for some labels, texts that describe them; they take the templates' place for that label.
+        threshold: abstain (label None) where the best score is lower.
+        device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
+        batch_size: items per forward pass; None chooses by device.
+        workers: decoding threads; None chooses.
+
+    Attributes:
+        classes_: the labels, array (C,) of str, in the order given: the columns of `predict_proba`.
+        notes: lines a user should see once: labels cut or not known to the model.
+
+    Raises:
+        UsageError: no labels, a label twice, a model that cannot classify by name.
+    """
+
+    def __init__(
+        self,
+        model: str | Entry | TextBackbone = IMAGE_MODEL,
+        labels: Sequence[str] = (),
+        *,
+        templates: str | Sequence[str] | None = None,
+        descriptions: Mapping[str, Sequence[str]] | None = None,
+        threshold: float | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.labels = _checked(labels)
+        self.threshold = threshold
+        entry = resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
+        self.modality = _modality(entry)
+        # Everything that can be wrong with the call is found before gigabytes are fetched.
+        if templates is None:
+            templates = entry.templates or DEFAULT_BY_MODALITY[self.modality]
+        wanted = templates_for(templates)
+        texts = label_texts(self.labels, wanted, _described(descriptions or {}, self.labels))
+        backbone: Any = load(entry, device=device, dtype=dtype) if isinstance(model, (str, Entry)) else model
+        self.backbone = backbone
+        self.batch_size = batch_size or (256 if self.backbone.device.type == "cuda" else 32)
+        self.workers = workers or default_workers()
+        self.classes_ = np.array(self.labels)
+        self.notes = list(self.backbone.text_notes([text for group in texts for text in group]))
+        with torch.inference_mode():
+            weight = embed_labels(self.backbone, texts)
+        self.head = load_head("text")(weight, self.backbone.score_rule()).to(self.backbone.device)
+
+    def fit(self, X: Any = None, y: Any = None) -> ZeroShotClassifier:
+        """Nothing to learn; there for code that fits every estimator."""
+        return self
+
+    def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
+        """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
+
+        Pictures: paths, PIL pictures, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
+        """
+        for outcome in self._probabilities(items):
+            if outcome.row is None:
+                yield Prediction(outcome.item, None, None, {}, error=outcome.error)
+                continue
+            values = outcome.row.tolist()
+            order = sorted(range(len(values)), key=lambda n: -values[n])
+            best = order[0]
+            known = self.threshold is None or values[best] >= self.threshold
+            yield Prediction(
+                outcome.item,
+                self.labels[best] if known else None,
+                values[best],
+                {self.labels[n]: values[n] for n in order},
+                note=outcome.note,
+            )
+
+    def predict_proba(self, items: Iterable[Any]) -> np.ndarray:
+        """Scores (N, C) float32, columns as `classes_`. A row of NaN, and a warning, for an item that cannot be read."""
+        rows, errors = [], []
+        for outcome in self._probabilities(items):
+            if outcome.row is None:
+                errors.append(f"{_short(outcome.item)}: {outcome.error}")
+                rows.append(np.full(len(self.labels), np.nan, np.float32))
+            else:
+                rows.append(outcome.row.numpy())
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            warnings.warn(f"{len(errors)} of {len(rows)} items cannot be read: {errors[0]}{more}", stacklevel=2)
+        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+
+    def predict(self, items: Iterable[Any]) -> np.ndarray:
+        """The best label of each item, array (N,) of object; None where it abstains or the item cannot be read."""
+        scores = self.predict_proba(items)
+        out = np.empty(len(scores), dtype=object)
+        for n, row in enumerate(scores):
+            if not np.isnan(row).any() and (self.threshold is None or row.max() >= self.threshold):
+                out[n] = self.labels[int(row.argmax())]
+        return out
+
+    def score(self, items: Iterable[Any], y: Sequence[str]) -> float:
+        """Accuracy against the true labels ``y``; an abstention counts as wrong."""
+        predicted = self.predict(items)
+        if len(predicted) != len(y):
+            raise UsageError(f"{len(predicted)} items and {len(y)} labels")
+        return float(np.mean([p == t for p, t in zip(predicted, y, strict=True)]))
+
+    def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
+        if isinstance(items, (str, bytes)):
+            raise UsageError("give a list of items, not a single text: [item]")
+        if self.modality == "text":
+            return stream(items, _read_text, self._infer_texts, batch_size=self.batch_size, workers=1)
+        return stream(items, self._read_image, self._infer_images, batch_size=self.batch_size, workers=self.workers)
+
+    def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
+        image, note = read_image(item)
+        try:
+            return self.backbone.preprocess(image), note
+        except Exception as error:  # a 1x5000 picture can break a provider's transform; the run goes on
+            raise UnreadableItemError(f"cannot be preprocessed: {' '.join(str(error).split())[:200]}") from error
+
+    @torch.inference_mode()
+    def _infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
+        return self.head.probabilities(self.backbone.encode_image(torch.stack(pixels))).cpu()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def _infer_texts(self, texts: list[str]) -> torch.Tensor:
+        return self.head.probabilities(self.backbone.encode_text(texts)).cpu()  # type: ignore[no-any-return]
+
+
+def _read_text(item: Any) -> tuple[str, str | None]:
+    if not isinstance(item, str):
+        raise UnreadableItemError(f"not a text but {type(item).__name__}")
+    if not item.strip():
+        raise UnreadableItemError("the text is empty")
+    return item, None
+
+
+def _checked(labels: Sequence[str]) -> list[str]:
+    if isinstance(labels, str):
+        raise UsageError("labels must be a list of texts, not one text")
+    out = [str(label) for label in labels]
+    if not out:
+        raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
+    if blank := [label for label in out if not label.strip()]:
+        raise UsageError(f"{len(blank)} of the labels are blank")
+    repeated = sorted({label for label in out if out.count(label) > 1})
+    if repeated:
+        raise UsageError(f"labels given twice: {', '.join(repeated)}")
+    return out
+
+
+def _modality(entry: Entry) -> str:
+    if "zero-shot" not in entry.tasks:
+        raise UsageError(
+            f"{entry.name} cannot classify by label names, it has no text tower; 'modelgraft list --task zero-shot' shows "
+            "the models that can"
+        )
+    return "text" if entry.modality == "text" else "image"
+
+
+def _described(descriptions: Mapping[str, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
+    strangers = [label for label in descriptions if label not in labels]
+    if strangers:
+        raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
+    return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}
+
+
+def _short(item: Any) -> str:
+    text = str(item)
+    return text if len(text) <= 100 else text[:97] + "..."

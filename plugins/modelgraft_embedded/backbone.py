@@ -1,0 +1,57 @@
+"""The embedded dual encoder as a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from modelgraft.contract import ScoreRule
+from modelgraft.entry import Entry
+from modelgraft.errors import UsageError
+from PIL import Image
+
+from modelgraft_embedded.model import DualEncoder
+from modelgraft_embedded.preprocess import preprocess
+
+
+class EmbeddedBackbone:
+    """Satisfies `ImageBackbone` and `TextBackbone`. Weights are read from ``path`` inside the wheel."""
+
+    def __init__(self, entry: Entry, path: Path, device: torch.device, dtype: torch.dtype | None) -> None:
+        if entry.revision is not None:
+            raise UsageError(f"{entry.name} comes with modelgraft and has no revisions; leave out '@{entry.revision}'")
+        self.entry = entry
+        self.device = device
+        self.dtype = dtype or torch.float32
+        self.module = DualEncoder.from_file(path, device=device, dtype=self.dtype)
+        self.embed_dim = self.module.config.embed_dim
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """(3, S, S) float32."""
+        return preprocess(image)
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, D) float32."""
+        return self.module.encode_image(pixels.to(self.device, self.dtype)).float()
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, D) float32."""
+        return self.module.encode_text(list(texts)).float()
+
+    def text_notes(self, texts: Sequence[str]) -> list[str]:
+        """Words it does not know."""
+        unknown = sorted({word for text in texts for word in self.module.tokenizer.unknown_words(text)})
+        if not unknown:
+            return []
+        shown = ", ".join(unknown[:8]) + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
+        return [
+            f"{self.entry.name} does not know the word{'s' if len(unknown) > 1 else ''} {shown}; scores of labels with "
+            f"{'them' if len(unknown) > 1 else 'it'} are guesses - a larger model knows more (modelgraft list --task zero-shot)"
+        ]
+
+    def score_rule(self) -> ScoreRule:
+        """Softmax of the scaled cosine, as trained."""
+        return ScoreRule("softmax", float(self.module.logit_scale.detach().exp()))

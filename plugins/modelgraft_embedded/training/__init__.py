@@ -1,0 +1,1 @@
+"""How `embedded/sprig` was made: ``python -m modelgraft_embedded.training prepare|train|evaluate``."""

@@ -1,0 +1,1 @@
+"""The project's own heads, found as everybody's are."""

@@ -1,0 +1,148 @@
+"""A pretrained OpenCLIP model as an image and text backbone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import open_clip
+import torch
+from modelgraft.contract import ScoreRule
+from modelgraft.entry import Entry
+from modelgraft.errors import UsageError
+from PIL import Image
+from transformers import AutoConfig
+
+from modelgraft_open_clip.weights import ask_for, fetch, told, trained_scale_and_bias
+
+PRECISIONS: Final = {None: "fp32", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+"""open_clip's names. In its half precisions normalisation layers and token embeddings stay in float32."""
+
+
+class OpenClipBackbone:
+    """An `ImageBackbone` and `TextBackbone`: the model, evaluation transform and tokenizer that open_clip itself builds.
+
+    Both towers give embeddings in one space of size ``embed_dim``; `score_rule` turns their cosines into scores.
+    """
+
+    def __init__(
+        self, entry: Entry, model: Any, transform: Any, tokenizer: Any, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.entry = entry
+        self.module: torch.nn.Module = model.eval()
+        self._model = model  # open_clip's methods, which torch.nn.Module does not know
+        self.device: torch.device = model.logit_scale.device
+        self.embed_dim = int(open_clip.get_model_config(entry.loader["model"])["embed_dim"])
+        self._transform = transform
+        self._tokenizer = tokenizer
+        self._input_dtype = dtype  # not to be read off the parameters: norms and embeddings stay in float32
+
+    @classmethod
+    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        """The entry's model with its pretrained weights, and the preprocessing and activation they were trained with.
+
+        Raises:
+            WeightsUnavailableError: weights, or files of the text tower, cannot be had; the text says what to do.
+            UsageError: a dtype open_clip has no precision for, or a name that the installed open_clip does not know.
+        """
+        if dtype not in PRECISIONS:
+            raise UsageError(f"open_clip runs in float32, bfloat16 or float16, not in {dtype}")
+        name = str(entry.loader["model"])
+        config = open_clip.get_model_config(name)
+        if config is None:
+            raise UsageError(f"open_clip {open_clip.__version__} has no model {name!r}; a newer one may")
+        ask_for(entry)
+        # A text tower from the hub has its own small files there; they are asked for before gigabytes are.
+        tower, words = config["text_cfg"].get("hf_model_name"), config["text_cfg"].get("hf_tokenizer_name")
+        with told(entry, str(words), "tokenizer files"):
+            tokenizer = open_clip.get_tokenizer(name)
+        if tower:
+            with told(entry, tower, "configuration files"):
+                AutoConfig.from_pretrained(tower)
+        checkpoint, source = fetch(entry)
+        with told(entry, source):
+            model, transform = _create(entry, name, checkpoint, device, _precision(config, dtype))
+        return cls(entry, model, transform, tokenizer, dtype or torch.float32)
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """One upright RGB picture as float32 (3, H, W) on the CPU, by the evaluation transform of these weights."""
+        pixels: torch.Tensor = self._transform(image)
+        return pixels
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed pictures (B, 3, H, W)."""
+        # Said aloud: CoCa normalises unless told otherwise.
+        found: torch.Tensor = self._model.encode_image(pixels.to(self.device, self._input_dtype), normalize=False)
+        return found.float()
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings (N, D) float32 on `device`, not normalised, in the order given; long texts are cut (`text_notes`)."""
+        if not texts:
+            return torch.zeros(0, self.embed_dim, device=self.device)
+        tokens = self._tokenizer(list(texts)).to(self.device)
+        found: torch.Tensor = self._model.encode_text(tokens, normalize=False)
+        return found.float()
+
+    def text_notes(self, texts: Sequence[str]) -> list[str]:
+        """How many texts the tokenizer cuts, which it does silently, and the first of them."""
+        limit = int(self._tokenizer.context_length)
+        cut = [text for text, length in zip(texts, self._lengths(texts), strict=True) if length > limit]
+        if not cut:
+            return []
+        first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
+        return [f"{len(cut)} of {len(texts)} texts cut at {limit} tokens, the first: {first!r}"]
+
+    def score_rule(self) -> ScoreRule:
+        """Softmax of scaled cosines, or for SigLIP-like models a sigmoid of scaled cosines plus a bias, as trained."""
+        bias = self._model.logit_bias
+        scale = self._model.logit_scale.detach().float().exp().item()
+        if bias is None:
+            return ScoreRule("softmax", scale)
+        return ScoreRule("sigmoid", scale, bias.detach().float().item())
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text with the start and end marks, before it is cut."""
+        if not texts:
+            return []
+        if isinstance(self._tokenizer, open_clip.SimpleTokenizer):
+            return [len(self._tokenizer.encode(text)) + 2 for text in texts]
+        cleaned = [self._tokenizer.clean_fn(text) for text in texts]
+        rows = self._tokenizer.tokenizer(cleaned, truncation=False, padding=False, verbose=False)["input_ids"]
+        return [len(row) for row in rows]
+
+
+def _precision(config: Mapping[str, Any], dtype: torch.dtype | None) -> str:
+    # CoCa's attention pooling breaks where norms stay in float32 (open_clip 3.3.0), so there everything is cast.
+    whole = dtype in (torch.bfloat16, torch.float16) and "multimodal_cfg" in config
+    return f"pure_{PRECISIONS[dtype]}" if whole else PRECISIONS[dtype]
+
+
+def _create(
+    entry: Entry, name: str, checkpoint: Path, device: torch.device, precision: str
+) -> tuple[torch.nn.Module, Any]:
+    """open_clip's model from a checkpoint file, with what it knows only by tag given along: preprocessing, activation."""
+    tag = open_clip.get_pretrained_cfg(name, str(entry.loader["tag"])) or entry.preprocessing
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+        model, transform = open_clip.create_model_from_pretrained(
+            name,
+            pretrained=str(checkpoint),
+            precision=precision,
+            device=device,
+            force_quick_gelu=bool(entry.loader.get("quick_gelu")),
+            image_mean=tag["mean"],
+            image_std=tag["std"],
+            image_interpolation=tag["interpolation"],
+            image_resize_mode=tag["resize_mode"],
+        )
+    if precision != "fp32":
+        # Some models are cast whole, the logarithm of the scale with them: 8 bits of mantissa move every score.
+        for parameter, trained in zip(("logit_scale", "logit_bias"), trained_scale_and_bias(checkpoint), strict=True):
+            if trained is not None and getattr(model, parameter, None) is not None:
+                held = getattr(model, parameter)
+                held.data = trained.reshape(held.shape).to(device)
+    return model, transform

@@ -1,0 +1,99 @@
+"""A pretrained Sentence Transformers model as a text backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+import torch
+import transformers
+from modelgraft.contract import ScoreRule
+from modelgraft.entry import Entry
+from sentence_transformers import SentenceTransformer
+
+from modelgraft_sentence_transformers.weights import fetch, told
+
+SCALE: Final = 20.0
+"""The factor on cosines in MultipleNegativesRankingLoss, the loss that most of these models were trained with."""
+
+
+class SentenceBackbone:
+    """A `TextBackbone`: the embeddings of ``SentenceTransformer.encode``, its default prompt included where it has one."""
+
+    def __init__(self, entry: Entry, model: SentenceTransformer) -> None:
+        self.entry = entry
+        self.module: torch.nn.Module = model.eval()
+        self._model = model
+        self.device = torch.device(model.device)
+        self.embed_dim = int(model.get_embedding_dimension() or entry.embed_dim or 0)
+
+    @classmethod
+    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        """The entry's model with its pretrained weights, in their own dtype unless ``dtype`` is given.
+
+        Code in the repository is never run.
+
+        Raises:
+            WeightsUnavailableError: the files cannot be had, or ask for code to be run; the text says what to do.
+        """
+        folder = fetch(entry)
+        repo = str(entry.weights and entry.weights.repo)
+        with told(entry, repo), _no_progress_bar():
+            model = SentenceTransformer(
+                str(folder),
+                device=str(device),
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={} if dtype is None else {"dtype": dtype},
+            )
+        return cls(entry, model)
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embeddings (N, D) float32 on `device`, in the order given: those of ``SentenceTransformer.encode``."""
+        if not texts:
+            return torch.zeros(0, self.embed_dim, device=self.device)
+        found: torch.Tensor = self._model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+        return found.float()
+
+    def text_notes(self, texts: Sequence[str]) -> list[str]:
+        """The prompt put before every text, and how many texts are cut at the model's length, which it does silently."""
+        notes = []
+        prompt = self._prompt()
+        if prompt:
+            notes.append(f"the model's own prompt {prompt!r} is put before every text")
+        limit = self._model.max_seq_length
+        lengths = self._lengths([prompt + text for text in texts])
+        cut = [text for text, length in zip(texts, lengths, strict=True) if limit is not None and length > limit]
+        if cut:
+            first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
+            notes.append(f"{len(cut)} of {len(texts)} texts cut at {limit} tokens, the first: {first!r}")
+        return notes
+
+    def score_rule(self) -> ScoreRule:
+        """Softmax of cosines times `SCALE`: the probability that the training loss gives the right label among all."""
+        return ScoreRule("softmax", SCALE)
+
+    def _prompt(self) -> str:
+        name = self._model.default_prompt_name
+        return str(self._model.prompts.get(name) or "") if name else ""
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        """Tokens of each text with its special ones, before it is cut."""
+        if not texts:
+            return []
+        tokenizer: Any = self._model.tokenizer
+        rows = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        return [len(row) for row in rows]
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every model it reads from the disk."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()

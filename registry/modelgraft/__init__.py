@@ -1,0 +1,75 @@
+"""modelgraft: a pretrained model by name, grafted onto a task of your own.
+
+>>> import modelgraft as mg
+>>> mg.list_models("*dino*", modality="image", max_params=30e6)     # doctest: +SKIP
+>>> mg.load("open_clip/ViT-B-32:laion2b_s34b_b79k")                 # doctest: +SKIP
+
+Importing this imports neither torch nor any model library; names are looked up in catalogues, which are data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelgraft.version import __version__
+
+if TYPE_CHECKING:
+    from modelgraft.contract import (
+        Head,
+        HeadSpec,
+        ImageBackbone,
+        ScoreRule,
+        TextBackbone,
+        VerbSpec,
+    )
+    from modelgraft.entry import Entry, Weights
+    from modelgraft.errors import ModelgraftError
+    from modelgraft.hookspecs import hookimpl
+    from modelgraft.names import Name
+    from modelgraft.registry import list_models, load, load_head, model_info, plugins, resolve
+
+_WHERE = {
+    "Entry": "entry",
+    "Weights": "entry",
+    "Name": "names",
+    "ModelgraftError": "errors",
+    "hookimpl": "hookspecs",
+    **dict.fromkeys(("list_models", "model_info", "resolve", "load", "load_head", "plugins"), "registry"),
+    **dict.fromkeys(("Head", "HeadSpec", "ImageBackbone", "ScoreRule", "TextBackbone", "VerbSpec"), "contract"),
+}
+
+__all__ = [
+    "Entry",
+    "Head",
+    "HeadSpec",
+    "ImageBackbone",
+    "ModelgraftError",
+    "Name",
+    "ScoreRule",
+    "TextBackbone",
+    "VerbSpec",
+    "Weights",
+    "__version__",
+    "hookimpl",
+    "list_models",
+    "load",
+    "load_head",
+    "model_info",
+    "plugins",
+    "resolve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that `import modelgraft` costs a plugin author or a shell completion next to nothing.
+    if name in _WHERE:
+        import importlib
+
+        value = getattr(importlib.import_module(f"modelgraft.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'modelgraft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

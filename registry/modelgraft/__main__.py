@@ -1,0 +1,5 @@
+"""``python -m modelgraft``."""
+
+from modelgraft.cli.main import main
+
+main()

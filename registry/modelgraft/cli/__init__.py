@@ -1,0 +1,1 @@
+"""The command line's frame: verbs are found through the host and imported only when run."""

@@ -1,0 +1,41 @@
+"""``modelgraft info``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from modelgraft.cli import render
+from modelgraft.cli.completion import model_names
+from modelgraft.registry import model_info
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A model's name, alias or hub id.", autocompletion=model_names)],
+    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+) -> None:
+    """Everything known about one model, without loading it."""
+    if format not in ("table", "json"):
+        raise typer.BadParameter(f"no format {format!r}; there are table, json")
+    record = model_info(name)
+    if format == "json":
+        render.as_json(record)
+        return
+    for key, value in record.items():
+        if value not in (None, [], (), {}, False):
+            print(f"{key:14} {_shown(key, value)}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "params":
+        return f"{value:,}"
+    if key == "input_size":
+        return "x".join(map(str, value))
+    if isinstance(value, dict):
+        pairs = ((k, v) for k, v in value.items() if v is not None)
+        return ", ".join(f"{k}={json.dumps(v) if isinstance(v, (list, tuple, bool)) else v}" for k, v in pairs)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return render.printable(str(value))

@@ -1,0 +1,113 @@
+"""The command ``modelgraft``: global options, verbs found by name, errors as one line."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from modelgraft.contract import VerbSpec
+from modelgraft.errors import ModelgraftError
+from modelgraft.verbs import BUILT_IN
+
+
+def _verbs() -> dict[str, VerbSpec]:
+    from modelgraft.host.host import current_host
+
+    return {**{v.name: v for v in BUILT_IN}, **current_host().verbs()}
+
+
+class _LazyVerb(TyperCommand):
+    """A verb known by name and help line; its code is imported when its own arguments are read."""
+
+    def __init__(self, spec: VerbSpec) -> None:
+        super().__init__(name=spec.name, help=spec.help, rich_markup_mode=None)
+        self.spec = spec
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        from modelgraft.host.host import import_target
+
+        function = import_target(self.spec.target, f"of the verb {self.spec.name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name=self.spec.name)(function)
+        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+
+
+class _Verbs(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_verbs())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # The built-in verbs must work even where the host cannot: they are how a user learns why.
+        spec = next((v for v in BUILT_IN if v.name == cmd_name), None) or _verbs().get(cmd_name)
+        return _LazyVerb(spec) if spec else None
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Graft a task onto a pretrained model: find it by name, classify with it, adapt it.",
+    invoke_without_command=True,
+    no_args_is_help=True,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from modelgraft.version import __version__
+
+        typer.echo(f"modelgraft {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def frame(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (anywhere on the line)."),
+) -> None:
+    """Options that stand before the verb."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with 0, with 1 for work that failed, with 2 for wrong use."""
+    # Reading thousands of entries makes many objects and no garbage: at the usual threshold the collector takes half the time.
+    gc.set_threshold(100_000, 20, 20)
+    if not sys.stderr.isatty():  # no progress bars into a log or a pipe, the hub client's neither
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end] or os.environ.get("MODELGRAFT_DEBUG", "") not in ("", "0")
+    arguments = [word for n, word in enumerate(arguments) if word != "--debug" or n > end]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(args=arguments, prog_name="modelgraft")
+    except ModelgraftError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough; leave quietly, and keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:
+        if debug:
+            raise
+        told = " ".join(str(error).split())[:500]
+        _fail(f"{type(error).__name__}: {told} (this should not happen; run it again with --debug and report it)", 1)
+
+
+def _fail(text: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"modelgraft: error: {text}", file=sys.stderr)
+    sys.exit(code)

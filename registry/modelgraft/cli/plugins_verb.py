@@ -1,0 +1,42 @@
+"""``modelgraft plugins``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from modelgraft.cli import render
+from modelgraft.registry import plugins as reports
+
+
+def plugins(
+    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of each failure.")] = False,
+) -> None:
+    """Installed plugins, what they bring, and why one does not work."""
+    if format not in ("table", "json"):
+        raise typer.BadParameter(f"no format {format!r}; there are table, json")
+    found = reports()
+    if format == "json":
+        records = [asdict(report) for report in found]
+        if not verbose:
+            for record in records:
+                del record["traceback"]
+        render.as_json(records)
+        return
+    rows = [
+        (r.name, r.distribution, r.version, r.entry_point, r.status, str(r.models), str(r.heads), str(r.verbs))
+        for r in found
+    ]
+    columns = ("name", "distribution", "version", "entry point", "status", "models", "heads", "verbs")
+    render.table(columns, rows, right=("models", "heads", "verbs"))
+    for report in found:
+        if report.error:
+            print(
+                f"\n{report.name} ({report.distribution} {report.version}) {report.status}: {render.printable(report.error)}"
+            )
+            if verbose and report.traceback:
+                sys.stdout.write("".join(f"    {line}\n" for line in report.traceback.splitlines()))

@@ -1,0 +1,109 @@
+"""Records to text: an aligned table, CSV, JSON, JSON lines. Plain Python: a table of 2,000 rows must not cost a second."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+
+def count(number: float | None) -> str:
+    """A parameter count for people: 151.3M."""
+    if number is None:
+        return "-"
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(int(number))
+
+
+def parse_count(text: str) -> float:
+    """The inverse: ``30M``, ``1.5B``, ``30e6``, ``30000000``.
+
+    Raises:
+        ValueError: not a number.
+    """
+    units = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+    text = text.strip().lower()
+    factor = units.get(text[-1:], 1.0)
+    return float(text[:-1] if factor != 1.0 else text) * factor
+
+
+def width(text: str) -> int:
+    """Columns a text takes on a terminal (wide East Asian characters and emoji take two, marks none)."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def printable(text: str) -> str:
+    """A text safe for a terminal line: control characters and undecodable bytes are shown, never sent."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), out: TextIO | None = None
+) -> None:
+    """Print an aligned table; ``right`` names the columns of numbers."""
+    out = out or sys.stdout
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
+
+    def line(row: Sequence[str]) -> str:
+        parts = []
+        for name, cell, columns_wide in zip(columns, row, widths, strict=True):
+            pad = " " * (columns_wide - width(cell))
+            parts.append(pad + cell if name in right else cell + pad)
+        return "  ".join(parts).rstrip()
+
+    head = line(columns)
+    out.write((f"\x1b[1m{head}\x1b[0m" if _colour(out) else head) + "\n")
+    out.write("".join(line(row) + "\n" for row in cells))
+
+
+def _colour(out: TextIO) -> bool:
+    import os
+
+    return out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def as_json(value: Any, out: TextIO | None = None) -> None:
+    """Indented JSON and a newline; texts stay readable, lone surrogates of odd file names are escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    (out or sys.stdout).write(_encodable(text) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """One compact line of JSON."""
+    return _encodable(json.dumps(value, ensure_ascii=False)) + "\n"
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join(c if not 0xD800 <= ord(c) <= 0xDFFF else f"\\u{ord(c):04x}" for c in text)
+    return text
+
+
+def as_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> None:
+    """CSV with a header row (RFC 4180 quoting, newline line ends); lists become JSON, None an empty field."""
+    import csv
+
+    writer = csv.writer(out or sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow([csv_cell(record.get(name)) for name in columns])
+
+
+def csv_cell(value: Any) -> Any:
+    """One CSV field."""
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        return _encodable(json.dumps(value, ensure_ascii=False))
+    return _encodable(value) if isinstance(value, str) else value

@@ -1,0 +1,60 @@
+"""Every error a user can meet: one line that says what is wrong, with which input, and what to do.
+
+The command line prints the message and leaves with ``exit_code``: 2 for wrong use (an unknown name, a bad option),
+1 for work that failed (weights that cannot be had, a plugin that broke while loading).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ModelgraftError(Exception):
+    """Base of all errors raised on purpose; its text is written for the person at the keyboard."""
+
+    exit_code: int = 1
+
+
+class UsageError(ModelgraftError):
+    """The call itself is wrong: mend the call, not the machine."""
+
+    exit_code = 2
+
+
+class BadNameError(UsageError):
+    """A name that does not read as ``provider/model[:tag][@revision]``."""
+
+
+class UnknownModelError(UsageError):
+    """No entry has this name; ``suggestions`` holds the nearest ones, best first."""
+
+    def __init__(self, name: str, suggestions: Sequence[str] = (), hint: str = "") -> None:
+        self.name = name
+        self.suggestions = tuple(suggestions)
+        text = f"unknown model {name!r}"
+        if suggestions:
+            text += "; did you mean " + " or ".join(suggestions[:3]) + "?"
+        text += f" {hint}" if hint else ("" if suggestions else "; 'modelgraft list' shows every name")
+        super().__init__(text)
+
+
+class AmbiguousNameError(UsageError):
+    """A short name that several entries answer to; ``candidates`` holds their full names."""
+
+    def __init__(self, name: str, candidates: Sequence[str]) -> None:
+        self.name = name
+        self.candidates = tuple(candidates)
+        shown = ", ".join(candidates[:6]) + (f" and {len(candidates) - 6} more" if len(candidates) > 6 else "")
+        super().__init__(f"{name!r} names {len(candidates)} models: {shown}; write one of them in full")
+
+
+class WeightsUnavailableError(ModelgraftError):
+    """The weights of a known model could not be had (offline and not cached, refused, gone)."""
+
+
+class PluginError(ModelgraftError):
+    """A plugin failed while doing what the user asked of it; the cause is chained."""
+
+
+class UnreadableItemError(ModelgraftError):
+    """One item (a picture, a text) cannot be read; long runs turn it into an error row."""

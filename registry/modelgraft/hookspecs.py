@@ -1,0 +1,57 @@
+"""Every hook a plugin can implement, on one page.
+
+A plugin is a module (or object) named by an entry point in the group ``modelgraft``; its functions marked with
+``@modelgraft.hookimpl`` and named as below are called by the host. It may set ``MODELGRAFT_API = 1``: the version of this
+page it was written for. The page grows by adding hooks and arguments; a hook may take any subset of the arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+
+from modelgraft.contract import HeadSpec, ImageBackbone, TextBackbone, VerbSpec
+from modelgraft.entry import Entry
+
+if TYPE_CHECKING:
+    import torch
+
+PLUGIN_API_VERSION: Final = 1
+"""The version of this page. A plugin with a higher ``MODELGRAFT_API`` is refused with a word on upgrading."""
+
+hookspec = pluggy.HookspecMarker("modelgraft")
+hookimpl = pluggy.HookimplMarker("modelgraft")
+
+
+@hookspec
+def modelgraft_entries() -> Iterable[Entry]:
+    """The catalogue: one `Entry` per model, all below one provider name that no other plugin uses for the same models.
+
+    Called once per installed version, in a process of its own; the host keeps the answer. Import no model library here
+    unless facts must be read from it.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_load(entry: Entry, device: torch.device, dtype: torch.dtype | None) -> ImageBackbone | TextBackbone:
+    """Build the model of one of your own entries with its pretrained weights, in eval mode, on ``device``.
+
+    ``entry.revision`` is set when the user asked for one. ``dtype`` None means the provider's own. Raise what went wrong:
+    the host shows your error with the model's name. Import the model library inside this function.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_heads() -> Iterable[HeadSpec]:
+    """Heads this plugin brings: what sits on features."""
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_verbs() -> Iterable[VerbSpec]:
+    """Verbs for the command line, as data; the target is imported only when the verb runs."""
+    raise NotImplementedError

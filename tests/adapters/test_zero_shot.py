@@ -1,0 +1,232 @@
+"""ZeroShotClassifier against its formula, with a small dual encoder whose every number is known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from modelgraft import Entry, ScoreRule
+from modelgraft.errors import UsageError
+from modelgraft_adapters import ZeroShotClassifier
+from modelgraft_adapters.templates import ENSEMBLES, templates_for
+from PIL import Image
+
+
+class Encoder:
+    """A dual encoder: a picture is its mean colour through a matrix, a text its letter counts through another."""
+
+    embed_dim = 6
+
+    def __init__(self, rule: ScoreRule | None = None, seed: int = 0, modality: str = "image-text") -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.entry = Entry(name="test/encoder", modality=modality, tasks=("zero-shot", "features"))
+        self.device = torch.device("cpu")
+        self.module = torch.nn.ParameterDict(
+            {
+                "image": torch.nn.Parameter(torch.randn(3, self.embed_dim, generator=generator)),
+                "text": torch.nn.Parameter(torch.randn(128, self.embed_dim, generator=generator)),
+            }
+        )
+        self.rule = rule or ScoreRule("softmax", 20.0)
+        self.texts_encoded = 0
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        return torch.tensor(np.asarray(image), dtype=torch.float32).permute(2, 0, 1) / 255
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.mean(dim=(2, 3)) - 0.5) @ self.module["image"]
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        self.texts_encoded += len(texts)
+        counts = torch.zeros(len(texts), 128)
+        for n, text in enumerate(texts):
+            for letter in text:
+                counts[n, ord(letter) % 128] += 1
+        return counts @ self.module["text"]
+
+    def text_notes(self, texts: Sequence[str]) -> list[str]:
+        return []
+
+    def score_rule(self) -> ScoreRule:
+        return self.rule
+
+
+rng = np.random.default_rng(0)
+PICTURES = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) // n for n in range(1, 8)]
+LABELS = ["cat", "dog", "zebra", "owl"]
+
+
+def _formula(encoder: Encoder, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+    """CLIP's recipe written out in float64: normalise each prompt, mean, normalise, scale, softmax or sigmoid."""
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    with torch.no_grad():
+        classes = [
+            encoder.encode_text([t.replace("{}", label) for t in templates]).double().numpy() for label in labels
+        ]
+        features = encoder.encode_image(torch.stack([encoder.preprocess(Image.fromarray(p)) for p in PICTURES]))
+    weight = unit(np.stack([unit(c).mean(axis=0) for c in classes]))
+    logits = unit(features.double().numpy()) @ weight.T * encoder.rule.scale + encoder.rule.bias
+    if encoder.rule.kind == "sigmoid":
+        return 1 / (1 + np.exp(-logits))
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "rule", [ScoreRule("softmax", 100.0), ScoreRule("softmax", 3.0), ScoreRule("sigmoid", 10.0, -5.0)]
+)
+@pytest.mark.parametrize("templates", ["none", "photo", "simple", "imagenet-80", ("a {} b", "{}!")])
+def test_equals_the_formula(rule: ScoreRule, templates: Any) -> None:
+    encoder = Encoder(rule)
+    ours = ZeroShotClassifier(encoder, LABELS, templates=templates).predict_proba(PICTURES)
+    assert ours.dtype == np.float32 and ours.shape == (len(PICTURES), len(LABELS))
+    assert np.abs(ours - _formula(encoder, LABELS, templates_for(templates))).max() < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.permutations(range(len(LABELS))), st.permutations(ENSEMBLES["simple"]), st.sampled_from(["softmax", "sigmoid"])
+)
+def test_order_of_classes_permutes_and_order_of_templates_changes_nothing(
+    order: list[int], templates: list[str], kind: Any
+) -> None:
+    encoder = Encoder(ScoreRule(kind, 20.0, -1.0))
+    plain = ZeroShotClassifier(encoder, LABELS, templates="simple").predict_proba(PICTURES)
+    turned = ZeroShotClassifier(encoder, [LABELS[n] for n in order], templates=templates).predict_proba(PICTURES)
+    assert np.abs(turned - plain[:, order]).max() < 1e-5
+
+
+def test_a_template_given_twice_weighs_twice() -> None:
+    encoder = Encoder()
+    once = ZeroShotClassifier(encoder, LABELS, templates=["a {}", "the {} of it"]).predict_proba(PICTURES)
+    twice = ZeroShotClassifier(encoder, LABELS, templates=["a {}", "a {}", "the {} of it"]).predict_proba(PICTURES)
+    assert np.abs(once - twice).max() > 1e-4
+    assert np.abs(twice - _formula(encoder, LABELS, ["a {}", "a {}", "the {} of it"])).max() < 1e-5
+
+
+def test_sigmoid_scores_do_not_depend_on_the_other_labels() -> None:
+    encoder = Encoder(ScoreRule("sigmoid", 10.0, -3.0))
+    all_labels = ZeroShotClassifier(encoder, LABELS).predict_proba(PICTURES)
+    alone = ZeroShotClassifier(encoder, ["zebra"]).predict_proba(PICTURES)
+    assert np.abs(alone[:, 0] - all_labels[:, 2]).max() < 1e-6
+
+
+def test_descriptions_take_the_templates_place() -> None:
+    encoder = Encoder()
+    described = ZeroShotClassifier(encoder, LABELS, templates="photo", descriptions={"cat": ["a photo of a dog."]})
+    scores = described.predict_proba(PICTURES)
+    assert np.abs(scores[:, 0] - scores[:, 1]).max() < 1e-6
+
+
+def test_predictions_rows_thresholds_and_scores() -> None:
+    classifier = ZeroShotClassifier(Encoder(), LABELS, threshold=0.6, batch_size=2)
+    probabilities = classifier.predict_proba(PICTURES)
+    predicted = classifier.predict(PICTURES)
+    assert list(classifier.classes_) == LABELS
+    assert None in predicted and any(p is not None for p in predicted)
+    for n, row in enumerate(classifier.classify(PICTURES)):
+        assert row.item is PICTURES[n] and row.label == predicted[n] and row.error is None
+        assert list(row.scores.values()) == sorted(row.scores.values(), reverse=True)
+        assert row.score == pytest.approx(probabilities[n].max())
+        assert (row.label is None) == (probabilities[n].max() < 0.6)
+    truth = [LABELS[n] for n in probabilities.argmax(axis=1)]
+    assert classifier.score(PICTURES, truth) == np.mean([p is not None for p in predicted])
+    assert classifier.fit() is classifier
+
+
+def test_bad_items_become_rows_wherever_they_stand() -> None:
+    classifier = ZeroShotClassifier(Encoder(), LABELS, batch_size=3)
+    good = classifier.predict_proba(PICTURES)
+    items: list[Any] = ["missing.jpg", *PICTURES[:2], np.zeros((2, 2)), *PICTURES[2:], "gone.png"]
+    rows = list(classifier.classify(items))
+    assert [row.error is not None for row in rows] == [True, False, False, True, *[False] * 5, True]
+    with pytest.warns(UserWarning, match="3 of 10 items cannot be read: missing.jpg: no such file"):
+        mixed = classifier.predict_proba(items)
+    assert np.isnan(mixed[[0, 3, 9]]).all()
+    assert np.abs(mixed[[1, 2, 4, 5, 6, 7, 8]] - good).max() < 1e-6
+    assert [row.error is not None for row in classifier.classify(["x.jpg"] * 100)] == [True] * 100
+    assert classifier.predict_proba([]).shape == (0, 4)
+
+
+def test_items_are_read_lazily_and_a_run_can_be_left() -> None:
+    read = []
+
+    def endless() -> Any:
+        while True:
+            read.append(1)
+            yield PICTURES[0]
+
+    classifier = ZeroShotClassifier(Encoder(), LABELS, batch_size=4, workers=2)
+    rows = classifier.classify(endless())
+    for _ in range(10):
+        next(rows)
+    rows.close()
+    assert len(read) <= 4 * 8
+    deadline = time.monotonic() + 10
+    while any(t.name.startswith("modelgraft-decode") for t in threading.enumerate()):
+        assert time.monotonic() < deadline, "decoding threads outlive the run"
+        time.sleep(0.01)
+
+
+def test_label_embeddings_are_kept_for_the_same_weights_and_only_for_them() -> None:
+    first, again, other = Encoder(seed=1), Encoder(seed=1), Encoder(seed=2)
+    expected = ZeroShotClassifier(first, ["kept one", "kept two"]).predict_proba(PICTURES)
+    assert first.texts_encoded == 2
+    assert np.array_equal(ZeroShotClassifier(again, ["kept one", "kept two"]).predict_proba(PICTURES), expected)
+    assert again.texts_encoded == 0
+    assert not np.allclose(ZeroShotClassifier(other, ["kept one", "kept two"]).predict_proba(PICTURES), expected)
+    assert other.texts_encoded == 2
+    ZeroShotClassifier(again, ["kept two", "kept one"])
+    assert again.texts_encoded == 2
+
+
+def test_a_damaged_cache_file_is_made_anew(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
+    expected = ZeroShotClassifier(Encoder(), LABELS).predict_proba(PICTURES)
+    (file,) = (tmp_path / "labels").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-5])
+    encoder = Encoder()
+    assert np.array_equal(ZeroShotClassifier(encoder, LABELS).predict_proba(PICTURES), expected)
+    assert encoder.texts_encoded == len(LABELS)
+
+
+def test_texts_with_a_text_encoder() -> None:
+    encoder = Encoder(modality="text")
+    classifier = ZeroShotClassifier(encoder, ["positive", "negative"])
+    rows = list(classifier.classify(["good", "", 5, "bad"]))
+    assert [row.error for row in rows] == [None, "the text is empty", "not a text but int", None]
+    with torch.no_grad():
+        unit = torch.nn.functional.normalize
+        texts = unit(encoder.encode_text(["good", "bad"]), dim=-1)
+        weight = unit(encoder.encode_text(["This example is positive.", "This example is negative."]), dim=-1)
+        expected = (texts @ weight.T * 20).softmax(dim=-1).numpy()
+    assert np.abs(classifier.predict_proba(["good", "bad"]) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "said"),
+    [
+        ([], {}, "no labels"),
+        (["a", "a"], {}, "labels given twice: a"),
+        (["a", " "], {}, "blank"),
+        ("cat", {}, "list of texts"),
+        (["a"], {"templates": "no slot"}, "neither a template"),
+        (["a"], {"templates": []}, "empty list of templates"),
+        (["a"], {"descriptions": {"b": ["x"]}}, "not among the labels"),
+    ],
+)
+def test_wrong_calls(labels: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ZeroShotClassifier(Encoder(), labels, **options)
+
+
+def test_a_single_text_is_not_a_list_of_items() -> None:
+    with pytest.raises(UsageError, match="list of items"):
+        ZeroShotClassifier(Encoder(), LABELS).predict("photo.jpg")

@@ -1,0 +1,57 @@
+"""Shared by all tests: the real data beside the checkout, and a cache of its own for every test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor fill the user's cache, and no plugin allow-list of the user's shell reaches them."""
+    os.environ["MODELGRAFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("MODELGRAFT_PLUGINS", None)
+    os.environ.pop("MODELGRAFT_DEBUG", None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that is not part of the project; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("MODELGRAFT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not at {folder} (MODELGRAFT_SHARED_DATA names another place)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The photographs of the README."""
+    return ROOT / "docs" / "photos"
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run the command line as a user does, in a process of its own; ``env`` adds to the environment."""
+
+    def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "", cwd: Path | None = None):
+        return subprocess.run(
+            [sys.executable, "-m", "modelgraft", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,66 @@
+"""The pages say what is true: quoted files are the files, every hook and verb is described, links lead somewhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_QUOTED = re.compile(r"<!-- from: (?P<path>\S+) -->\n```py\n(?P<code>.*?)```\n", re.S)
+
+
+def test_quoted_files_are_the_files() -> None:
+    quoted = 0
+    for page in PAGES:
+        for match in _QUOTED.finditer(page.read_text(encoding="utf-8")):
+            assert match["code"] == (ROOT / match["path"]).read_text(encoding="utf-8"), (
+                f"{page.name} quotes an old {match['path']}"
+            )
+            quoted += 1
+    assert quoted == 2
+
+
+def test_every_hook_and_its_arguments_are_described() -> None:
+    from modelgraft import hookspecs
+
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    hooks = [f for name, f in vars(hookspecs).items() if name.startswith("modelgraft_") and inspect.isfunction(f)]
+    assert len(hooks) == 4
+    for hook in hooks:
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{hook.__name__}`")]
+        for argument in inspect.signature(hook).parameters:
+            assert f"`{argument}`" in row
+        assert hook.__doc__
+
+
+def test_every_key_of_the_contracts_is_described() -> None:
+    from modelgraft.entry import Entry
+
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for key in Entry(name="a/b", modality="image", tasks=("features",)).record():
+        assert f"`{key}`" in page, key
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_figures_shown_are_the_figures_measured() -> None:
+    """benchmarks/report.py would change nothing: pages and raw results agree."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
+    assert spec and spec.loader
+    report = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(report)
+    for page in report.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- figures:" in text and report.rendered(page) == text

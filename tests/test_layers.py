@@ -1,0 +1,116 @@
+"""The arrows run one way: adapters and plugins know the contract of `modelgraft`; it knows none of them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCES = {
+    path.parent.name: path.parent
+    for root in ("registry", "adapters", "plugins")
+    for path in sorted((ROOT / root).glob("*/__init__.py"))
+}
+# What a plugin may know of modelgraft: the contract, not the machinery.
+CONTRACT = {"contract", "entry", "errors", "hookspecs", "hub", "names", "paths", "shipped", "version"}
+LIGHT = {"modelgraft", "typer", "pluggy", "rich", "packaging"}
+
+
+def _imports(package: Path, top_level_only: bool = False) -> dict[str, list[str]]:
+    """Imported module -> files that import it. ``TYPE_CHECKING`` blocks are left out: they never run."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(package.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        typing_only = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+            for node in ast.walk(block)
+        }
+        inner = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+            for node in ast.walk(function)
+        }
+        for node in ast.walk(tree):
+            if id(node) in typing_only or (top_level_only and id(node) in inner):
+                continue
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and node.level == 0
+                else []
+            )
+            for name in names:
+                found.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    return found
+
+
+def _own(name: str) -> str | None:
+    top = name.partition(".")[0]
+    return top if top == "modelgraft" or top.startswith("modelgraft_") else None
+
+
+@pytest.mark.parametrize("package", sorted(SOURCES))
+def test_arrows_run_one_way(package: str) -> None:
+    allowed = {"modelgraft", package} if package != "modelgraft" else {"modelgraft"}
+    wrong = {
+        name: files for name, files in _imports(SOURCES[package]).items() if (_own(name) or package) not in allowed
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", sorted(p for p in SOURCES if p not in ("modelgraft", "modelgraft_adapters")))
+def test_plugins_know_the_contract_only(package: str) -> None:
+    inside = [name for name in _imports(SOURCES[package]) if name.startswith("modelgraft.")]
+    assert {name.split(".")[1] for name in inside} <= CONTRACT
+
+
+def test_the_registry_imports_no_heavy_library() -> None:
+    top = {name.partition(".")[0] for name in _imports(SOURCES["modelgraft"], top_level_only=True)}
+    assert top - set(sys.stdlib_module_names) - {"__future__"} <= LIGHT
+
+
+@pytest.mark.parametrize("package", sorted(p for p in SOURCES if p != "modelgraft"))
+def test_plugin_modules_import_no_model_library(package: str) -> None:
+    names = _imports_of_file(SOURCES[package] / "plugin.py")
+    assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) <= {"modelgraft", package}
+
+
+def _imports_of_file(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {
+        name
+        for node in tree.body
+        for name in (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+
+def test_adapters_name_no_provider() -> None:
+    """What an adapter needs of a model is in the contract; the default models' names are the one exception."""
+    for file in sorted(SOURCES["modelgraft_adapters"].rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "provider":
+                raise AssertionError(f"{file.name}:{node.lineno} asks for the provider")
+
+
+def test_files_stay_small() -> None:
+    long = {
+        str(f.relative_to(ROOT)): n
+        for package in SOURCES.values()
+        for f in package.rglob("*.py")
+        if (n := f.read_text(encoding="utf-8").count("\n")) > 400
+    }
+    assert not long

@@ -1,0 +1,1 @@
+"""Classify pictures by the names of colours."""
