@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 from modelgraft import __version__
-from modelgraft.contract import TextBackbone
+from modelgraft.contract import TextBackbone, Tokenises
 from modelgraft.paths import cache_dir, write_atomic
 from torch.nn import functional as F
 
@@ -32,29 +32,42 @@ def label_texts(
 def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torch.Tensor:
     """Class embeddings (C, D) float32 of length 1: each text normalised, their mean, normalised again (CLIP's recipe).
 
+    Where the model scores by the dot product nothing is normalised: the mean of the texts' embeddings as they are.
+
     Args:
         texts: for each class, its texts (`label_texts`).
     """
-    path = _path(backbone, texts)
-    cached = _read(path, (len(texts), backbone.embed_dim))
+    cosine = backbone.score_rule().similarity == "cosine"
+    path = _path(backbone, texts) if isinstance(backbone, Tokenises) else None
+    cached = _read(path, (len(texts), backbone.embed_dim)) if path else None
     if cached is not None:
         return cached.to(backbone.device)
     flat = [text for group in texts for text in group]
     distinct = list(dict.fromkeys(flat))
-    rows = [
-        F.normalize(backbone.encode_text(distinct[start : start + TEXTS_PER_BATCH]).float(), dim=-1)
-        for start in range(0, len(distinct), TEXTS_PER_BATCH)
-    ]
-    by_text = dict(zip(distinct, torch.cat(rows), strict=True))
-    means = [torch.stack([by_text[text] for text in group]).mean(dim=0) for group in texts]
-    weight = F.normalize(torch.stack(means), dim=-1)
-    _write(path, weight)
+    parts = range(0, len(distinct), TEXTS_PER_BATCH)
+    rows = torch.cat([backbone.encode_text(distinct[start : start + TEXTS_PER_BATCH]).float() for start in parts])
+    by_text = dict(zip(distinct, F.normalize(rows, dim=-1) if cosine else rows, strict=True))
+    weight = torch.stack([torch.stack([by_text[text] for text in group]).mean(dim=0) for group in texts])
+    if cosine:
+        weight = F.normalize(weight, dim=-1)
+    if path:
+        _write(path, weight)
     return weight
 
 
 def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
-    """A file name from everything the embeddings depend on: the weights themselves, the libraries, the texts."""
-    what = [fingerprint(backbone), str(backbone.device.type), torch.__version__, __version__, [list(g) for g in texts]]
+    """A file name from everything the embeddings depend on: weights, libraries, texts and how the model reads them."""
+    assert isinstance(backbone, Tokenises)
+    read = [backbone.tokens(list(group)) for group in texts]
+    what = [
+        fingerprint(backbone),
+        str(backbone.device.type),
+        torch.__version__,
+        __version__,
+        backbone.score_rule().similarity,
+        [list(group) for group in texts],
+        read,
+    ]
     digest = hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()
     return cache_dir() / "labels" / f"{digest[:32]}.safetensors"
 

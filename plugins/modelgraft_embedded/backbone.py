@@ -52,6 +52,10 @@ class EmbeddedBackbone:
             f"{'them' if len(unknown) > 1 else 'it'} are guesses - a larger model knows more (modelgraft list --task zero-shot)"
         ]
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Per text the ids of its words; -1 between two words, one of which may be spelled out in several ids."""
+        return [[i for word in self.module.tokenizer.encode(text) for i in (*word, -1)] for text in texts]
+
     def score_rule(self) -> ScoreRule:
         """Softmax of the scaled cosine, as trained."""
         return ScoreRule("softmax", float(self.module.logit_scale.detach().exp()))

@@ -96,6 +96,11 @@ class OpenClipBackbone:
         first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
         return [f"{len(cut)} of {len(texts)} texts cut at {limit} tokens, the first: {first!r}"]
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokenizer's ids, cut and padded as the text tower gets them."""
+        found: list[list[int]] = self._tokenizer(list(texts)).tolist() if texts else []
+        return found
+
     def score_rule(self) -> ScoreRule:
         """Softmax of scaled cosines, or for SigLIP-like models a sigmoid of scaled cosines plus a bias, as trained."""
         bias = self._model.logit_bias

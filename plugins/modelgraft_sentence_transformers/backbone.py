@@ -63,7 +63,7 @@ class SentenceBackbone:
         if prompt:
             notes.append(f"the model's own prompt {prompt!r} is put before every text")
         limit = self._model.max_seq_length
-        lengths = self._lengths([prompt + text for text in texts])
+        lengths = [len(row) for row in self._rows([prompt + text for text in texts])]
         cut = [text for text, length in zip(texts, lengths, strict=True) if limit is not None and length > limit]
         if cut:
             first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
@@ -71,20 +71,30 @@ class SentenceBackbone:
         return notes
 
     def score_rule(self) -> ScoreRule:
-        """Softmax of cosines times `SCALE`: the probability that the training loss gives the right label among all."""
+        """The probability that the loss these models were trained with gives the right label among all.
+
+        Softmax of cosines times `SCALE`, or of dot products as they are.
+        """
+        if "dot" in (self.entry.loader.get("similarity"), str(self._model.similarity_fn_name)):
+            return ScoreRule("softmax", 1.0, similarity="dot")
         return ScoreRule("softmax", SCALE)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokenizer's ids of prompt and text; what lies behind the model's length is not read."""
+        prompt, limit = self._prompt(), self._model.max_seq_length
+        return [row[:limit] for row in self._rows([prompt + text for text in texts])]
 
     def _prompt(self) -> str:
         name = self._model.default_prompt_name
         return str(self._model.prompts.get(name) or "") if name else ""
 
-    def _lengths(self, texts: list[str]) -> list[int]:
-        """Tokens of each text with its special ones, before it is cut."""
+    def _rows(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text with the special ones, before it is cut."""
         if not texts:
             return []
         tokenizer: Any = self._model.tokenizer
-        rows = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
-        return [len(row) for row in rows]
+        rows: list[list[int]] = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+        return rows
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from modelgraft_sentence_transformers.published import DENSE_PARAMETERS, MSMARCO
 from modelgraft_sentence_transformers.towers import count_parameters
 
 PROVIDER = "sentence-transformers"
-DOT_NOTE = "trained for the dot product of its embeddings; label scores here compare directions only (cosine)"
+DOT_NOTE = "trained for the dot product of its embeddings, and scored by it"
 _count = cache(count_parameters)
 
 

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """How a dual encoder turns the cosine of a picture (or text) and a label into a score, as it was trained.
+    """How a dual encoder turns the similarity of a picture (or text) and a label into a score, as it was trained.
 
-    ``logit = scale * cosine + bias``; then softmax over the labels (CLIP, Radford et al. 2021) or a sigmoid for each label
-    alone (SigLIP, Zhai et al. 2023). ``scale`` is the factor itself, not its logarithm.
+    ``logit = scale * similarity + bias``; then softmax over the labels (CLIP, Radford et al. 2021) or a sigmoid for each label
+    alone (SigLIP, Zhai et al. 2023). ``scale`` is the factor itself, not its logarithm. ``similarity`` is the cosine, or for
+    models whose embeddings' lengths mean something (Hofstätter et al. 2021, TAS-B) the dot product as it is.
     """
 
     kind: Literal["softmax", "sigmoid"]
     scale: float
     bias: float = 0.0
+    similarity: Literal["cosine", "dot"] = "cosine"
 
 
 @runtime_checkable
@@ -70,7 +72,17 @@ class TextBackbone(BackboneBase, Protocol):
         ...
 
     def score_rule(self) -> ScoreRule:
-        """How cosines become scores."""
+        """How similarities become scores."""
+        ...
+
+
+@runtime_checkable
+class Tokenises(Protocol):
+    """A text backbone that also says how it reads texts. Adapters keep its label embeddings on disk, no other's: the same
+    weights behind another tokenizer are another model."""
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The numbers the model reads for each text, prompt and special ones included; equal numbers, equal embeddings."""
         ...
 
 

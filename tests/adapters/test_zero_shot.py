@@ -54,6 +54,9 @@ class Encoder:
     def text_notes(self, texts: Sequence[str]) -> list[str]:
         return []
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[ord(letter) % 128 for letter in text] for text in texts]
+
     def score_rule(self) -> ScoreRule:
         return self.rule
 
@@ -73,6 +76,8 @@ def _formula(encoder: Encoder, labels: Sequence[str], templates: Sequence[str]) 
         features = encoder.encode_image(torch.stack([encoder.preprocess(Image.fromarray(p)) for p in PICTURES]))
     weight = unit(np.stack([unit(c).mean(axis=0) for c in classes]))
     logits = unit(features.double().numpy()) @ weight.T * encoder.rule.scale + encoder.rule.bias
+    if encoder.rule.similarity == "dot":
+        logits = features.double().numpy() @ np.stack([c.mean(axis=0) for c in classes]).T * encoder.rule.scale
     if encoder.rule.kind == "sigmoid":
         return 1 / (1 + np.exp(-logits))
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -80,7 +85,13 @@ def _formula(encoder: Encoder, labels: Sequence[str], templates: Sequence[str]) 
 
 
 @pytest.mark.parametrize(
-    "rule", [ScoreRule("softmax", 100.0), ScoreRule("softmax", 3.0), ScoreRule("sigmoid", 10.0, -5.0)]
+    "rule",
+    [
+        ScoreRule("softmax", 100.0),
+        ScoreRule("softmax", 3.0),
+        ScoreRule("sigmoid", 10.0, -5.0),
+        ScoreRule("softmax", 0.1, similarity="dot"),
+    ],
 )
 @pytest.mark.parametrize("templates", ["none", "photo", "simple", "imagenet-80", ("a {} b", "{}!")])
 def test_equals_the_formula(rule: ScoreRule, templates: Any) -> None:
@@ -185,6 +196,31 @@ def test_label_embeddings_are_kept_for_the_same_weights_and_only_for_them() -> N
     assert other.texts_encoded == 2
     ZeroShotClassifier(again, ["kept two", "kept one"])
     assert again.texts_encoded == 2
+
+
+def test_the_same_weights_behind_another_tokenizer_are_another_model() -> None:
+    class Otherwise(Encoder):
+        def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+            return [[*row, 0] for row in super().tokens(texts)]
+
+    first, other = Encoder(seed=3), Otherwise(seed=3)
+    ZeroShotClassifier(first, ["read so", "or so"])
+    ZeroShotClassifier(other, ["read so", "or so"])
+    assert first.texts_encoded == other.texts_encoded == 2
+
+
+def test_nothing_is_kept_of_a_model_that_does_not_say_how_it_reads(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Encoder):
+        tokens = None  # type: ignore[assignment]
+
+    monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
+    for _ in range(2):
+        encoder = Silent(seed=4)
+        ZeroShotClassifier(encoder, LABELS)
+        assert encoder.texts_encoded == len(LABELS)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_damaged_cache_file_is_made_anew(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def random_weights(model: str, sigmoid: bool) -> dict[str, torch.Tensor]:
     out: dict[str, torch.Tensor] = {}
     for key, tensor in shapes.items():
         if key == "logit_scale":
-            out[key] = torch.full(tensor.shape, math.log(10 if sigmoid else 100))
+            out[key] = torch.full(tensor.shape, math.log(40 if sigmoid else 100))
         elif key == "logit_bias":
             out[key] = torch.full(tensor.shape, -2.5)
         elif not tensor.is_floating_point():

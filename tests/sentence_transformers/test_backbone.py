@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from modelgraft_adapters import ZeroShotClassifier
+from modelgraft_heads.text import TextHead
 from modelgraft_sentence_transformers.backbone import SentenceBackbone
 from modelgraft_sentence_transformers.catalogue import entries
 from safetensors.torch import load_file
@@ -199,6 +200,34 @@ def test_texts_are_classified_by_label_names(library: SentenceTransformer) -> No
     prompts = library.encode([f"This example is {label}." for label in labels], convert_to_tensor=True)
     theirs = (20 * library.similarity(library.encode(texts, convert_to_tensor=True), prompts)).softmax(dim=-1)
     assert np.abs(ours - theirs.numpy()).max() <= 1e-5
+
+
+def test_a_model_trained_for_the_dot_product_is_scored_by_it(library: SentenceTransformer) -> None:
+    (entry,) = (e for e in entries() if e.name == "sentence-transformers/multi-qa-MiniLM-L6-dot-v1")
+    texts, labels = ["The team won the match.", "Simmer the sauce."], ["sports", "cooking"]
+    backbone = SentenceBackbone(entry, library)
+    assert backbone.score_rule().similarity == "dot"
+    ours = ZeroShotClassifier(backbone, labels=labels, templates="{}").predict_proba(texts)
+    lengths = torch.tensor([[2.0], [0.5]])  # MiniLM's own are all 1
+    theirs = (library.encode(texts, convert_to_tensor=True) @ library.encode(labels, convert_to_tensor=True).T).softmax(
+        -1
+    )
+    assert np.abs(ours - theirs.numpy()).max() <= 1e-5
+    features = torch.tensor(library.encode(texts)) * lengths
+    longer = TextHead(torch.tensor(library.encode(labels)), backbone.score_rule()).logits(features)
+    torch.testing.assert_close(longer, features @ torch.tensor(library.encode(labels)).T)
+
+
+def test_tokens_are_what_the_model_reads(library: SentenceTransformer) -> None:
+    backbone = local_backbone(library)
+    texts = ["a cat", "a cat, and then " + "very " * 600 + "long"]
+    found = backbone.tokens(texts)
+    assert found[0] == library.tokenizer("a cat")["input_ids"]
+    assert len(found[1]) == library.max_seq_length
+    assert (
+        found[1][:-1]
+        == library.tokenizer(texts[1], truncation=True, max_length=library.max_seq_length)["input_ids"][:-1]
+    )
 
 
 def test_similarity_follows_people(shared_data: Path, library: SentenceTransformer) -> None:
