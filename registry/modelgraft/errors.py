@@ -52,6 +52,14 @@ class WeightsUnavailableError(ModelgraftError):
     """The weights of a known model could not be had (offline and not cached, refused, gone)."""
 
 
+class UnsafeWeightsError(ModelgraftError):
+    """Weights that are refused: a digest or size that differs, a file name that leaves its folder, a pickle that runs code."""
+
+
+class LockError(ModelgraftError):
+    """The lock file and what is there differ, or the lock file cannot be read."""
+
+
 class PluginError(ModelgraftError):
     """A plugin failed while doing what the user asked of it; the cause is chained."""
 
