@@ -20,6 +20,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MODELGRAFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("MODELGRAFT_PLUGINS", None)
     os.environ.pop("MODELGRAFT_DEBUG", None)
+    os.environ.pop("MODELGRAFT_LOCKED", None)
 
 
 @pytest.fixture(scope="session")

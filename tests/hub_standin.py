@@ -7,22 +7,27 @@
 
 A repository is a folder below ``root``: ``root/org/name`` (or ``root/name``) is its branch ``main``, and
 ``root/org/name@v1`` its branch or tag ``v1``. Its commit id is a hash of its content: same files, same commit. As on
-the hub, weight files are LFS files, known by their sha256, and the rest by their git blob id.
+the hub, weight files are LFS files, known by their sha256, and the rest by their git blob id. `HubStandIn.fault` makes it
+misbehave (`tests.hub_faults` says how), `HubStandIn.plant` lists file names that no folder could hold.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import posixpath
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.hub_faults import Answer, Fault, error_answer, json_answer, send_body
 
 LFS_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".npz", ".msgpack", ".h5", ".gz"})
 _CHUNK = 1 << 20
@@ -39,18 +44,8 @@ class Request:
     sent: int
     """Bytes of the body that were sent (none for HEAD)."""
     range: str | None = None
-
-
-@dataclass(slots=True)
-class Answer:
-    """What goes back: a body in memory, or part of a file."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | Path = b""
-    start: int = 0
-    length: int = 0
-    """Bytes of the body, from ``start``."""
+    fault: str | None = None
+    """Kind of the fault it met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +78,8 @@ class HubStandIn:
         self.root = root
         self.requests: list[Request] = []
         self._gates: dict[str, str | None] = {}
+        self._faults: list[Fault] = []
+        self._planted: dict[str, dict[str, tuple[Path, str | None]]] = {}
         self._digests: dict[tuple[Path, int, int], tuple[str, str]] = {}
         self._lock = threading.Lock()
         hub = self
@@ -90,7 +87,7 @@ class HubStandIn:
         class Handler(_Handler):
             standin = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -100,6 +97,7 @@ class HubStandIn:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.mend()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -122,10 +120,31 @@ class HubStandIn:
         """Let nobody into a repository but the holder of ``token``: others get 401 without a token, 403 with one."""
         self._gates[repo] = token
 
+    def fault(self, pattern: str, kind: str, times: int | None = None, **how: Any) -> Fault:
+        """Misbehave where the path of a request matches a shell pattern; ``how`` are fields of `Fault`."""
+        fault = Fault(pattern, kind, times, **how)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def mend(self) -> None:
+        """Behave again: no faults, no gates, nothing planted; what is held back goes out. The log stays."""
+        with self._lock:
+            for fault in self._faults:
+                fault.release()
+            self._faults, self._gates, self._planted = [], {}, {}
+
+    def plant(self, repo: str, path: str, local: Path, digest: str | None = None) -> None:
+        """List and serve ``local`` on the branch main of a repository under any name at all, ``../../evil`` included.
+
+        Args:
+            digest: stated in the place of its sha256, whatever it is.
+        """
+        self._planted.setdefault(repo, {})[path] = (local, digest)
+
     def commit(self, repo: str, revision: str = "main") -> str:
         """The commit id a revision stands for (KeyError if there is none)."""
-        folder = self._revisions(repo)[revision]
-        return self._commit_of(self._files(folder))
+        return self._commit_of(self._files(self._revisions(repo)[revision], repo))
 
     def seen(self, pattern: str = "*", method: str | None = None) -> list[Request]:
         """Requests whose path matches a shell pattern."""
@@ -135,6 +154,13 @@ class HubStandIn:
     def bytes_sent(self, pattern: str = "*") -> int:
         """Bytes of bodies sent for the paths that match a shell pattern."""
         return sum(r.sent for r in self.seen(pattern))
+
+    def _strike(self, method: str, path: str) -> Fault | None:
+        with self._lock:
+            fault = next((f for f in reversed(self._faults) if f.meets(method, path)), None)
+            if fault:
+                fault.struck += 1
+            return fault
 
     # One kind of request each
 
@@ -147,7 +173,7 @@ class HubStandIn:
                 query = {name: values[-1] for name, values in parse_qs(split.query).items()}
                 refused = self._refusal(parts["repo"], headers)
                 return refused or handle(self, parts, query, headers)
-        return _error(404, "NotFound", f"nothing is served at {split.path}")
+        return self._escaped(unquote(split.path), headers)
 
     def _model_info(self, parts: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         found = self._at(parts)
@@ -164,7 +190,7 @@ class HubStandIn:
         about = {"_id": commit[:24], "id": repo, "modelId": repo, "sha": commit, "private": False}
         about |= {"gated": "manual" if repo in self._gates else False, "disabled": False, "downloads": 0, "likes": 0}
         about |= {"tags": [], "siblings": siblings}
-        return _json(about)
+        return json_answer(about)
 
     def _tree(self, parts: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         found = self._at(parts)
@@ -174,7 +200,7 @@ class HubStandIn:
         under = parts["file"].strip("/")
         inside = {p: f for p, f in files.items() if not under or p.startswith(f"{under}/")}
         if under and not inside:
-            return _error(404, "EntryNotFound", f"no folder {under} at {commit}", commit)
+            return error_answer(404, "EntryNotFound", f"no folder {under} at {commit}", commit)
         recursive = query.get("recursive", "").lower() == "true"
         rows: dict[str, dict[str, Any]] = {}
         for path, file in inside.items():
@@ -185,17 +211,21 @@ class HubStandIn:
                 rows[folder] = {"type": "directory", "path": folder, "oid": oid, "size": 0}
             if recursive or len(steps) == 1:
                 rows[path] = {"type": "file", "path": path, "oid": file.blob_id, "size": file.size} | _lfs(file)
-        return _json(list(rows.values()))
+        return json_answer(list(rows.values()))
 
     def _refs(self, parts: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         revisions = self._revisions(parts["repo"])
         if not revisions:
             return _no_repo(parts["repo"])
         heads = [
-            {"name": name, "ref": f"refs/heads/{name}", "targetCommit": self._commit_of(self._files(folder))}
+            {
+                "name": name,
+                "ref": f"refs/heads/{name}",
+                "targetCommit": self._commit_of(self._files(folder, parts["repo"])),
+            }
             for name, folder in revisions.items()
         ]
-        return _json({"branches": heads, "converts": [], "tags": []})
+        return json_answer({"branches": heads, "converts": [], "tags": []})
 
     def _resolve(self, parts: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         found = self._at(parts)
@@ -204,7 +234,7 @@ class HubStandIn:
         commit, files = found
         file = files.get(parts["file"])
         if file is None:
-            return _error(404, "EntryNotFound", f"no file {parts['file']} at {commit}", commit)
+            return error_answer(404, "EntryNotFound", f"no file {parts['file']} at {commit}", commit)
         about = {"ETag": f'"{file.etag}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         about["Content-Type"] = "application/octet-stream"
         if file.lfs:
@@ -218,6 +248,15 @@ class HubStandIn:
         about["Content-Range"] = f"bytes {first}-{last}/{file.size}"
         return Answer(206, about, file.local, first, last - first + 1)
 
+    def _escaped(self, path: str, headers: Mapping[str, str]) -> Answer:
+        """A planted name with ``..``, asked for by a client that has simplified the path."""
+        for repo, planted in self._planted.items():
+            for name in planted:
+                for revision in (self.commit(repo), "main"):
+                    if posixpath.normpath(f"/{repo}/resolve/{revision}/{name}") == path:
+                        return self._resolve({"repo": repo, "revision": revision, "file": name}, {}, headers)
+        return error_answer(404, "NotFound", f"nothing is served at {path}")
+
     # What is on disk
 
     def _refusal(self, repo: str, headers: Mapping[str, str]) -> Answer | None:
@@ -227,7 +266,7 @@ class HubStandIn:
         if given and given == self._gates[repo]:
             return None
         why = f"Access to model {repo} is restricted"
-        return _error(403 if given else 401, "GatedRepo", why)
+        return error_answer(403 if given else 401, "GatedRepo", why)
 
     def _at(self, parts: Mapping[str, str]) -> tuple[str, dict[str, RepoFile]] | Answer:
         revisions = self._revisions(parts["repo"])
@@ -235,11 +274,11 @@ class HubStandIn:
             return _no_repo(parts["repo"])
         wanted = parts.get("revision") or "main"
         for name, folder in revisions.items():
-            files = self._files(folder)
+            files = self._files(folder, parts["repo"])
             commit = self._commit_of(files)
             if wanted in (name, commit, f"refs/heads/{name}"):
                 return commit, files
-        return _error(404, "RevisionNotFound", f"Invalid rev id: {wanted}")
+        return error_answer(404, "RevisionNotFound", f"Invalid rev id: {wanted}")
 
     def _revisions(self, repo: str) -> dict[str, Path]:
         folder = self.root / repo
@@ -249,14 +288,16 @@ class HubStandIn:
         others = sorted(folder.parent.glob(f"{folder.name}@*")) if folder.parent.is_dir() else []
         return found | {p.name.partition("@")[2]: p for p in others}
 
-    def _files(self, folder: Path) -> dict[str, RepoFile]:
+    def _files(self, folder: Path, repo: str) -> dict[str, RepoFile]:
+        there = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        named: dict[str, tuple[Path, str | None]] = {p.relative_to(folder).as_posix(): (p, None) for p in there}
+        if folder == self.root / repo:
+            named |= self._planted.get(repo, {})
         out = {}
-        for local in sorted(p for p in folder.rglob("*") if p.is_file()):
-            path = local.relative_to(folder).as_posix()
-            if "__pycache__" in path:
-                continue
+        for path, (local, stated) in named.items():
             sha256, blob_id = self._digest(local)
-            out[path] = RepoFile(path, local, local.stat().st_size, sha256, blob_id, local.suffix in LFS_SUFFIXES)
+            lfs = local.suffix in LFS_SUFFIXES or stated is not None
+            out[path] = RepoFile(path, local, local.stat().st_size, stated or sha256, blob_id, lfs)
         return out
 
     def _digest(self, file: Path) -> tuple[str, str]:
@@ -277,43 +318,49 @@ class HubStandIn:
         return hashlib.sha1(listing.encode()).hexdigest()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet about clients that hang up; anything else is a mistake here, and shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """HTTP only: hands each request to `HubStandIn.answer` and sends what it gives."""
 
     standin: HubStandIn
+    _clock_off = 0.0
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        fault = self.standin._strike(self.command, path)
         answer = self.standin.answer(self.command, self.path, dict(self.headers.items()))
+        if fault:
+            answer = fault.twist(self.path, answer)
+        self._clock_off = fault.seconds if fault and fault.kind == "date" else 0.0
         sent = 0
         try:
             self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(answer.length)}.items():
+            length = fault.announced(answer) if fault else answer.length
+            for name, value in {**answer.headers, "Content-Length": str(length)}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command == "GET":
-                sent = self._send_body(answer)
+                for sent in send_body(self, answer, fault):  # noqa: B007 -- what was sent when it broke off
+                    pass
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
-            path = unquote(urlsplit(self.path).path)
-            logged = Request(self.command, path, answer.status, sent, self.headers.get("Range"))
+            kind = fault.kind if fault else None
+            logged = Request(self.command, path, answer.status, sent, self.headers.get("Range"), kind)
             with self.standin._lock:
                 self.standin.requests.append(logged)
 
     do_HEAD = do_GET
 
-    def _send_body(self, answer: Answer) -> int:
-        if isinstance(answer.body, bytes):
-            self.wfile.write(answer.body)
-            return len(answer.body)
-        sent = 0
-        with answer.body.open("rb") as file:
-            file.seek(answer.start)
-            while sent < answer.length and (chunk := file.read(min(_CHUNK, answer.length - sent))):
-                self.wfile.write(chunk)
-                sent += len(chunk)
-        return sent
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self._clock_off)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: `HubStandIn.requests` is the log."""
@@ -323,22 +370,8 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return next((value for key, value in headers.items() if key.lower() == name.lower()), "")
 
 
-def _json(content: object) -> Answer:
-    body = json.dumps(content).encode()
-    return Answer(200, {"Content-Type": "application/json"}, body, 0, len(body))
-
-
-def _error(status: int, code: str, message: str, commit: str | None = None) -> Answer:
-    answer = _json({"error": message})
-    answer.status = status
-    answer.headers |= {"X-Error-Code": code, "X-Error-Message": message}
-    if commit:
-        answer.headers["X-Repo-Commit"] = commit
-    return answer
-
-
 def _no_repo(repo: str) -> Answer:
-    return _error(404, "RepoNotFound", f"no repository {repo}")
+    return error_answer(404, "RepoNotFound", f"no repository {repo}")
 
 
 def _lfs(file: RepoFile) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SOURCES = {
     for path in sorted((ROOT / root).glob("*/__init__.py"))
 }
 # What a plugin may know of modelgraft: the contract, not the machinery.
-CONTRACT = {"contract", "entry", "errors", "hookspecs", "hub", "names", "paths", "shipped", "version"}
+CONTRACT = {"contract", "entry", "errors", "hookspecs", "names", "opening", "paths", "resolution", "shipped", "version"}
 LIGHT = {"modelgraft", "typer", "pluggy", "rich", "packaging"}
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
 import open_clip
 import torch
-from modelgraft.contract import ScoreRule
+from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
-from modelgraft.errors import UsageError
+from modelgraft.errors import UsageError, WeightsUnavailableError
+from modelgraft.opening import only, opening
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from PIL import Image
-from transformers import AutoConfig
 
-from modelgraft_open_clip.weights import ask_for, fetch, told, trained_scale_and_bias
+from modelgraft_open_clip.weights import trained_scale_and_bias
 
 PRECISIONS: Final = {None: "fp32", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """open_clip's names. In its half precisions normalisation layers and token embeddings stay in float32."""
@@ -28,43 +30,50 @@ class OpenClipBackbone:
     """
 
     def __init__(
-        self, entry: Entry, model: Any, transform: Any, tokenizer: Any, dtype: torch.dtype = torch.float32
+        self, entry: Entry, model: Any, transform: Any, tokenizer: Any, embed_dim: int, dtype: torch.dtype
     ) -> None:
         self.entry = entry
         self.module: torch.nn.Module = model.eval()
         self._model = model  # open_clip's methods, which torch.nn.Module does not know
         self.device: torch.device = model.logit_scale.device
-        self.embed_dim = int(open_clip.get_model_config(entry.loader["model"])["embed_dim"])
+        self.embed_dim = embed_dim
         self._transform = transform
         self._tokenizer = tokenizer
         self._input_dtype = dtype  # not to be read off the parameters: norms and embeddings stay in float32
 
     @classmethod
-    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
         """The entry's model with its pretrained weights, and the preprocessing and activation they were trained with.
 
         Raises:
-            WeightsUnavailableError: weights, or files of the text tower, cannot be had; the text says what to do.
+            WeightsUnavailableError: open_clip states no place for them, or they do not fit.
+            UnsafeWeightsError: a pickle that asks for code.
             UsageError: a dtype open_clip has no precision for, or a name that the installed open_clip does not know.
         """
         if dtype not in PRECISIONS:
             raise UsageError(f"open_clip runs in float32, bfloat16 or float16, not in {dtype}")
-        name = str(entry.loader["model"])
-        config = open_clip.get_model_config(name)
+        pushed = "model_cfg" in entry.loader
+        config = entry.loader["model_cfg"] if pushed else open_clip.get_model_config(str(entry.loader["model"]))
         if config is None:
-            raise UsageError(f"open_clip {open_clip.__version__} has no model {name!r}; a newer one may")
-        ask_for(entry)
-        # A text tower from the hub has its own small files there; they are asked for before gigabytes are.
-        tower, words = config["text_cfg"].get("hf_model_name"), config["text_cfg"].get("hf_tokenizer_name")
-        with told(entry, str(words), "tokenizer files"):
-            tokenizer = open_clip.get_tokenizer(name)
-        if tower:
-            with told(entry, tower, "configuration files"):
-                AutoConfig.from_pretrained(tower)
-        checkpoint, source = fetch(entry)
-        with told(entry, source):
-            model, transform = _create(entry, name, checkpoint, device, _precision(config, dtype))
-        return cls(entry, model, transform, tokenizer, dtype or torch.float32)
+            known = f"open_clip {open_clip.__version__}"
+            raise UsageError(f"{known} has no model {entry.loader['model']!r}; a newer one may")
+        if weights is None:
+            raise WeightsUnavailableError(f"{entry.name}: open_clip states no place for its weights")
+        with ExitStack() as stack:
+            stack.enter_context(opening(f"the files of {entry.name} ({weights.file})"))
+            folders = {part.location: str(stack.enter_context(only(part))) for part in weights.parts[1:]}
+            precision = _precision(config, dtype)
+            if pushed:
+                folder = f"local-dir:{stack.enter_context(only(weights.parts[0]))}"
+                tokenizer = open_clip.get_tokenizer(folder)
+                text = _text_config(config, folders)
+                model, transform = open_clip.create_model_from_pretrained(
+                    folder, precision=precision, device=device, text_cfg=text
+                )
+            else:
+                tokenizer = _tokenizer(str(entry.loader["model"]), config["text_cfg"], folders)
+                model, transform = _create(entry, config, weights.file, folders, device, precision)
+        return cls(entry, model, transform, tokenizer, int(config["embed_dim"]), dtype or torch.float32)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """One upright RGB picture as float32 (3, H, W) on the CPU, by the evaluation transform of these weights."""
@@ -126,10 +135,37 @@ def _precision(config: Mapping[str, Any], dtype: torch.dtype | None) -> str:
     return f"pure_{PRECISIONS[dtype]}" if whole else PRECISIONS[dtype]
 
 
+def _tokenizer(name: str, text: Mapping[str, Any], folders: Mapping[str, str]) -> Any:
+    """The tokenizer that ``open_clip.get_tokenizer`` builds, a hub's one out of its verified files."""
+    repo = text.get("hf_tokenizer_name")
+    if not repo:
+        return open_clip.get_tokenizer(name)
+    return HFTokenizer(
+        folders[f"hf:{repo}"],
+        context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+        tokenizer_mode=text.get("tokenizer_mode"),
+        **text.get("tokenizer_kwargs", {}),
+    )
+
+
+def _text_config(config: Mapping[str, Any], folders: Mapping[str, str]) -> dict[str, Any]:
+    """The text tower's configuration, a hub's tower out of its verified files."""
+    text = dict(config["text_cfg"])
+    if tower := text.get("hf_model_name"):
+        text |= {"hf_model_name": folders[f"hf:{tower}"], "hf_model_pretrained": False}
+    return text
+
+
 def _create(
-    entry: Entry, name: str, checkpoint: Path, device: torch.device, precision: str
+    entry: Entry,
+    config: Mapping[str, Any],
+    checkpoint: Path,
+    folders: Mapping[str, str],
+    device: torch.device,
+    precision: str,
 ) -> tuple[torch.nn.Module, Any]:
     """open_clip's model from a checkpoint file, with what it knows only by tag given along: preprocessing, activation."""
+    name = str(entry.loader["model"])
     tag = open_clip.get_pretrained_cfg(name, str(entry.loader["tag"])) or entry.preprocessing
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="QuickGELU mismatch")
@@ -143,6 +179,7 @@ def _create(
             image_std=tag["std"],
             image_interpolation=tag["interpolation"],
             image_resize_mode=tag["resize_mode"],
+            text_cfg=_text_config(config, folders),
         )
     if precision != "fp32":
         # Some models are cast whole, the logarithm of the scale with them: 8 bits of mantissa move every score.

@@ -13,6 +13,8 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from modelgraft_open_clip.measure import Figures, measure
+from modelgraft_open_clip.published import metrics
+from modelgraft_open_clip.retired import RETIRED
 
 PROVIDER = "open_clip"
 SIGLIP_TEMPLATE = "This is a photo of {}."
@@ -58,8 +60,10 @@ def _entry(model: str, tag: str, figures: Figures | None) -> Entry:
         max_tokens=int(config["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH)),
         preprocessing={key: _plain(value) for key, value in preprocessing.items()},
         weights=_weights(cfg),
+        retired=tuple(f"{PROVIDER}/{m}:{t}" for (m, t), now in RETIRED.items() if now == (model, tag)),
         score="sigmoid" if sigmoid else "softmax",
         templates=(SIGLIP_TEMPLATE,) if sigmoid and "siglip" in str(repos).lower() else (),
+        metrics=metrics(model, tag, quick_gelu),
         note=_note(model, config, quick_gelu),
         loader=loader,
     )

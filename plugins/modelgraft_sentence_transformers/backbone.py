@@ -8,11 +8,13 @@ from typing import Any, Final, Self
 
 import torch
 import transformers
-from modelgraft.contract import ScoreRule
+from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
+from modelgraft.errors import WeightsUnavailableError
+from modelgraft.opening import only, opening
 from sentence_transformers import SentenceTransformer
 
-from modelgraft_sentence_transformers.weights import fetch, told
+from modelgraft_sentence_transformers.weights import check_whole
 
 SCALE: Final = 20.0
 """The factor on cosines in MultipleNegativesRankingLoss, the loss that most of these models were trained with."""
@@ -29,17 +31,23 @@ class SentenceBackbone:
         self.embed_dim = int(model.get_embedding_dimension() or entry.embed_dim or 0)
 
     @classmethod
-    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
         """The entry's model with its pretrained weights, in their own dtype unless ``dtype`` is given.
 
         Code in the repository is never run.
 
         Raises:
-            WeightsUnavailableError: the files cannot be had, or ask for code to be run; the text says what to do.
+            WeightsUnavailableError: the files are not a whole model, or ask for code to be run.
         """
-        folder = fetch(entry)
-        repo = str(entry.weights and entry.weights.repo)
-        with told(entry, repo), _no_progress_bar():
+        if weights is None:
+            raise WeightsUnavailableError(f"{entry.name} states no place for its files")
+        part = weights.parts[0]
+        check_whole(part)
+        with (
+            only(part) as folder,
+            opening(f"the files of {entry.name} ({part.folder})", also=_also),
+            _no_progress_bar(),
+        ):
             model = SentenceTransformer(
                 str(folder),
                 device=str(device),
@@ -95,6 +103,11 @@ class SentenceBackbone:
         tokenizer: Any = self._model.tokenizer
         rows: list[list[int]] = tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
         return rows
+
+
+def _also(error: Exception) -> str | None:
+    asks = "trust_remote_code" in str(error)
+    return "the model brings Python code of its own, which modelgraft does not run" if asks else None
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from modelgraft.entry import Entry, Weights
 
 from modelgraft_sentence_transformers.published import DENSE_PARAMETERS, MSMARCO, OTHERS, SEARCH, TABLE, Row
 from modelgraft_sentence_transformers.towers import count_parameters
+from modelgraft_sentence_transformers.weights import PROVIDER
 
-PROVIDER = "sentence-transformers"
 DOT_NOTE = "trained for the dot product of its embeddings, and scored by it"
 _count = cache(count_parameters)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from modelgraft.contract import TextBackbone
-from modelgraft.entry import Entry
+from modelgraft.contract import LocalWeights, TextBackbone
+from modelgraft.entry import Entry, Weights
 from modelgraft.hookspecs import hookimpl
 
 from modelgraft_sentence_transformers.catalogue import entries
+from modelgraft_sentence_transformers.weights import FILES, PROVIDER, WITHOUT
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +26,24 @@ def modelgraft_entries() -> Iterable[Entry]:
 
 
 @hookimpl
-def modelgraft_load(entry: Entry, device: torch.device, dtype: torch.dtype | None) -> TextBackbone:
+def modelgraft_weights(entry: Entry) -> Iterable[Weights]:
+    """Everything that `SentenceTransformer` reads of a model, complete at one commit."""
+    return [replace(entry.weights, files=FILES, without=WITHOUT)] if entry.weights else []
+
+
+@hookimpl
+def modelgraft_recognise(name: str, weights: Weights, configs: Mapping[str, Any]) -> Entry | None:
+    """A model as ``SentenceTransformer.save`` writes it: ``modules.json`` lists its modules."""
+    if not isinstance(configs.get("modules.json"), list):
+        return None
+    return Entry(f"{PROVIDER}/{name}", modality="text", tasks=("zero-shot", "features"), score="softmax")
+
+
+@hookimpl
+def modelgraft_load(
+    entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None
+) -> TextBackbone:
     """The text encoder of one entry with its pretrained weights. Errors as `SentenceBackbone.load`."""
     from modelgraft_sentence_transformers.backbone import SentenceBackbone
 
-    return SentenceBackbone.load(entry, device, dtype)
+    return SentenceBackbone.load(entry, device, dtype, weights)

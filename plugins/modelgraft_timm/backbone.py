@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import torch
+from modelgraft.contract import LocalWeights
 from modelgraft.entry import Entry
 from PIL import Image
 from timm.data.transforms_factory import create_transform
@@ -30,9 +31,9 @@ class TimmBackbone:
         self._transform = create_transform(**evaluation_config(module.pretrained_cfg), is_training=False)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+    def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
         """The entry's model with its pretrained weights. Errors as `modelgraft_timm.weights.create`."""
-        return cls(entry, create(entry).to(device=device, dtype=dtype))
+        return cls(entry, create(entry, weights).to(device=device, dtype=dtype))
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """One upright RGB picture as float32 (3, H, W) on the CPU, by timm's ``create_transform``."""

@@ -11,11 +11,12 @@ import timm
 from modelgraft.entry import Entry, Weights
 from timm.data.imagenet_info import infer_imagenet_subset
 from timm.models._pretrained import PretrainedCfg
-from timm.models._registry import _deprecated_models, get_arch_name
+from timm.models._registry import get_arch_name, get_deprecated_models
 
 from modelgraft_timm.configs import evaluation_config, pretrained_config, weights_url
 from modelgraft_timm.measure import Figures, measure
 from modelgraft_timm.names import PROVIDER, entry_name, timm_name
+from modelgraft_timm.published import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -44,19 +45,22 @@ def describe(known: Iterable[Entry] = (), progress: Callable[[int, int], None] |
         if entry.params is not None and entry.embed_dim is not None
     }
     defaults = _defaults(configs)
-    aliases = _aliases(configs, defaults)
+    aliases, retired = _aliases(configs), _retired(configs, defaults)
     found = []
     for done, (name, config) in enumerate(configs.items(), 1):
         build = _build(name, config)
         if build not in figures:
             figures[build] = _try_measure(name)
-        found.append(_entry(name, config, figures[build], aliases[name], defaults[get_arch_name(name)] == name))
+        default = defaults[get_arch_name(name)] == name
+        found.append(_entry(name, config, figures[build], aliases[name], retired.get(name, []), default))
         if progress is not None:
             progress(done, len(configs))
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _entry(name: str, config: PretrainedCfg, figures: Figures | None, aliases: list[str], default: bool) -> Entry:
+def _entry(
+    name: str, config: PretrainedCfg, figures: Figures | None, aliases: list[str], retired: list[str], default: bool
+) -> Entry:
     built_as = figures.built_as if figures else None
     note = _note(name, config)
     loader: dict[str, Any] = {"num_classes": config.num_classes}
@@ -88,7 +92,10 @@ def _entry(name: str, config: PretrainedCfg, figures: Figures | None, aliases: l
         preprocessing=preprocessing,
         weights=Weights(repo=config.hf_hub_id or None, filename=config.hf_hub_filename, url=weights_url(config)),
         aliases=tuple(aliases),
+        retired=tuple(retired),
         default=default,
+        # A name that timm builds another model under: what was measured under it is of one of the two, and does not say which.
+        metrics={} if built_as else metrics(name, data["input_size"][2]),
         note=note,
         loader=loader,
     )
@@ -146,8 +153,8 @@ def _defaults(configs: dict[str, PretrainedCfg]) -> dict[str, str]:
     return defaults
 
 
-def _aliases(configs: dict[str, PretrainedCfg], defaults: dict[str, str]) -> dict[str, list[str]]:
-    """Other names of each model: timm's own spelling, its hub repository, and the names timm has deprecated.
+def _aliases(configs: dict[str, PretrainedCfg]) -> dict[str, list[str]]:
+    """Other names of each model: timm's own spelling and its hub repository.
 
     A name that two models could claim goes to the one it spells: one repository serves CLIP with GELU and QuickGELU.
     """
@@ -157,12 +164,18 @@ def _aliases(configs: dict[str, PretrainedCfg], defaults: dict[str, str]) -> dic
         repo = config.hf_hub_id
         if repo and owners.setdefault(repo, name) != name and repo != f"{PROVIDER}/{owners[repo]}":
             contested.add(repo)
-    for old, current in _deprecated_models.items():
-        current = defaults.get(current or "", current)
-        if current in configs:  # timm's own list names some tags that are gone
-            owners.setdefault(f"{PROVIDER}/{old}", current)
     aliases: dict[str, list[str]] = {name: [] for name in configs}
     for alias, name in owners.items():
         if alias not in contested and alias != entry_name(name):
             aliases[name].append(alias)
     return aliases
+
+
+def _retired(configs: dict[str, PretrainedCfg], defaults: dict[str, str]) -> dict[str, list[str]]:
+    """The names of each model that timm has deprecated."""
+    retired: dict[str, list[str]] = {}
+    for old, current in get_deprecated_models().items():
+        name = defaults.get(current or "", current)
+        if name in configs and old not in configs:  # timm's own list names two tags that are gone
+            retired.setdefault(name, []).append(f"{PROVIDER}/{old}")
+    return retired

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
         Head,
         HeadSpec,
         ImageBackbone,
+        LocalWeights,
         ScoreRule,
+        SourceSpec,
         TextBackbone,
         VerbSpec,
     )
@@ -35,7 +37,10 @@ _WHERE = {
     "ModelgraftError": "errors",
     "hookimpl": "hookspecs",
     **dict.fromkeys(("list_models", "model_info", "resolve", "load", "load_head", "plugins"), "registry"),
-    **dict.fromkeys(("Head", "HeadSpec", "ImageBackbone", "ScoreRule", "TextBackbone", "VerbSpec"), "contract"),
+    **dict.fromkeys(
+        ("Head", "HeadSpec", "ImageBackbone", "LocalWeights", "ScoreRule", "SourceSpec", "TextBackbone", "VerbSpec"),
+        "contract",
+    ),
 }
 
 __all__ = [
@@ -43,9 +48,11 @@ __all__ = [
     "Head",
     "HeadSpec",
     "ImageBackbone",
+    "LocalWeights",
     "ModelgraftError",
     "Name",
     "ScoreRule",
+    "SourceSpec",
     "TextBackbone",
     "VerbSpec",
     "Weights",

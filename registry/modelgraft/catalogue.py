@@ -2,55 +2,87 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, Unpack, overload
 
+from modelgraft.benchmarks import ranked_by
 from modelgraft.entry import Entry
-from modelgraft.errors import AmbiguousNameError, UnknownModelError
+from modelgraft.errors import AmbiguousNameError, RetiredNameWarning, UnknownModelError
 from modelgraft.host.records import key_of
+from modelgraft.host.table import Table
 from modelgraft.names import Name
+from modelgraft.selection import Conditions, Place, Query
 
 Row = tuple[dict[str, Any], Mapping[str, Any]]
 """An entry in plain JSON types, and the record of the plugin that brought it."""
 
 
 class Catalogue:
-    """Entries keyed by canonical name. They stay plain dicts until asked for: most commands touch a few of thousands."""
+    """Entries keyed by canonical name. They stay unread until asked for: most commands touch a few of thousands."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows: dict[str, Row] = {row[0]["name"]: row for row in rows}
+        by_origin: dict[int, tuple[list[dict[str, Any]], Mapping[str, Any]]] = {}
+        for data, origin in rows:
+            by_origin.setdefault(id(origin), ([], origin))[0].append(data)
+        self._tables = [Table.of(entries) for entries, _ in by_origin.values()]
+        self._origins = [origin for _, origin in by_origin.values()]
+
+    @classmethod
+    def of(cls, tables: Iterable[tuple[Table, Mapping[str, Any]]]) -> Self:
+        """From tables, each with the record of the plugin that brought it."""
+        made = cls(())
+        pairs = list(tables)
+        made._tables, made._origins = [table for table, _ in pairs], [origin for _, origin in pairs]
+        return made
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._tables))
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        return {name: (t, n) for t, table in enumerate(self._tables) for n, name in enumerate(table.names)}
 
     def names(self) -> list[str]:
         """Canonical names, sorted."""
-        return sorted(self._rows, key=str.lower)
+        return sorted(self._places, key=str.lower)
 
     def entry(self, name: str) -> Entry:
         """The entry with exactly this canonical name (KeyError if there is none)."""
-        data, origin = self._rows[name]
+        return self.at(self._places[name])
+
+    def at(self, place: Place) -> Entry:
+        """The entry at a place."""
+        origin = self._origins[place[0]]
+        data = self._tables[place[0]][place[1]]
         return Entry.from_checked({**data, "plugin": key_of(origin), "distribution": origin["distribution"]})
 
     @cached_property
     def _answers(self) -> dict[str, list[str]]:
-        """Lower-cased spelling -> canonical names, for every spelling but the canonical one."""
+        """Lower-cased spelling -> canonical names, for every spelling but retired ones."""
         table: dict[str, dict[str, None]] = {}
+        for t in self._tables:
+            aliases = t.sparse("aliases")
+            for n, name in enumerate(t.names):
+                provider, _, bare = name.partition("/")
+                model = bare.partition(":")[0]
+                spellings = _shorter([name, *aliases.get(n, ())], provider)
+                if model != bare:
+                    spellings += [f"{provider}/{model}", model]
+                for spelling in spellings:
+                    table.setdefault(spelling.lower(), {})[name] = None
+        return {spelling: list(names) for spelling, names in table.items()}
 
-        def answers(spelling: str, name: str) -> None:
-            table.setdefault(spelling.lower(), {})[name] = None
-
-        for name, (data, _) in self._rows.items():
-            provider, _, bare = name.partition("/")
-            model = bare.partition(":")[0]
-            spellings = [name, *data.get("aliases", ())]
-            spellings += [s[len(provider) + 1 :] for s in spellings if s.startswith(f"{provider}/")]
-            if model != bare:
-                spellings += [f"{provider}/{model}", model]
-            for spelling in spellings:
-                answers(spelling, name)
+    @cached_property
+    def _retired(self) -> dict[str, list[str]]:
+        """Lower-cased spelling -> canonical names, for names that a library has replaced and nobody has taken since."""
+        table: dict[str, dict[str, None]] = {}
+        for t in self._tables:
+            for n, old in t.sparse("retired").items():
+                for spelling in _shorter(list(old), t.names[n].partition("/")[0]):
+                    if spelling.lower() not in self._answers:
+                        table.setdefault(spelling.lower(), {})[t.names[n]] = None
         return {spelling: list(names) for spelling, names in table.items()}
 
     def find(self, text: str) -> Entry:
@@ -58,6 +90,7 @@ class Catalogue:
 
         A canonical name wins; then an alias or a short name (without provider, or without tag), provided that one entry
         answers to it, or one of those that do is its provider's default tag; letter case decides only between entries.
+        A name that the model's library has retired still answers, with a `RetiredNameWarning` that says the new one.
 
         Raises:
             BadNameError: not the form of a name.
@@ -66,10 +99,14 @@ class Catalogue:
         """
         wanted = Name.parse(text)
         spelling = wanted.unrevised
-        if spelling in self._rows:
+        if spelling in self._places:
             return self.entry(spelling).with_revision(wanted.revision)
-        found = self._answers.get(spelling.lower(), [])
-        return self.entry(self._decide(spelling, found)).with_revision(wanted.revision)
+        live = self._answers.get(spelling.lower())
+        found = self._decide(spelling, live or self._retired.get(spelling.lower(), []))
+        if live is None:
+            text = f"{spelling!r} is a name that {found.partition('/')[0]} has retired; it is {found} now"
+            warnings.warn(text, RetiredNameWarning, stacklevel=3)  # the line that called `modelgraft.resolve`
+        return self.entry(found).with_revision(wanted.revision)
 
     def _decide(self, spelling: str, found: list[str]) -> str:
         if not found:
@@ -80,68 +117,88 @@ class Catalogue:
         if len(exact) == 1:
             return exact[0]
         if len(narrowed) > 1 and len({n.partition(":")[0] for n in narrowed}) == 1:
-            default = [n for n in narrowed if self._rows[n][0].get("default")]
+            default = [n for n in narrowed if self._is_default(n)]
             if len(default) == 1:
                 return default[0]
         if len(narrowed) == 1:
             return narrowed[0]
         raise AmbiguousNameError(spelling, sorted(narrowed))
 
+    def _is_default(self, name: str) -> bool:
+        t, n = self._places[name]
+        return n in self._tables[t].sparse("default")
+
     def suggest(self, text: str, most: int = 3) -> list[str]:
-        """Canonical names near a misspelt one, best first."""
-        import difflib
+        """Canonical names near a misspelt one, of whichever provider, best first.
 
-        wanted = text.lower()
-        spellings = list(self._answers)
-        near = difflib.get_close_matches(wanted, spellings, n=4 * most, cutoff=0.6)
-        near += sorted((s for s in spellings if wanted in s or (len(s) > 4 and s in wanted)), key=len)[:most]
-        out: dict[str, None] = {}
-        for spelling in near:
-            for name in self._answers[spelling]:
-                out[name] = None
-        return list(out)[:most]
+        Unless a tag was written, a model is named once: with the tag that the text holds, its default, or the best published one.
+        """
+        from modelgraft.nearness import near, squashed
 
-    def select(
-        self,
-        pattern: str | None = None,
-        *,
-        provider: str | None = None,
-        modality: str | None = None,
-        task: str | None = None,
-        licence: str | None = None,
-        min_params: float | None = None,
-        max_params: float | None = None,
-        embed_dim: int | None = None,
-    ) -> list[Entry]:
-        """Entries that meet every condition given, sorted by name. See `modelgraft.list_models`."""
-        chosen = []
-        for name, (data, _) in self._rows.items():
-            params = data.get("params")
-            if provider is not None and name.partition("/")[0].lower() != provider.lower():
-                continue
-            if modality is not None and modality != data["modality"] and modality not in data["modality"].split("-"):
-                continue
-            if task is not None and task not in data["tasks"]:
-                continue
-            if licence is not None and not _glob(licence, data.get("licence") or ""):
-                continue
-            if min_params is not None and (params is None or params < min_params):
-                continue
-            if max_params is not None and (params is None or params > max_params):
-                continue
-            if embed_dim is not None and data.get("embed_dim") != embed_dim:
-                continue
-            # Names and hub repositories, not every alias: a name that a library retired says little about what took its place.
-            spellings = (name, (data.get("weights") or {}).get("repo") or "")
-            if pattern is not None and not any(_glob(pattern, spelling, part=True) for spelling in spellings):
-                continue
-            chosen.append(name)
-        return [self.entry(name) for name in sorted(chosen, key=str.lower)]
+        def preferred(name: str) -> tuple[bool, bool, float]:
+            tag = squashed(name.partition(":")[2])
+            return bool(tag) and tag in squashed(text), self._is_default(name), self._published(name)
+
+        found = near(text, self._answers)
+        best: dict[str, float] = {}
+        models: dict[str, list[str]] = {}
+        for name, score in found:
+            model = name if ":" in text else name.partition(":")[0]
+            best.setdefault(model, score)
+            if score > 0.97 * best[model]:
+                models.setdefault(model, []).append(name)
+        names = [max(same, key=preferred) for same in models.values()]
+        # The best of every provider that comes near the best of all, before a second one of the same.
+        scores = dict(found)
+        firsts = {name.partition("/")[0]: name for name in reversed(names) if scores[name] > 0.8 * found[0][1]}
+        names.sort(key=lambda name: name not in firsts.values())
+        return names[:most]
+
+    def _published(self, name: str) -> float:
+        t, n = self._places[name]
+        return max((self._tables[t].metric(benchmark).get(n, 0.0) for benchmark in ranked_by()), default=0.0)
+
+    def choose(self, pattern: str | None = None, **conditions: Unpack[Conditions]) -> Chosen:
+        """Entries that meet every condition, in the order asked for; read when they are looked at. See `modelgraft.list_models`.
+
+        Raises:
+            UsageError: a condition that cannot be met by any model for what it says.
+        """
+        query = Query.read(pattern, conditions, self._tables)
+        places = query.run(self._tables)
+        return Chosen(self, places, query.benchmarks, query.benchmarks_of(self._tables, places))
+
+    def select(self, pattern: str | None = None, **conditions: Unpack[Conditions]) -> list[Entry]:
+        """As `choose`, all of them read."""
+        return list(self.choose(pattern, **conditions))
 
 
-def _glob(pattern: str, text: str, part: bool = False) -> bool:
-    """Shell pattern, letter case aside; a pattern without wildcards is a part of the text if ``part``."""
-    pattern, text = pattern.lower(), text.lower()
-    if not any(mark in pattern for mark in "*?["):
-        return pattern in text if part else pattern == text
-    return fnmatch.fnmatchcase(text, pattern) or (part and fnmatch.fnmatchcase(text.partition("/")[2], pattern))
+class Chosen(Sequence[Entry]):
+    """Some entries of a catalogue, in an order; each is read when it is looked at."""
+
+    def __init__(
+        self, catalogue: Catalogue, places: Sequence[Place], benchmarks: tuple[str, ...], counts: dict[str, int]
+    ) -> None:
+        self._catalogue = catalogue
+        self._places = places
+        self.benchmarks = benchmarks
+        """Where the score of an entry is looked for, in this order (`modelgraft.benchmarks.headline`)."""
+        self.counts = counts
+        """Benchmark -> how many of the entries are scored by it."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, at: int) -> Entry: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Entry]: ...
+    def __getitem__(self, at: int | slice) -> Entry | list[Entry]:
+        if isinstance(at, slice):
+            return [self._catalogue.at(place) for place in self._places[at]]
+        return self._catalogue.at(self._places[at])
+
+
+def _shorter(spellings: list[str], provider: str) -> list[str]:
+    """The spellings, and those that begin with the provider without it as well."""
+    return spellings + [s[len(provider) + 1 :] for s in spellings if s.startswith(f"{provider}/")]

@@ -6,11 +6,13 @@ dual encoder). Nothing has to be subclassed. Adapters use these members and neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from modelgraft.entry import Entry
+from modelgraft.entry import Entry, Weights
+from modelgraft.resolution import Part
 
 if TYPE_CHECKING:
     import torch
@@ -116,3 +118,115 @@ class VerbSpec:
     target: str
     """``package.module:function``; the function is typed as a Typer command."""
     help: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A source of weights as a plugin announces it: chosen by the scheme of a location, imported only when used."""
+
+    scheme: str
+    """What stands before the first colon of the locations it answers for: ``hf``, ``https``, ``file``, ``s3`` ..."""
+    target: str
+    """``package.module:Class``; called without arguments it gives a `Source`."""
+    help: str
+
+    @property
+    def name(self) -> str:
+        """The scheme."""
+        return self.scheme
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a source has put files."""
+
+    folder: Path
+    """The files lie below it under their own paths."""
+    root: Path
+    """What they may lie in once links are followed: the source's own store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a source keeps on disk of one place at one revision."""
+
+    part: Part
+    """Its files, with the digests they are stored under."""
+    stored: Stored
+    size: int
+    """Bytes on disk."""
+    last_used: float
+    """Seconds since the epoch."""
+
+
+Progress = Callable[[int], None]
+"""Told the bytes that have come in since the last call."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A source that can tell what it keeps, and let go of it: what ``modelgraft cache`` works on."""
+
+    def held(self) -> list[Held]:
+        """Everything that is stored."""
+        ...
+
+    def discard(self, part: Part) -> int:
+        """Delete what is stored of a place at a revision; the bytes that became free."""
+        ...
+
+
+class Source(Protocol):
+    """A place that weights come from. What it gives is not trusted: modelgraft itself checks names, sizes and digests."""
+
+    def resolve_weights(self, weights: Weights, revision: str | None) -> Part:
+        """Everything that lies at a place now: the exact commit, every file with size and digest.
+
+        Asks the network, or offline what is stored. ``revision`` is a commit, branch or tag; None is the newest.
+
+        Raises:
+            WeightsUnavailableError: the place cannot be asked, or is not there; the text says what to do.
+        """
+        ...
+
+    def fetch_weights(self, part: Part, progress: Progress) -> Stored:
+        """Put the files of ``part`` on disk, unless they are there; resumes what was interrupted.
+
+        Raises:
+            WeightsUnavailableError: as above.
+        """
+        ...
+
+    def set_aside(self, part: Part, path: str) -> Path | None:
+        """Move a stored file that is not what it should be out of the way, so that it is never read again; where it is now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPart:
+    """The verified files of one place, on disk."""
+
+    location: str
+    revision: str | None
+    folder: Path
+    files: Mapping[str, Path]
+    """Path in the place -> path on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWeights:
+    """What `modelgraft_load` is given: every file of the entry, on disk, its size and digest checked."""
+
+    parts: tuple[LocalPart, ...]
+    """In the order of `modelgraft_weights`."""
+
+    @property
+    def file(self) -> Path:
+        """The one file of weights of the first part: safetensors before anything else."""
+        files = self.parts[0].files
+        ranked = sorted(files, key=lambda path: (not path.endswith(".safetensors"), path.endswith(".json"), path))
+        return files[ranked[0]]
+
+    def part(self, location: str) -> LocalPart | None:
+        """The part from a location, None if there is none."""
+        return next((part for part in self.parts if part.location == location), None)

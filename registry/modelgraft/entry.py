@@ -28,10 +28,19 @@ class Weights:
     sha256: str | None = None
     size: int | None = None
     """Bytes."""
+    location: str | None = None
+    """``scheme:rest`` for a source that a plugin brings (``s3:bucket/model``), or ``file:`` and a path."""
+    files: tuple[str, ...] = ()
+    """Which files of the place are read: shell patterns (``*`` matches slashes too), a pattern's alternatives separated by ``|``,
+    of which the first that matches anything is taken. The first pattern must match. Empty: `filename`, else all that is no pickle.
+    In a folder that has safetensors no pickle is taken, whatever matches."""
+    without: tuple[str, ...] = ()
+    """Patterns of files that are not read though they match."""
 
-    def where(self) -> str | None:
-        """A short spelling of the location: ``hf:org/repo`` or the address; None for weights inside the plugin."""
-        return f"hf:{self.repo}" if self.repo else self.url
+    @property
+    def place(self) -> str | None:
+        """The location with its scheme; None for weights inside the plugin."""
+        return self.location or (f"hf:{self.repo}" if self.repo else self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,8 @@ class Entry:
     weights: Weights | None = None
     aliases: tuple[str, ...] = ()
     """Other full names of this model, the hub repository id among them."""
+    retired: tuple[str, ...] = ()
+    """Full names that the model's library has replaced by this one: they still resolve, with a warning."""
     default: bool = False
     """True for the tag that its provider takes when a model is named without one."""
     score: str | None = None
@@ -66,7 +77,7 @@ class Entry:
     templates: tuple[str, ...] = ()
     """Prompt templates this model asks for; empty lets the adapter choose by modality."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Published figures, as the source names them."""
+    """Published figures: benchmark -> number, each under one name for all models (`modelgraft.benchmarks` has those that rank)."""
     note: str | None = None
     """One line a user should read before choosing this model."""
     loader: Mapping[str, Any] = field(default_factory=dict)
@@ -93,7 +104,7 @@ class Entry:
         for key in _TUPLES:
             out[key] = list(out[key]) if out[key] is not None else None
         if self.weights is not None:
-            out["weights"] = {key: getattr(self.weights, key) for key in _WEIGHTS}
+            out["weights"] = {key: _plain(getattr(self.weights, key)) for key in _WEIGHTS}
         out["preprocessing"], out["metrics"] = dict(self.preprocessing), dict(self.metrics)
         return out
 
@@ -109,7 +120,7 @@ class Entry:
             elif isinstance(value, Mapping):
                 value = dict(value)
             elif isinstance(value, Weights):
-                value = {key: v for key in _WEIGHTS if (v := getattr(value, key)) is not None}
+                value = {key: _plain(v) for key in _WEIGHTS if (v := getattr(value, key)) not in (None, ())}
             out[f] = value
         return out
 
@@ -136,7 +147,8 @@ class Entry:
                 data[key] = tuple(data[key])
         weights = data.get("weights")
         if weights is not None:
-            data["weights"] = Weights(**weights)
+            stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in weights.items()}
+            data["weights"] = Weights(**stated)
         return cls(**data)
 
     def check(self) -> None:
@@ -166,11 +178,15 @@ class Entry:
             raise ValueError(f"{self.name}: input_size must be (channels, height, width), not {self.input_size!r}")
 
 
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 _WEIGHTS = tuple(f.name for f in fields(Weights))
 _REQUIRED = ("name", "modality", "tasks")
 _DEFAULTS: dict[str, Any] = {
     f.name: ... if f.name in _REQUIRED else (f.default_factory() if callable(f.default_factory) else f.default)
     for f in fields(Entry)
 }
-_TUPLES = ("tasks", "input_size", "aliases", "templates")
+_TUPLES = ("tasks", "input_size", "aliases", "retired", "templates")
 _SHOWN = ("name", "provider", *(key for key in _DEFAULTS if key not in ("name", "loader")))

@@ -48,6 +48,10 @@ class AmbiguousNameError(UsageError):
         super().__init__(f"{name!r} names {len(candidates)} models: {shown}; write one of them in full")
 
 
+class RetiredNameWarning(UserWarning):
+    """A name was used that the model's library has replaced; it still works, and the text says the new one."""
+
+
 class WeightsUnavailableError(ModelgraftError):
     """The weights of a known model could not be had (offline and not cached, refused, gone)."""
 
@@ -58,6 +62,10 @@ class UnsafeWeightsError(ModelgraftError):
 
 class LockError(ModelgraftError):
     """The lock file and what is there differ, or the lock file cannot be read."""
+
+
+class LocalNamesError(ModelgraftError):
+    """The project's file of aliases cannot be read or written."""
 
 
 class PluginError(ModelgraftError):

@@ -7,13 +7,13 @@ page it was written for. The page grows by adding hooks and arguments; a hook ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from modelgraft.contract import HeadSpec, ImageBackbone, TextBackbone, VerbSpec
-from modelgraft.entry import Entry
+from modelgraft.contract import HeadSpec, ImageBackbone, LocalWeights, SourceSpec, TextBackbone, VerbSpec
+from modelgraft.entry import Entry, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +36,45 @@ def modelgraft_entries() -> Iterable[Entry]:
 
 
 @hookspec
-def modelgraft_load(entry: Entry, device: torch.device, dtype: torch.dtype | None) -> ImageBackbone | TextBackbone:
+def modelgraft_weights(entry: Entry) -> Iterable[Weights]:
+    """Where the files of one of your own entries are and which of them are read, the weights first.
+
+    More than one place where a model reads more than its weights (a tokenizer from another repository). Without this hook it
+    is ``entry.weights``, if that names a place. Import no model library here: fetching needs none.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_recognise(name: str, weights: Weights, configs: Mapping[str, Any]) -> Entry | None:
+    """An entry for a model that no catalogue lists, if it is of your kind; None if it is not.
+
+    Args:
+        name: ``hub:user/repo`` or ``file:path``; the entry's name is your provider, a slash, and this.
+        weights: the place; the host puts it into the entry.
+        configs: the JSON files at its top, read: ``{"config.json": {...}}``. They are a stranger's: take nothing for granted.
+
+    What `modelgraft_weights` and `modelgraft_load` need of them goes into ``Entry.loader``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_load(
+    entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None
+) -> ImageBackbone | TextBackbone:
     """Build the model of one of your own entries with its pretrained weights, in eval mode, on ``device``.
 
-    ``entry.revision`` is set when the user asked for one. ``dtype`` None means the provider's own. Raise what went wrong:
-    the host shows your error with the model's name. Import the model library inside this function.
+    ``weights`` are its files, fetched and verified; None where the entry names no place. Open them and nothing else: no
+    network, no code out of them. ``dtype`` None means the provider's own. Raise what went wrong: the host shows your error
+    with the model's name. Import the model library inside this function.
     """
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_sources() -> Iterable[SourceSpec]:
+    """Sources of weights this plugin brings, one a scheme (``s3:`` ...)."""
     raise NotImplementedError
 
 

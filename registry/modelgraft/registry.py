@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelgraft.catalogue import Catalogue
 from modelgraft.contract import ImageBackbone, TextBackbone
-from modelgraft.entry import MODALITIES, TASKS, Entry
+from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
 from modelgraft.host.host import Host, PluginReport, current_host, import_target, no_such
+from modelgraft.local_names import aliases
+from modelgraft.weights import local_weights
+from modelgraft.weights.recognising import location_of, recognise
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +25,7 @@ def catalogue() -> Catalogue:
     global _known
     host = current_host()
     if _known is None or _known[0] is not host:
-        _known = (host, Catalogue(host.entries()))
+        _known = (host, Catalogue.of(host.tables()))
     return _known[1]
 
 
@@ -35,25 +39,39 @@ def list_models(
     min_params: float | None = None,
     max_params: float | None = None,
     embed_dim: int | None = None,
+    input_size: int | str | Sequence[int] | None = None,
+    min_score: float | None = None,
+    benchmark: str | None = None,
+    sort: str | None = None,
+    reverse: bool = False,
+    limit: int | None = None,
 ) -> list[Entry]:
-    """Entries that meet every condition given, sorted by name. Imports no model library.
+    """Entries that meet every condition given. Imports no model library.
 
     Args:
         pattern: a shell pattern over names and hub repositories (``*dino*``), or a part of one; letter case does not matter.
         provider: ``timm``, ``open_clip``, ...
         modality: ``image`` and ``text`` match dual encoders too; ``image-text`` matches those alone.
         task: ``features``, ``zero-shot`` or ``classification``.
-        licence: as the entry states it; a shell pattern (``apache*``). Entries that state none never match.
+        licence: as the entry states it, or a shell pattern (``apache*``): entries that state none never match. Or a group:
+            ``commercial``, ``permissive``, ``copyleft``, ``non-commercial``, ``unknown`` (`modelgraft.licences`).
         min_params, max_params: bounds on the number of parameters, inclusive; entries of unknown size never match.
         embed_dim: exact size of an embedding.
+        input_size: of a preprocessed picture: 224, ``224x224`` (height, width), ``3x224x224``, or the numbers.
+        min_score: least figure on the published benchmark, inclusive and in its unit; entries without a figure never match.
+        benchmark: which published benchmark is meant, by its name, a part of it or a shell pattern. None takes the headline
+            of the task: ImageNet-1k top-1 for classification, zero-shot top-1 for image-text, the sbert.net mean for text.
+        sort: ``name`` (None is that), ``params`` and ``embed_dim`` (smallest first), ``score`` (best first, a benchmark
+            after the other: their figures do not compare). ``-score`` turns it round. Entries without the value come last.
+        reverse: turn the order round.
+        limit: at most so many.
 
     Raises:
-        UsageError: a modality or task that does not exist.
+        UsageError: a modality, task, benchmark or sort that does not exist, a size or limit that is none.
     """
-    for value, known, what in ((modality, MODALITIES, "modality"), (task, TASKS, "task")):
-        if value is not None and value not in known:
-            raise UsageError(f"no {what} {value!r}; there are {', '.join(known)}")
-    return catalogue().select(
+    if limit is not None and limit < 1:
+        raise UsageError(f"the limit must be at least 1, not {limit}")
+    chosen = catalogue().choose(
         pattern,
         provider=provider,
         modality=modality,
@@ -62,7 +80,13 @@ def list_models(
         min_params=min_params,
         max_params=max_params,
         embed_dim=embed_dim,
+        input_size=input_size,
+        min_score=min_score,
+        benchmark=benchmark,
+        sort=sort,
+        reverse=reverse,
     )
+    return chosen[:limit]
 
 
 def resolve(name: str) -> Entry:
@@ -70,10 +94,16 @@ def resolve(name: str) -> Entry:
 
     ``name@revision`` gives the entry with ``revision`` set.
 
+    A name that was registered in the project comes first. ``hub:user/repo``, ``file:path`` and a path that begins with ``/``,
+    ``./``, ``../`` or ``~`` are models too, of whichever plugin knows their kind; the hub's are asked for over the network.
+
     Raises:
         BadNameError, UnknownModelError, AmbiguousNameError: with the near names in the message.
+        WeightsUnavailableError: the place cannot be read.
     """
-    return catalogue().find(name)
+    name = aliases().get(name, name)
+    place = location_of(name)
+    return catalogue().find(name) if place is None else recognise(*place)
 
 
 def model_info(name: str) -> dict[str, Any]:
@@ -100,13 +130,10 @@ def load(
         UsageError: no such model, device or dtype.
     """
     entry = resolve(name) if isinstance(name, str) else name
+    on, of = _device(device), _dtype(dtype)
+    weights = local_weights(entry)
     return current_host().call(  # type: ignore[no-any-return]
-        entry.plugin,
-        "modelgraft_load",
-        f"loading {entry.name}",
-        entry=entry,
-        device=_device(device),
-        dtype=_dtype(dtype),
+        entry.plugin, "modelgraft_load", f"loading {entry.name}", entry=entry, device=on, dtype=of, weights=weights
     )
 
 

@@ -137,6 +137,45 @@ def test_an_alias_names_one_entry() -> None:
     assert repos <= set(aliases)
 
 
+def test_published_figures_are_open_clips() -> None:
+    import csv
+
+    from modelgraft.benchmarks import ZERO_SHOT
+    from modelgraft_open_clip.published import IMAGENET, RESULTS
+
+    assert IMAGENET == ZERO_SHOT
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    assert "open_clip at commit " in lines[1] and "MIT" in lines[3]
+    rows = {(r["model"], r["tag"]): r for r in csv.DictReader(line for line in lines if not line.startswith("#"))}
+    assert len(rows) == 121
+    twins = 0
+    for entry in ENTRIES.values():
+        model, tag = entry.loader["model"], entry.loader["tag"]
+        own = rows.get((model, tag))
+        quick = rows.get((f"{model}-quickgelu", tag)) if entry.loader.get("quick_gelu") else None
+        plain = rows.get((model.removesuffix("-quickgelu"), tag)) if tag == "openai" else None
+        row = quick or own or plain
+        twins += row is not None and own is None
+        assert entry.metrics.get(IMAGENET) == (None if row is None else round(100 * float(row["imagenet_1k"]), 2))
+    assert sum(IMAGENET in entry.metrics for entry in ENTRIES.values()) == 121 + twins == 137
+    # Weights trained with QuickGELU are loaded with it: open_clip's row of that name, taken without, is of another model.
+    assert ENTRIES["open_clip/RN50:cc12m"].metrics == ENTRIES["open_clip/RN50-quickgelu:cc12m"].metrics
+    assert ENTRIES["open_clip/RN50:cc12m"].metrics[IMAGENET] == 36.47
+
+
+def test_renamed_pairs_lead_to_the_pair_that_is_listed_now() -> None:
+    import open_clip
+    from modelgraft.errors import RetiredNameWarning
+    from modelgraft_open_clip.retired import RETIRED
+
+    listed = set(open_clip.list_pretrained())
+    for (model, tag), now in RETIRED.items():
+        assert (model, tag) not in listed and now in listed
+        with pytest.warns(RetiredNameWarning) as caught:
+            assert resolve(f"open_clip/{model}:{tag}").name == "open_clip/{}:{}".format(*now)
+        assert len(caught) == 1
+
+
 def test_another_version_is_listed_anew(tmp_path: Path) -> None:
     """Known architectures keep their figures unmeasured, unknown ones are measured, tags that went are gone."""
     wrong = Entry.from_dict({**ENTRIES["open_clip/RN50:openai"].to_dict(), "params": 123})

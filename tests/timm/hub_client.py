@@ -10,28 +10,23 @@ import sys
 import time
 from typing import Any
 
+import modelgraft
 import torch
 from modelgraft.contract import ImageBackbone
 from modelgraft.errors import ModelgraftError
-from modelgraft_timm.plugin import modelgraft_entries, modelgraft_load
 
 
 def main(jobs: str, out: str) -> None:
-    entries = {entry.name: entry for entry in modelgraft_entries()}
     answers: list[dict[str, Any]] = []
     for name, revision, dtype, pixels in torch.load(jobs, weights_only=True):
         started = time.monotonic()
         try:
-            backbone = modelgraft_load(
-                entries[name].with_revision(revision),
-                torch.device("cpu"),
-                getattr(torch, dtype) if dtype else None,
-            )
+            backbone = modelgraft.load(f"{name}@{revision}" if revision else name, device="cpu", dtype=dtype)
         except ModelgraftError as error:
             answers.append({"error": type(error).__name__, "text": str(error), "seconds": time.monotonic() - started})
             continue
         assert isinstance(backbone, ImageBackbone)
-        assert not backbone.module.training and backbone.embed_dim == entries[name].embed_dim
+        assert not backbone.module.training and backbone.embed_dim == modelgraft.resolve(name).embed_dim
         embeddings = backbone.encode_image(pixels)
         assert embeddings.is_inference() and embeddings.dtype == torch.float32
         with torch.inference_mode():

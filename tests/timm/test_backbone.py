@@ -22,20 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import modelgraft
 import pytest
 import timm
 import timm.data
 import torch
-from modelgraft.errors import WeightsUnavailableError
+from modelgraft.entry import Weights
+from modelgraft.errors import UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.paths import cache_dir
 from modelgraft.shipped import read_catalogue
+from modelgraft_sources.web import _DIGEST, _folder
 from modelgraft_timm import catalogue
-from modelgraft_timm.backbone import TimmBackbone
 from modelgraft_timm.features import pooled_features
 from modelgraft_timm.names import timm_name
-from modelgraft_timm.weights import _DIGEST_IN_NAME
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from timm.models._registry import _model_pretrained_cfgs
 
 from tests.conftest import ROOT
 from tests.hub_standin import HubStandIn
@@ -169,8 +170,8 @@ def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
     publish(root, "timm/test_resnet:r160_in1k", random_model("timm/test_resnet:r160_in1k", 0))
     good = publish(root, "timm/test_vit:r160_in1k", random_model("timm/test_vit:r160_in1k", 0))
     (good / "README.md").write_text("served")
-    damaged = publish(root, "timm/test_vit2:r160_in1k", random_model("timm/test_vit2:r160_in1k", 0))
-    (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:-1000])
+    stated = publish(root, "timm/test_vit2:r160_in1k", random_model("timm/test_vit2:r160_in1k", 0))
+    (stated / "model.safetensors").write_bytes((stated / "model.safetensors").read_bytes()[:-1000])  # as published
     other = root / "timm/test_vit3.r160_in1k"
     other.mkdir()
     (other / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes())
@@ -218,10 +219,15 @@ def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
             missing, "WeightsUnavailableError", "timm/test_nfnet:r160_in1k", "no repository timm/test_nfnet.r160_in1k"
         )
         one_line(revision, "WeightsUnavailableError", "timm/test_vit:r160_in1k", "no revision 'nowhere'")
-        one_line(broken, "WeightsUnavailableError", "timm/test_vit2:r160_in1k", "damaged", "--force-download")
+        one_line(broken, "WeightsUnavailableError", "timm/test_vit2:r160_in1k", "cannot be read")
         one_line(unfit, "WeightsUnavailableError", "timm/test_vit3:r160_in1k", "do not fit")
-        one_line(empty, "WeightsUnavailableError", "timm/test_efficientnet:r160_in1k", "no weights that timm can read")
-        one_line(trapped, "WeightsUnavailableError", "timm/test_convnext2:r160_in1k", "could run code")
+        one_line(
+            empty,
+            "WeightsUnavailableError",
+            "timm/test_efficientnet:r160_in1k",
+            "holds no model.safetensors or pytorch_model.bin",
+        )
+        one_line(trapped, "UnsafeWeightsError", "timm/test_convnext2:r160_in1k", "could run code")
         one_line(unversioned, "UsageError", "timm/gcvit_xxtiny:in1k", "no revisions")
         assert not trap.exists()  # the pickle was refused, not run
         with torch.inference_mode():
@@ -232,7 +238,8 @@ def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
         "WeightsUnavailableError",
         "timm/test_vit:r160_in1k",
         "HF_HUB_OFFLINE is set",
-        "hf download timm/test_vit.r160_in1k --revision v1",
+        "timm/test_vit.r160_in1k@v1",
+        "modelgraft pull",
     )
 
 
@@ -254,59 +261,51 @@ def test_without_a_network_and_weights_outside_the_hub(tmp_path: Path) -> None:
     unreachable, unfetched = client(tmp_path, jobs, environment)
     one_line(unreachable, "WeightsUnavailableError", SMALL, "cannot reach", nowhere, "HF_ENDPOINT")
     assert unreachable["seconds"] < 20  # at once: the client's own retries sleep for 46 s
-    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
-    one_line(unfetched, "WeightsUnavailableError", name, url, str(checkpoints))
+    one_line(unfetched, "WeightsUnavailableError", name, url, "put that file at")
 
 
 def test_direct_downloads_are_checked_by_the_digest_in_their_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights at an address, served from the loopback under a name as timm's are."""
-    entry = ENTRIES["timm/legacy_seresnet18:in1k"]
+    entry = modelgraft.resolve("timm/legacy_seresnet18:in1k")
     model = random_model(entry.name, 3)
     plain, trap = io.BytesIO(), tmp_path / "ran"
     torch.save(model.state_dict(), plain)
     good, hostile = plain.getvalue(), pickle.dumps(Runs(trap), protocol=2)
     served = tmp_path / "served"
     served.mkdir()
-    config = timm.get_pretrained_cfg(timm_name(entry))
-    assert config is not None and not config.hf_hub_id
+    assert entry.weights is not None and not entry.weights.repo
 
     def load(named_for: bytes, content: bytes, cached: bytes | None = None) -> Any:
         """Load with a file of ``content`` at the address, named by the digest of ``named_for``; the cache is new."""
         file = f"model-{hashlib.sha256(named_for).hexdigest()[:8]}.pth"
         (served / file).write_bytes(content)
-        cache = Path(tempfile.mkdtemp(dir=tmp_path))
-        monkeypatch.setattr(torch.hub, "_hub_dir", str(cache))
-        if cached is not None:
-            (cache / "checkpoints").mkdir()
-            (cache / "checkpoints" / file).write_bytes(cached)
+        monkeypatch.setenv("MODELGRAFT_CACHE", tempfile.mkdtemp(dir=tmp_path))
         url = f"http://127.0.0.1:{server.server_port}/{file}"
-        monkeypatch.setitem(_model_pretrained_cfgs, timm_name(entry), replace(config, url=url))
-        return TimmBackbone.load(entry, torch.device("cpu")).module
+        if cached is not None:
+            to = _folder(url) / file
+            to.parent.mkdir(parents=True)
+            to.write_bytes(cached)
+        return modelgraft.load(replace(entry, weights=Weights(url=url)), device="cpu").module  # type: ignore[union-attr]
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served))) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         pixels = pixels_for(entry.name)
         with torch.inference_mode():
-            for loaded in (load(good, good), load(good, b"", cached=good)):
+            for loaded in (load(good, good), load(good, b"", cached=good), load(good, good, cached=good[:-1] + b"x")):
                 assert torch.allclose(loaded(pixels), model(pixels), atol=1e-5)
-        for content, cached in ((good + b"x", None), (good, good[:-1])):
-            with pytest.raises(
-                WeightsUnavailableError, match=r"damaged .*invalid hash value.*; delete it from .*checkpoints$"
-            ):
-                load(good, content, cached)
-        with pytest.raises(WeightsUnavailableError, match="could run code"):
+        assert len(list((cache_dir() / "set-aside").iterdir())) == 1  # the bad copy of the last one
+        with pytest.raises(WeightsUnavailableError, match=r"legacy_seresnet18.* not what was stated: its sha256 is"):
+            load(good, good + b"x")
+        with pytest.raises(UnsafeWeightsError, match="could run code"):
             load(hostile, hostile)
         assert not trap.exists()
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        with pytest.raises(
-            WeightsUnavailableError, match="checkpoints and HF_HUB_OFFLINE is set; unset it, or put http"
-        ):
+        with pytest.raises(WeightsUnavailableError, match=r"HF_HUB_OFFLINE is set; unset it, or put http"):
             load(good, good)
         load(good, b"", cached=good)
         server.shutdown()
-    assert not timm.models._builder._CHECK_HASH  # timm's own switch is as it was
 
 
 def test_digests_in_file_names_are_those_torch_would_check() -> None:
@@ -315,7 +314,7 @@ def test_digests_in_file_names_are_those_torch_would_check() -> None:
     for url in urls:
         found = torch.hub.HASH_REGEX.search(url.rpartition("/")[2])
         is_digest = found is not None and re.fullmatch(r"[0-9a-f]{8,}", found[1]) is not None
-        assert bool(_DIGEST_IN_NAME.search(url)) == is_digest
+        assert bool(_DIGEST.search(url)) == is_digest
         assert is_digest == ("ijepa" not in url)  # "IN1K-vit.h.14-300e.pth.tar": 300 epochs, no digest
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -99,10 +100,51 @@ def test_every_alias_leads_to_its_entry(table: Catalogue) -> None:
         "microsoft/Florence-2-base": "timm/davit_base_fl:msft_florence2",
         # one repository, two models: the one whose name it is
         "timm/vit_base_patch16_clip_224.openai": "timm/vit_base_patch16_clip_224:openai",
-        # deprecated by timm
-        "timm/convnext_tiny_in22ft1k": "timm/convnext_tiny:fb_in22k_ft_in1k",
     }.items():
         assert table.find(spelling).name == name
+
+
+def test_every_name_that_timm_has_deprecated_still_resolves_and_warns(table: Catalogue) -> None:
+    from modelgraft.errors import RetiredNameWarning, UnknownModelError
+    from timm.models._registry import get_deprecated_models
+
+    gone = []
+    for old, current in get_deprecated_models().items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                found = table.find(f"timm/{old}")
+            except UnknownModelError:
+                gone.append(old)
+                continue
+        assert [w.category for w in caught] == [RetiredNameWarning] and found.name in str(caught[0].message)
+        assert timm_name(found) == current or timm_name(found).partition(".")[0] == current
+    # timm itself cannot build these two: it maps them to tags that it no longer has.
+    assert sorted(gone) == ["vit_base_patch16_224_sam", "vit_base_patch32_224_sam"]
+    assert sum(len(entry.retired) for entry in ENTRIES) == len(get_deprecated_models()) - 2
+
+
+def test_published_figures_are_those_of_the_results_and_of_this_picture_size() -> None:
+    import csv
+
+    from modelgraft.benchmarks import CLASSIFICATION
+    from modelgraft_timm.published import RESULTS, TOP_1
+
+    assert TOP_1 == CLASSIFICATION
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    assert "pytorch-image-models at commit " in lines[1] and "Apache License 2.0" in lines[2]
+    published = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert len(published) == 1556
+    own_size = 0
+    for row in published:
+        entry = BY_NAME[entry_name(row["model"])]
+        assert entry.input_size is not None and "classification" in entry.tasks
+        own = int(row["img_size"]) == entry.input_size[2]
+        own_size += own
+        assert entry.metrics[TOP_1 if own else f"ImageNet-1k top-1 at {row['img_size']} px (%)"] == float(row["top1"])
+    # No figure comes from anywhere else.
+    assert own_size == sum(TOP_1 in entry.metrics for entry in ENTRIES) == 1266
+    assert sum(len(entry.metrics) for entry in ENTRIES) == 2 * len(published)
 
 
 def mismatches(entries: Iterable[Entry], device: str) -> list[str]:

@@ -118,12 +118,13 @@ def training_pictures(data: Path, concepts: Concepts, name: str) -> Iterator[tup
             yield path, image, concept
 
 
-def view_box(size: tuple[int, int], view: int, rng: random.Random) -> tuple[float, ...]:
+def view_box(size: tuple[int, int], view: int, rng: random.Random) -> tuple[float, float, float, float]:
     """The centre square for the first view, which is what a user's picture goes through; else a random part."""
     square = min(size)
     left, top = (size[0] - square) / 2, (size[1] - square) / 2
     box = (left, top, left + square, top + square) if view == 0 else random_box(size, rng)
-    return tuple(max(0.0, min(float(limit), value)) for value, limit in zip(box, (*size, *size), strict=True))
+    x0, y0, x1, y1 = (max(0.0, min(float(limit), value)) for value, limit in zip(box, (*size, *size), strict=True))
+    return x0, y0, x1, y1
 
 
 def watched_views(data: Path, work: Path, concepts: Concepts, seed: int, views: int = 4) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
+from modelgraft.licences import known
 from modelgraft.registry import model_info
 
 
@@ -24,8 +25,19 @@ def info(
         render.as_json(record)
         return
     for key, value in record.items():
-        if value not in (None, [], (), {}, False):
+        if key == "licence":
+            print(f"{key:14} {_licence(value)}")
+        elif value not in (None, [], (), {}, False):
             print(f"{key:14} {_shown(key, value)}")
+
+
+def _licence(stated: str | None) -> str:
+    """A licence and what the table says of it; it is no legal advice, so the reason is given."""
+    about = known(stated)
+    if about is None:
+        return f"{render.printable(stated) if stated else 'not stated'} (commercial use: unknown)"
+    permits = {True: "permitted", False: "not permitted", None: "not settled by its text"}[about.commercial]
+    return f"{stated} (commercial use: {permits}; {about.reason})"
 
 
 def _shown(key: str, value: Any) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
+from modelgraft.benchmarks import headline
 from modelgraft.cli import render
-from modelgraft.registry import list_models as select
+from modelgraft.entry import Entry
+from modelgraft.registry import catalogue
 
 COLUMNS = ("name", "modality", "tasks", "params", "embed_dim", "input_size", "licence")
 CSV_COLUMNS = ("name", "provider", *COLUMNS[1:], "max_tokens", "score", "aliases", "note")
+RANKED = ("benchmark_score", "benchmark")
+"""Columns that are added when the list is about published figures; they can be asked for by name at any time."""
 
 
 def list_models(
@@ -19,16 +24,35 @@ def list_models(
     provider: Annotated[str | None, typer.Option(help="Only this provider: timm, open_clip, ...")] = None,
     modality: Annotated[str | None, typer.Option(help="image, text (both match dual encoders) or image-text.")] = None,
     task: Annotated[str | None, typer.Option(help="features, zero-shot or classification.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", "--license", help="As stated; 'apache*' works.")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            "--license",
+            help="As stated ('apache*' works), or a group: commercial, permissive, copyleft, non-commercial, unknown.",
+        ),
+    ] = None,
     min_params: Annotated[str | None, typer.Option(help="At least this many parameters: 30M, 1.5B.")] = None,
     max_params: Annotated[str | None, typer.Option(help="At most this many parameters.")] = None,
     embed_dim: Annotated[int | None, typer.Option(help="Exact embedding size.")] = None,
+    input_size: Annotated[str | None, typer.Option(help="Picture size: 224, 224x224 or 3x224x224.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="At least this published figure (a %, mostly).")] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Which published benchmark; without it, the usual one of the task.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="name, params, embed_dim (smallest first) or score (best first); -params: reversed."),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Which columns or keys: name,params,benchmark_score,...")] = None,
     format: Annotated[str, typer.Option("--format", "-f", help="table, json, jsonl, csv or names.")] = "table",
 ) -> None:
-    """List pretrained models by name, size, licence and task."""
+    """List pretrained models by name, size, licence, task and published score."""
     if format not in ("table", "json", "jsonl", "csv", "names"):
         raise typer.BadParameter(f"no format {format!r}; there are table, json, jsonl, csv, names")
-    entries = select(
+    found = catalogue().choose(
         pattern,
         provider=provider,
         modality=modality,
@@ -37,33 +61,79 @@ def list_models(
         min_params=_count("--min-params", min_params),
         max_params=_count("--max-params", max_params),
         embed_dim=embed_dim,
+        input_size=input_size,
+        min_score=min_score,
+        benchmark=benchmark,
+        sort=sort,
+        reverse=reverse,
     )
+    ranked = benchmark is not None or min_score is not None or (sort or "").removeprefix("-") == "score"
+    shown = _columns(columns, (CSV_COLUMNS if format == "csv" else COLUMNS) + (RANKED if ranked else ()))
+    entries = found[:limit]
     if format == "names":
         sys.stdout.write("".join(f"{entry.name}\n" for entry in entries))
     elif format == "table":
         if entries:
-            rows = [
-                (
-                    e.name,
-                    e.modality,
-                    ", ".join(e.tasks),
-                    render.count(e.params),
-                    str(e.embed_dim or "-"),
-                    "x".join(map(str, e.input_size)) if e.input_size else "-",
-                    e.licence or "-",
-                )
-                for e in entries
-            ]
-            render.table(COLUMNS, rows, right=("params", "embed_dim"))
-        print(f"{len(entries)} model{'s' if len(entries) != 1 else ''}", file=sys.stderr)
+            rows = [[_cell(name, _value(e, name, found.benchmarks)) for name in shown] for e in entries]
+            render.table(shown, rows, right=("params", "embed_dim", "max_tokens", "benchmark_score"))
+        of = f" of {len(found)}" if len(entries) < len(found) else ""
+        print(f"{len(entries)}{of} model{'s' if len(found) != 1 else ''}", file=sys.stderr)
     else:
-        records = [entry.record() for entry in entries]
+        whole = columns is None and format != "csv"  # the contract: every public field
+        records = [
+            e.record() if whole else {name: _value(e, name, found.benchmarks) for name in shown} for e in entries
+        ]
         if format == "json":
             render.as_json(records)
         elif format == "jsonl":
             sys.stdout.write("".join(map(render.json_line, records)))
         else:
-            render.as_csv(CSV_COLUMNS, records)
+            render.as_csv(shown, records)
+    if ranked and len(found.counts) > 1:
+        listed = ", ".join(f"{name}: {models}" for name, models in found.counts.items())
+        print(
+            f"figures of {len(found.counts)} benchmarks, which do not compare, so sorted by score they stay apart ({listed}); "
+            "--task, --modality or --benchmark picks one",
+            file=sys.stderr,
+        )
+
+
+def _columns(asked: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+    if asked is None:
+        return usual
+    names = tuple(name for name in (part.strip() for part in asked.split(",")) if name)
+    there = (*Entry(name="a/b", modality="image", tasks=("features",)).record(), *RANKED)
+    unknown = [name for name in names if name not in there]
+    if unknown or not names:
+        what = f"no column {unknown[0]!r}" if unknown else "--columns is empty"
+        raise typer.BadParameter(f"{what}; there are {', '.join(there)}")
+    return names
+
+
+def _value(entry: Entry, column: str, benchmarks: Sequence[str]) -> Any:
+    """A column of an entry, in plain JSON types."""
+    if column in RANKED:
+        found = headline(entry.metrics, benchmarks)
+        return found and (found.score if column == "benchmark_score" else found.benchmark)
+    if column in ("weights", "preprocessing", "metrics"):
+        return entry.record()[column]
+    value = getattr(entry, column)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _cell(column: str, value: Any) -> str:
+    """A value as text for people."""
+    if column == "params":
+        return render.count(value)
+    if value is None or value == [] or value == {}:
+        return "-"
+    if column == "input_size":
+        return "x".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={part}" for key, part in value.items() if part is not None)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _count(option: str, text: str | None) -> float | None:

@@ -71,6 +71,9 @@ def _print_version(wanted: bool) -> None:
 def frame(
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (anywhere on the line)."),
+    locked: bool = typer.Option(
+        False, "--locked", help="Use only what the lock file names (anywhere; --locked=PATH for another file)."
+    ),
 ) -> None:
     """Options that stand before the verb."""
 
@@ -84,12 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:end] or os.environ.get("MODELGRAFT_DEBUG", "") not in ("", "0")
+    if not debug:  # an error is one line; the hub client would tell of every retry before it
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     arguments = [word for n, word in enumerate(arguments) if word != "--debug" or n > end]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
+    _show_retired_names_once()
     try:
-        app(args=arguments, prog_name="modelgraft")
+        app(args=_take_locked(arguments), prog_name="modelgraft")
     except ModelgraftError as error:
         if debug:
             raise
@@ -105,6 +111,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         told = " ".join(str(error).split())[:500]
         _fail(f"{type(error).__name__}: {told} (this should not happen; run it again with --debug and report it)", 1)
+
+
+def _show_retired_names_once() -> None:
+    """One plain line for each retired name, however often a verb resolves it; every other warning as Python shows it."""
+    import warnings
+
+    from modelgraft.errors import RetiredNameWarning
+
+    usual, said = warnings.showwarning, set()
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, RetiredNameWarning):
+            usual(message, category, *where, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            print(f"modelgraft: warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+
+
+def _take_locked(arguments: list[str]) -> list[str]:
+    """The words without ``--locked[=PATH]``, which becomes an environment variable: worker processes must follow it too."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [word for word in arguments[:end] if word != "--locked" and not word.startswith("--locked=")]
+    if len(kept) < end:
+        from modelgraft.lockfile import VARIABLE, default_path
+
+        last = next(word for word in reversed(arguments[:end]) if word.split("=")[0] == "--locked")
+        named = last.partition("=")[2]
+        # An absolute path, for a verb that changes the folder.
+        os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(named)) if named else str(default_path())
+    return kept + arguments[end:]
 
 
 def _fail(text: str, code: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 GROUP: Final = "modelgraft"
 OWN_DISTRIBUTION: Final = "modelgraft"
 # Verbs and heads of the project itself: an allow-list is about where models come from and leaves these in.
-ALWAYS_IN: Final = frozenset({"adapters", "heads"})
+ALWAYS_IN: Final = frozenset({"adapters", "heads", "sources"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelgraft.contract import HeadSpec, VerbSpec
+from modelgraft.contract import HeadSpec, SourceSpec, VerbSpec
 from modelgraft.errors import ModelgraftError, PluginError, UsageError
 from modelgraft.host.discovery import Found, barred_by_user, discover
 from modelgraft.host.records import key_of
 from modelgraft.host.snapshot import records_for
+from modelgraft.host.table import EMPTY, Table
 from modelgraft.verbs import BUILT_IN
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class Host:
             for entry in record["entries"]:
                 yield entry, record
 
+    def tables(self) -> list[tuple[Table, dict[str, Any]]]:
+        """(entries of a plugin, its record), plugins in order."""
+        return [(record["entries"], record) for record in self.records]
+
     def heads(self) -> dict[str, tuple[HeadSpec, str]]:
         """Name -> (head, key of its plugin)."""
         return {h["name"]: (HeadSpec(**h), key_of(r)) for r in self.records for h in r["heads"]}
@@ -61,6 +66,14 @@ class Host:
     def verbs(self) -> dict[str, VerbSpec]:
         """Verbs brought by plugins, by name."""
         return {v["name"]: VerbSpec(**v) for r in self.records for v in r["verbs"]}
+
+    def sources(self) -> dict[str, tuple[SourceSpec, str]]:
+        """Scheme -> (source of weights, key of its plugin)."""
+        return {
+            s["name"]: (SourceSpec(s["name"], s["target"], s["help"]), key_of(r))
+            for r in self.records
+            for s in r["sources"]
+        }
 
     def reports(self) -> list[PluginReport]:
         """One report per installed plugin, in order of discovery."""
@@ -78,14 +91,20 @@ class Host:
             ModelgraftError: raised by the plugin on purpose, passed on as it is.
             PluginError: anything else the plugin raised, chained.
         """
+        answer = self.ask(plugin, hook, about, **arguments)
+        if answer is None:
+            with plugin_fault(plugin, about):
+                raise NotImplementedError(f"it has no {hook}, or that gave nothing")
+        return answer
+
+    def ask(self, plugin: str, hook: str, about: str, **arguments: Any) -> Any:
+        """As `call`, for a hook that a plugin need not have: None where it has not, or gives nothing."""
         with redirect_stdout(sys.stderr), plugin_fault(plugin, about):
             self._import(plugin)
             assert self._manager is not None
             others = [p for name, p in self._manager.list_name_plugin() if name != plugin]
             answers = self._manager.subset_hook_caller(hook, others)(**arguments)
-            if not answers:
-                raise NotImplementedError(f"it has no {hook}, or that gave nothing")
-            return answers[0]
+            return answers[0] if answers else None
 
     def _import(self, key: str) -> None:
         from modelgraft.host.imports import load_plugin, new_manager, register
@@ -122,30 +141,33 @@ def import_target(target: str, plugin: str) -> Any:
 
 def _settle(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Refuse whole any plugin that claims a name an earlier one has; records are ordered, so the answer is always the same."""
-    owners: dict[tuple[str, str], str] = {("verb", verb.name): "modelgraft" for verb in BUILT_IN}
+    owners: dict[str, dict[str, str]] = {kind: {} for kind in _KIND}
+    owners["verbs"] = {verb.name: "modelgraft" for verb in BUILT_IN}
     out = []
     for record in records:
-        claims = [(kind, item["name"]) for kind in ("entries", "heads", "verbs") for item in record[kind]]
-        claims = [(_KIND[kind], name) for kind, name in claims]
-        clash = next((c for c in claims if c in owners), None)
+        claims = {kind: [item["name"] for item in record[kind]] for kind in _KIND if kind != "entries"}
+        claims["entries"] = record["entries"].names
+        clash = next((kind for kind in _KIND if not owners[kind].keys().isdisjoint(claims[kind])), None)
         if clash is not None:
-            kind, name = clash
+            name = next(name for name in claims[clash] if name in owners[clash])
             record = {
                 **record,
                 "status": "failed",
-                "error": f"brings the {kind} {name!r}, which {owners[clash]} brings already; rename it, or keep one of the two "
-                f"out with MODELGRAFT_PLUGINS=-{record['name']}",
-                "entries": [],
+                "error": f"brings the {_KIND[clash]} {name!r}, which {owners[clash][name]} brings already; rename it, "
+                f"or keep one of the two out with MODELGRAFT_PLUGINS=-{record['name']}",
+                "entries": EMPTY,
                 "heads": [],
                 "verbs": [],
+                "sources": [],
             }
         else:
-            owners.update((c, f"{record['distribution']} {record['version']}") for c in claims)
+            for kind, names in claims.items():
+                owners[kind].update(dict.fromkeys(names, f"{record['distribution']} {record['version']}"))
         out.append(record)
     return out
 
 
-_KIND = {"entries": "model", "heads": "head", "verbs": "verb"}
+_KIND = {"entries": "model", "heads": "head", "verbs": "verb", "sources": "source"}
 
 
 def _report(record: dict[str, Any]) -> PluginReport:

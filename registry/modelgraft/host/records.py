@@ -10,7 +10,7 @@ from modelgraft.host.discovery import Found
 
 def new_record(found: Found) -> dict[str, Any]:
     """The record of a plugin that brings nothing (yet)."""
-    brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "watched": []}
+    brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "sources": [], "watched": []}
     return {**found.to_dict(), "status": "ok", "error": None, "traceback": None, **brings_nothing}
 
 

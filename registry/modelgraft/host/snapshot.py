@@ -13,16 +13,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from modelgraft.host.discovery import Found
 from modelgraft.host.records import failed_record, key_of
+from modelgraft.host.table import Table
 from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.version import __version__
 
-FORMAT: Final = 1
+FORMAT: Final = 3
 TRIAL_SECONDS: Final = float(os.environ.get("MODELGRAFT_PLUGIN_TIMEOUT", "300"))
 """A plugin that has not answered by then is reported as failed. Generous: it may have to import its model library."""
 
@@ -40,7 +42,7 @@ def records_for(found: Sequence[Found]) -> list[dict[str, Any]]:
     stale = [f for f in found if f.key not in fresh]
     if stale:
         for record in try_plugins(stale):
-            fresh[key_of(record)] = record
+            fresh[key_of(record)] = {**record, "entries": Table.of(record["entries"])}
         # Records of plugins that are barred this time stay, so that a variable set for one command costs the next nothing.
         kept = {key: record for key, record in known.items() if key not in fresh}
         _write({**kept, **fresh})
@@ -49,8 +51,15 @@ def records_for(found: Sequence[Found]) -> list[dict[str, Any]]:
 
 def _read() -> dict[str, dict[str, Any]]:
     try:
-        data = json.loads(snapshot_path().read_bytes())
-        if data["format"] == FORMAT and data["modelgraft"] == __version__:
+        content = snapshot_path().read_bytes()
+        start = content.index(b"\n") + 1
+        data = json.loads(content[:start])
+        # Entries are parsed when they are looked at, too late to make them anew: damage has to be seen here.
+        crc32 = zlib.crc32(memoryview(content)[start:])
+        if data["format"] == FORMAT and data["modelgraft"] == __version__ and data["crc32"] == crc32:
+            for record in data["plugins"]:
+                record["entries"] = Table(record["entries"], content, start)
+                start = record["entries"].end
             return {key_of(record): record for record in data["plugins"]}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none yet, or not ours any more: the trials make it anew
@@ -58,9 +67,12 @@ def _read() -> dict[str, dict[str, Any]]:
 
 
 def _write(records: dict[str, dict[str, Any]]) -> None:
-    data = {"format": FORMAT, "modelgraft": __version__, "plugins": list(records.values())}
+    """A line of JSON with the records and the columns of their entries, then the lines of their tables."""
+    body = b"".join(record["entries"].raw for record in records.values())
+    plugins = [{**record, "entries": record["entries"].columns} for record in records.values()]
+    data = {"format": FORMAT, "modelgraft": __version__, "crc32": zlib.crc32(body), "plugins": plugins}
     try:
-        write_atomic(snapshot_path(), json.dumps(data, separators=(",", ":")).encode())
+        write_atomic(snapshot_path(), json.dumps(data, separators=(",", ":")).encode() + b"\n" + body)
     except OSError:
         pass  # a read-only home: every command tries its plugins itself, slower but right
 

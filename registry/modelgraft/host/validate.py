@@ -19,7 +19,7 @@ from typing import Any
 
 import pluggy
 
-from modelgraft.contract import HeadSpec, VerbSpec
+from modelgraft.contract import HeadSpec, SourceSpec, VerbSpec
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError
 from modelgraft.host.discovery import GROUP, Found
@@ -31,7 +31,7 @@ _MOST_FILES = 300  # of an editable plugin that are watched for changes
 
 
 def validate_one(found: Found) -> dict[str, Any]:
-    """Import one plugin, check its hooks, collect its entries, heads and verbs.
+    """Import one plugin, check its hooks, collect its entries, heads, verbs and sources.
 
     Returns:
         a record in plain JSON types: ``status`` is ``ok``, ``warned`` (it works, with a fault that was contained) or ``failed``;
@@ -70,7 +70,8 @@ def _collect(found: Found) -> dict[str, Any]:
     json.dumps(entries)  # an entry that is not plain data fails here, with its plugin, and not in a later reader
     heads = [_fields(spec) for spec in _called(manager, "modelgraft_heads", HeadSpec)]
     verbs = [_fields(spec) for spec in _called(manager, "modelgraft_verbs", VerbSpec)]
-    return {"entries": entries, "heads": heads, "verbs": verbs}
+    sources = [_fields(spec) for spec in _called(manager, "modelgraft_sources", SourceSpec)]
+    return {"entries": entries, "heads": heads, "verbs": verbs, "sources": sources}
 
 
 def _called(manager: pluggy.PluginManager, hook: str, kind: type) -> Iterator[Any]:
@@ -81,7 +82,7 @@ def _called(manager: pluggy.PluginManager, hook: str, kind: type) -> Iterator[An
             yield item
 
 
-def _fields(spec: HeadSpec | VerbSpec) -> dict[str, str]:
+def _fields(spec: HeadSpec | VerbSpec | SourceSpec) -> dict[str, str]:
     return {"name": spec.name, "target": spec.target, "help": spec.help}
 
 

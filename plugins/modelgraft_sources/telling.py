@@ -6,22 +6,26 @@ wrappings. `telling` is the one place that reads them. huggingface_hub is import
 
 from __future__ import annotations
 
-import pickle
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError, WeightsUnavailableError
+from modelgraft.opening import find, first_line
 
 Also = Callable[[Exception], str | None]
 
 
 @contextmanager
-def telling(entry: Entry, repo: str, *, what: str = "weights", also: Also | None = None) -> Iterator[None]:
+def telling(
+    repo: str, *, revision: str | None = None, what: str = "weights", also: Also | None = None
+) -> Iterator[None]:
     """Turn what fetching or reading files of a hub repository raises into a `WeightsUnavailableError`.
 
     Args:
-        repo: the repository the files come from; for a ``what`` other than weights it may be another one than the entry's.
+        repo: the repository the files come from.
+        revision: as it was asked for.
         what: what is fetched, for the text.
         also: asked before the general reading of an error: what a library says in words of its own.
 
@@ -32,11 +36,10 @@ def telling(entry: Entry, repo: str, *, what: str = "weights", also: Also | None
     except ModelgraftError:
         raise
     except Exception as error:
-        revision = entry.revision if what == "weights" else None
         reason = (also(error) if also else None) or hub_reason(error, repo, what=what, revision=revision)
         if reason is None:
             raise
-        raise WeightsUnavailableError(f"{entry.name}: {reason}") from error
+        raise WeightsUnavailableError(reason) from error
 
 
 def hub_reason(raised: Exception, repo: str, *, what: str = "weights", revision: str | None = None) -> str | None:
@@ -66,54 +69,44 @@ def hub_reason(raised: Exception, repo: str, *, what: str = "weights", revision:
         return f"{at} lacks files that the {what} need ({first_line(raised)})"
     if found := find(raised, errors.HFValidationError):
         return f"{at} is no repository and revision the hub could have ({first_line(found)})"
-    if unsafe(raised):
+    if found := find(raised, errors.HfHubHTTPError):
+        return _status_reason(found, at, what)
+    if isinstance(raised, OSError) and raised.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return (
-            f"the {what} of {at} are damaged or a pickle that could run code, which is never opened; "
-            f"fetch them again with '{fetching} --force-download', or choose another model"
+            f"the {what} cannot be written to the cache ({first_line(raised)}); point HF_HUB_CACHE at a folder of yours"
         )
-    if damaged(raised):
+    if isinstance(raised, OSError) and raised.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"the {what} of {at} are damaged or do not fit this library ({first_line(raised)}); "
-            f"fetch them again with '{fetching} --force-download'"
+            f"the disk of {constants.HF_HUB_CACHE} is full; make room ('modelgraft cache prune'), or point HF_HUB_CACHE at "
+            "another disk - what came in is kept and gone on with"
         )
-    if isinstance(raised, OSError) or find(raised, errors.HfHubHTTPError) or _from_http_client(raised):
-        return f"the {what} of {at} could not be fetched or read ({first_line(raised)})"
+    if _from_http_client(raised) and "Timeout" in type(raised).__name__:
+        return (
+            f"{constants.ENDPOINT} fell silent in the {what} of {at} ({first_line(raised)}); try again later - what came in is "
+            "kept and gone on with - or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds"
+        )
+    if type(raised).__name__ == "TooManyRedirects":
+        return f"{constants.ENDPOINT} redirects in a circle for the {what} of {at}; check HF_ENDPOINT and the proxy"
+    if isinstance(raised, OSError) or _from_http_client(raised):
+        return f"the {what} of {at} could not be fetched or read ({first_line(raised)}); try again later"
     return None
 
 
-def find(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    """The first error of a kind in a chain of causes: libraries wrap what the hub client says."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        if isinstance(error, kind):
-            return error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def unsafe(error: Exception) -> bool:
-    """True for a pickle that was refused: hostile, or so damaged that it looks it."""
-    # timm's wording on the hub's files, torch's own on others; neither tells a damaged pickle from a hostile one.
-    marks = ("weights_only=True blocked", "Weights only load failed")
-    return isinstance(error, (RuntimeError, pickle.UnpicklingError)) and any(mark in str(error) for mark in marks)
-
-
-def damaged(error: Exception) -> bool:
-    """True for weights that cannot be read or do not fit the model."""
-    from safetensors import SafetensorError
-
-    if isinstance(error, (SafetensorError, pickle.UnpicklingError, EOFError)):
-        return True
-    # torch and timm say so in plain RuntimeErrors.
-    marks = ("state_dict", "invalid hash value", "PytorchStreamReader", "Pretrained ")
-    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
+def _status_reason(error: Any, at: str, what: str) -> str:
+    """What the hub says with a status that has no error of its own in its client."""
+    status = error.response.status_code if error.response is not None else 0
+    if status in (401, 403):
+        return (
+            f"the hub refuses the {what} of {at} to this token ({status}); log in anew with 'hf auth login', or unset HF_TOKEN "
+            "if the model is public"
+        )
+    if status == 429:
+        wait = error.response.headers.get("Retry-After")
+        after = f"in {wait} s" if wait else "later"
+        return f"the hub has had too many requests from here (429); try again {after}, or log in with 'hf auth login'"
+    if status >= 500:
+        return f"the hub has trouble of its own with the {what} of {at} ({status}); try again later, or set HF_ENDPOINT to a mirror"
+    return f"the {what} of {at} could not be fetched ({first_line(error)}); try again later"
 
 
 def cannot_connect(error: BaseException) -> BaseException | None:

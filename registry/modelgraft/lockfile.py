@@ -1,0 +1,297 @@
+"""The lock file: which exact bytes each model's name stood for when it was locked.
+
+``modelgraft.lock`` is JSON, sorted, with one line per file of a model, so that a change of weights shows as the change of a line:
+
+    {
+     "modelgraft-lock": 1,
+     "models": {
+      "timm/resnet10t:c3_in1k": {
+       "licence": "apache-2.0",
+       "plugin": {"distribution": "modelgraft", "version": "0.1.0"},
+       "weights": [
+        {
+         "location": "hf:timm/resnet10t.c3_in1k",
+         "revision": "...",
+         "files": {
+          "model.safetensors": {"sha256": "...", "size": 21788880}
+    ...
+
+A key is the canonical name, with ``@revision`` if the model was locked at one. Reading is strict: a file that was damaged, cut,
+merged badly or written by a newer modelgraft is refused in one line that says where.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from modelgraft import lockformat
+from modelgraft.errors import LockError, ModelgraftError
+from modelgraft.paths import write_atomic
+from modelgraft.project import exclusive, project_file, read_json, short
+from modelgraft.resolution import File, Part, Resolution
+
+FILE: Final = "modelgraft.lock"
+VARIABLE: Final = "MODELGRAFT_LOCKED"
+"""Environment: unset, empty or ``0`` (not locked), ``1`` (the project's lock file) or the path of a lock file."""
+
+
+def default_path() -> Path:
+    """The project's lock file (`modelgraft.project.project_file`), whether it is there or not."""
+    return project_file(FILE)
+
+
+# Reading and writing
+
+
+def read(path: Path) -> dict[str, Resolution]:
+    """Locked name -> what it stands for.
+
+    Raises:
+        LockError: not there, not readable, or not a lock file of this format; with the place of the fault.
+    """
+    if not path.exists():
+        raise _missing(path)
+    refuse = partial(_refused, path)
+    return lockformat.loads(read_json(path, refuse), refuse)
+
+
+def write(path: Path, models: Mapping[str, Resolution]) -> None:
+    """Write a lock file, atomically; equal content gives equal bytes, and a file that has them already is left alone.
+
+    Args:
+        models: locked name -> resolution; the order does not matter.
+
+    Raises:
+        LockError: the folder cannot be written, or a resolution is none that `read` would take back (a name with control
+            characters, a file twice, an address with a password in it).
+    """
+    refuse = partial(_refused, path)
+    records = {name: models[name].to_dict() for name in sorted(models)}
+    for name, record in records.items():
+        doubled = [len({file.path for file in part.files}) != len(part.files) for part in models[name].parts]
+        if any(doubled) or lockformat.resolution(name, record, refuse).to_dict() != record:
+            raise refuse(f"at {short(name)}: a file is listed twice")
+    data = lockformat.dumps(records).encode()
+    try:
+        if not (path.is_file() and path.read_bytes() == data):
+            write_atomic(path, data)
+    except OSError as error:
+        raise refuse(f"cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[dict[str, Resolution]]:
+    """Read, let the caller change the dict, write; other writers wait meanwhile. An exception writes nothing.
+
+    Raises:
+        LockError: as `read` (a missing file is empty) and `write`, or another writer holds the file for long.
+    """
+    with exclusive(path, partial(_refused, path)):
+        models = read(path) if path.exists() else {}
+        yield models
+        write(path, models)
+
+
+def _refused(path: Path, what: str) -> LockError:
+    return LockError(f"the lock file {short(str(path), 5000)[1:-1]} {what}")
+
+
+def _missing(path: Path) -> LockError:
+    return LockError(f"there is no lock file {path}; make it with 'modelgraft lock NAME'")
+
+
+# Comparing
+
+
+def compare(locked: Resolution, found: Resolution) -> list[str]:
+    """Each difference in a line that names the model, the file and both values; empty if they stand for the same bytes.
+
+    A value that one side does not state is no difference (a plain web address tells no digest), but a file that one side does
+    not have is.
+    """
+    name = locked.name
+    out = []
+    for what, before, now in (
+        ("licence", locked.licence, found.licence),
+        (
+            "plugin",
+            f"{locked.distribution} {locked.version}".strip(),
+            f"{found.distribution} {found.version}".strip(),
+        ),
+    ):
+        if before != now:
+            out.append(f"{name}: {what}: locked {_shown(before)}, now {_shown(now)}")
+    earlier, later = _by_location(locked), _by_location(found)
+    for place in [*earlier, *(place for place in later if place not in earlier)]:
+        old, new = earlier.get(place), later.get(place)
+        if old is None or new is None:
+            state = "locked, and not used any more" if new is None else "not locked, and used now"
+            out.append(f"{name}: {place}: {state}")
+            continue
+        if old.revision != new.revision:
+            out.append(f"{name}: {place}: revision: locked {_shown(old.revision)}, now {_shown(new.revision)}")
+        out += (f"{name}: {place}: {line}" for line in _compare_files(old, new))
+    return out
+
+
+def _by_location(resolution: Resolution) -> dict[str, Part]:
+    """Parts by their place; a place that is used twice (two revisions of one repository) counts up."""
+    out: dict[str, Part] = {}
+    for part in resolution.parts:
+        place, n = part.location, 1
+        while place in out:
+            n += 1
+            place = f"{part.location} ({n})"
+        out[place] = part
+    return out
+
+
+def _compare_files(locked: Part, found: Part) -> Iterator[str]:
+    before, now = ({file.path: file for file in part.files} for part in (locked, found))
+    for path in sorted(before.keys() | now.keys()):
+        if path not in now:
+            yield f"{path}: locked {_digest(before[path])}, now missing"
+        elif path not in before:
+            yield f"{path}: not locked, now {_digest(now[path])}"
+        else:
+            for key in ("sha256", "blob", "size"):
+                a, b = getattr(before[path], key), getattr(now[path], key)
+                if a is None or b is None or a == b:
+                    continue
+                # A digest may be cut to its first digits where the source states no more.
+                if key == "sha256" and (a.startswith(b) or b.startswith(a)):
+                    continue
+                yield f"{path}: {key}: locked {a}, now {b}"
+
+
+def _digest(file: File) -> str:
+    return file.sha256 or file.blob or (f"{file.size} bytes" if file.size is not None else "(no digest stated)")
+
+
+def _shown(value: str | None) -> str:
+    return value or "none"
+
+
+def check(locked: Mapping[str, Resolution], resolve: Callable[[str], Resolution] | None = None) -> dict[str, list[str]]:
+    """What each locked name resolves to now against what is locked: name -> its differences, only names that have some.
+
+    Args:
+        resolve: name -> resolution; None asks the installed plugins and their sources, past any lock that is active. A name
+            that cannot be resolved is a difference, with the reason.
+    """
+    resolve = resolve or resolve_now
+    out: dict[str, list[str]] = {}
+    for name, before in locked.items():
+        try:
+            lines = compare(before, resolve(name))
+        except ModelgraftError as error:
+            lines = [f"{name}: cannot be resolved now: {error}"]
+        if lines:
+            out[name] = lines
+    return out
+
+
+def resolve_now(name: str) -> Resolution:
+    """What a name resolves to at this moment, whatever lock is active.
+
+    Raises:
+        UsageError: no such model.
+        WeightsUnavailableError: its source does not say.
+    """
+    import modelgraft
+    from modelgraft.weights import resolve_weights
+
+    with unlocked():
+        return resolve_weights(modelgraft.resolve(name))
+
+
+# What a run with --locked uses
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A lock file in force: the only place that resolutions come from."""
+
+    path: Path
+    models: Mapping[str, Resolution]
+
+    def resolution(self, name: str) -> Resolution:
+        """What is locked for a canonical name, or for ``name@revision``.
+
+        A name locked without a revision answers for the exact commit it is locked at, too.
+
+        Raises:
+            LockError: the name is not in the lock file, or was locked with another version of its plugin.
+        """
+        found = self.models.get(name)
+        bare = lockformat.unrevised(name)
+        if found is None and bare != name and bare in self.models:
+            kept = self.models[bare]
+            if kept.parts and kept.parts[0].revision == name.rpartition("@")[2]:
+                found = kept
+        if found is None:
+            raise LockError(
+                f"{name} is not in the lock file {self.path}, and --locked uses nothing else; run 'modelgraft lock {name}'"
+            )
+        if found.distribution and (version := installed_version(found.distribution)) != found.version:
+            now = (
+                f"{found.distribution} {version} is installed" if version else f"{found.distribution} is not installed"
+            )
+            raise LockError(
+                f"{name} is locked with {found.distribution} {found.version}, and {now}; install the locked one "
+                f"('pip install {found.distribution}=={found.version}'), or run 'modelgraft lock --upgrade {name}'"
+            )
+        return found
+
+
+_read: tuple[tuple[Any, ...], Locked] | None = None
+
+
+def active() -> Locked | None:
+    """The lock in force (``--locked`` or `VARIABLE`), or None. Cheap to call again: the file is read when it has changed.
+
+    Raises:
+        LockError: a lock is in force and its file is not there or cannot be read.
+    """
+    global _read
+    value = os.environ.get(VARIABLE, "")
+    if value in ("", "0"):
+        return None
+    path = default_path() if value == "1" else Path(value).expanduser()
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror})") from None
+    state = (path.absolute(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    if _read is None or _read[0] != state:
+        _read = (state, Locked(path, read(path)))
+    return _read[1]
+
+
+@contextmanager
+def unlocked() -> Iterator[None]:
+    """No lock is in force inside: for those who write the lock file, or compare it with the world."""
+    kept = os.environ.pop(VARIABLE, None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ[VARIABLE] = kept
+
+
+def installed_version(distribution: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except (PackageNotFoundError, ValueError):
+        return None

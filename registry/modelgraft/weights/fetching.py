@@ -1,0 +1,117 @@
+"""A resolution to verified files on disk. What a source hands over is looked at here, and nowhere else is it trusted."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from modelgraft.contract import LocalPart, LocalWeights, Progress, Source, Stored
+from modelgraft.entry import Entry
+from modelgraft.errors import ModelgraftError, UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.resolution import File, Part, Resolution
+from modelgraft.weights.resolving import resolve_weights, source_of
+from modelgraft.weights.verifying import fault
+
+ATTEMPTS = 2  # a file that is wrong is set aside and fetched once more; wrong twice is the source's fault
+
+
+def local_weights(entry: Entry, progress: Progress | None = None) -> LocalWeights | None:
+    """The verified files of an entry, fetched first if need be; None for weights inside its plugin.
+
+    Under ``--locked`` they are the lock file's, whatever the sources say now.
+
+    Raises:
+        WeightsUnavailableError: they cannot be had; the text says what to do.
+        UnsafeWeightsError: what can be had is not what was stated.
+        LockError: the lock file does not name them.
+    """
+    from modelgraft.lockfile import active
+
+    locked = active()
+    try:
+        named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
+        resolution = resolve_weights(entry) if locked is None else locked.resolution(named)
+        return fetch_weights(resolution, progress) if resolution.parts else None
+    except ModelgraftError as error:
+        raise _about(entry.name, error) from error.__cause__
+
+
+def fetch_weights(resolution: Resolution, progress: Progress | None = None, *, again: bool = False) -> LocalWeights:
+    """Every file of a resolution, on disk and verified; fetched where it is not there or not right.
+
+    Args:
+        progress: told the bytes that come in; called from several threads.
+        again: read files anew that were found right before.
+
+    Raises:
+        WeightsUnavailableError: a file cannot be fetched.
+        UnsafeWeightsError: a file is not what was stated; the bad copy is set aside.
+    """
+    return LocalWeights(tuple(_fetch_part(part, _serialised(progress), again) for part in resolution.parts))
+
+
+def fetch_part(part: Part) -> LocalPart:
+    """One part alone, verified. Errors as `fetch_weights`."""
+    return _fetch_part(part, _serialised(None), again=False)
+
+
+def _fetch_part(part: Part, progress: Progress, again: bool) -> LocalPart:
+    source = source_of(part.location)
+    wanted, aside, wrong = part, "", dict[str, str]()
+    for _ in range(ATTEMPTS):
+        try:
+            stored = source.fetch_weights(wanted, progress)
+        except WeightsUnavailableError as error:
+            if not wrong:
+                raise
+            path, why = next(iter(wrong.items()))
+            raise UnsafeWeightsError(
+                f"{path} as stored is refused: {why}{aside}; anew it cannot be had: {error}"
+            ) from error
+        wrong = _faults(part, stored, again)
+        if not wrong:
+            files = {file.path: stored.folder / file.path for file in part.files}
+            return LocalPart(part.location, part.revision, stored.folder, files)
+        aside = _set_aside(source, part, wrong)
+        wanted = Part(part.location, part.revision, tuple(file for file in part.files if file.path in wrong))
+    path, why = next(iter(wrong.items()))
+    at = f"{part.location}@{part.revision[:12]}" if part.revision else part.location
+    raise UnsafeWeightsError(
+        f"{path} of {at} is refused: {why}, twice in a row{aside}; the place or something on the way to it is broken - "
+        "try again later, or through another HF_ENDPOINT"
+    )
+
+
+def _faults(part: Part, stored: Stored, again: bool) -> dict[str, str]:
+    """Path -> what is wrong, for the files of a part that are not what was stated."""
+
+    def look(file: File) -> str | None:
+        try:
+            return fault(stored.folder / file.path, file, stored.root, again=again)
+        except FileNotFoundError:
+            return "it is not there"
+
+    with ThreadPoolExecutor(4) as pool:  # hashing lets go of the interpreter
+        found = zip(part.files, pool.map(look, part.files), strict=True)
+        return {file.path: why for file, why in found if why}
+
+
+def _set_aside(source: Source, part: Part, wrong: dict[str, str]) -> str:
+    moved = [where for path in wrong if (where := source.set_aside(part, path))]
+    return f" (the bad copy is now {moved[0]})" if moved else ""
+
+
+def _serialised(progress: Progress | None) -> Progress:
+    lock = threading.Lock()
+
+    def tell(count: int) -> None:
+        if progress:
+            with lock:
+                progress(count)
+
+    return tell
+
+
+def _about(name: str, error: ModelgraftError) -> ModelgraftError:
+    text = str(error)
+    return error if name in text else type(error)(f"{name}: {text}")

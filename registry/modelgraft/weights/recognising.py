@@ -1,0 +1,90 @@
+"""Models that no catalogue lists: a folder, a file, any repository of the hub. The plugins are asked whose they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from modelgraft.entry import Entry, Weights
+from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
+from modelgraft.host.host import current_host
+from modelgraft.host.records import key_of
+from modelgraft.resolution import File, Part
+from modelgraft.weights.fetching import fetch_part
+from modelgraft.weights.resolving import source_of
+
+LARGEST: Final = 1 << 20
+"""Bytes of the largest configuration that is read to recognise a model."""
+
+
+def location_of(name: str) -> tuple[str, str | None] | None:
+    """(location, revision) if ``name`` is a place and no name: ``hub:user/repo[@revision]``, ``file:path``, or a path.
+
+    A path is told from a name by how it begins (``/``, ``./``, ``../``, ``~``), never by what lies in the current folder.
+    """
+    text = name.strip()
+    if text.startswith("hub:"):
+        repo, _, revision = text[4:].partition("@")
+        if not repo or repo.count("/") > 1:
+            raise BadNameError(f"{name!r} is no repository of the hub; write hub:user/repo or hub:user/repo@revision")
+        return f"hf:{repo}", revision or None
+    if text.startswith(("file:", "/", "./", "../", "~")) or text in (".", ".."):
+        path = Path(text.removeprefix("file:")).expanduser()
+        return f"file:{path.absolute()}", None
+    return None
+
+
+def recognise(location: str, revision: str | None) -> Entry:
+    """The entry for a model that lies at a place, by the plugin that knows its kind.
+
+    Raises:
+        WeightsUnavailableError: the place cannot be read.
+        UnknownModelError: no installed plugin knows the kind of model that lies there.
+    """
+    kind, _, rest = location.partition(":")
+    name = f"{'hub' if kind == 'hf' else kind}:{quote(rest, safe='/._-+')}"
+    weights = Weights(repo=rest, revision=revision) if kind == "hf" else Weights(location=location)
+    if kind == "file" and not Path(rest).exists():
+        raise WeightsUnavailableError(f"there is no folder or file {rest}")
+    part = source_of(location).resolve_weights(weights, revision)
+    configs = _configs(part)
+    host = current_host()
+    for record in host.records:
+        plugin = key_of(record)
+        found = host.ask(
+            plugin, "modelgraft_recognise", f"looking at {location}", name=name, weights=weights, configs=configs
+        )
+        if found is not None:
+            found.check()
+            entry: Entry = replace(found, plugin=plugin, distribution=record["distribution"], weights=weights)
+            return entry.with_revision(revision)
+    shown = ", ".join(sorted(file.path for file in part.files)[:6]) or "nothing"
+    raise UnknownModelError(
+        name,
+        hint=f"- no installed plugin knows what kind of model lies there ({shown}); a model has a config.json of timm, "
+        "an open_clip_config.json, or a modules.json of Sentence Transformers",
+    )
+
+
+def _configs(part: Part) -> dict[str, Any]:
+    """The small JSON files at the top of a place, verified and read; one that is no JSON object is passed over."""
+    small = tuple(file for file in part.files if _is_config(file))
+    if not small:
+        return {}
+    found = {}
+    for path, local in fetch_part(replace(part, files=small)).files.items():
+        try:
+            value = json.loads(local.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict | list):
+            found[path] = value
+    return found
+
+
+def _is_config(file: File) -> bool:
+    return "/" not in file.path and os.path.splitext(file.path)[1] == ".json" and (file.size or 0) <= LARGEST

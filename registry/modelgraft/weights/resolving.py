@@ -1,0 +1,73 @@
+"""An entry to exact files: what the lock says, else what its sources say now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from modelgraft.contract import Source
+from modelgraft.entry import Entry, Weights
+from modelgraft.errors import WeightsUnavailableError
+from modelgraft.host.host import current_host, import_target
+from modelgraft.resolution import Part, Resolution
+from modelgraft.weights.choosing import choose
+
+
+def places(entry: Entry) -> list[Weights]:
+    """Where the files of an entry are, the weights first; empty for weights that its plugin has inside."""
+    stated = current_host().ask(entry.plugin, "modelgraft_weights", f"asking where {entry.name} is", entry=entry)
+    found: Iterable[Weights] = [entry.weights] if stated is None and entry.weights else stated or []
+    return [weights for weights in found if weights.place]
+
+
+def resolve_weights(entry: Entry) -> Resolution:
+    """The exact commit and files that an entry means now: the network's answer, or offline what is stored.
+
+    A revision the user gave (``entry.revision``) is that of the weights; other places keep their own.
+
+    Raises:
+        WeightsUnavailableError: a source cannot be asked, or has nothing there; the text says what to do.
+        UnsafeWeightsError: a file name that leaves its folder.
+    """
+    parts = []
+    for number, weights in enumerate(places(entry)):
+        place = str(weights.place)
+        wanted = (entry.revision if number == 0 else None) or weights.revision
+        part = source_of(place).resolve_weights(weights, wanted)
+        files = choose(weights, part.files, place)
+        if weights.sha256 and len(files) == 1 and files[0].sha256 is None:
+            files = (replace(files[0], sha256=weights.sha256, size=weights.size or files[0].size),)
+        parts.append(Part(place, part.revision, files))
+    return Resolution(entry.name, tuple(parts), entry.licence, entry.distribution, _version(entry.distribution))
+
+
+def source_of(location: str) -> Source:
+    """The source that answers for a location.
+
+    Raises:
+        WeightsUnavailableError: no installed plugin brings one for its scheme.
+    """
+    scheme = location.partition(":")[0]
+    sources = current_host().sources()
+    if scheme not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise WeightsUnavailableError(
+            f"no installed plugin brings a source for {location} (there are: {known}); install the one that does"
+        )
+    if scheme not in _sources:
+        spec, plugin = sources[scheme]
+        _sources[scheme] = import_target(spec.target, plugin)()
+    made: Source = _sources[scheme]
+    return made
+
+
+_sources: dict[str, Any] = {}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,102 @@
+"""Is a file on disk what it should be? Sizes always, digests once for each state of the file.
+
+A digest that was found right is noted with the file's size, inode and time of change, so that the next start need not read
+gigabytes again. Times are compared for sameness only, never with a clock: a clock that is wrong changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from modelgraft.errors import UnsafeWeightsError
+from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.resolution import File
+
+_CHUNK = 1 << 22
+
+
+def fault(path: Path, file: File, root: Path, *, again: bool = False) -> str | None:
+    """What is wrong with the file at ``path``, in a few words; None if it is what ``file`` says.
+
+    Args:
+        root: the folder it must lie in once links are followed.
+        again: read it even if an earlier reading found it right.
+
+    Raises:
+        UnsafeWeightsError: it is a link that leads out of ``root``, or no regular file.
+        FileNotFoundError: it is not there.
+    """
+    real = path.resolve(strict=True)
+    if not real.is_relative_to(root.resolve()):
+        raise UnsafeWeightsError(f"{path} is a link that leads out of {root}, to {real}; it is refused - delete it")
+    state = real.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise UnsafeWeightsError(f"{path} is not a regular file; it is refused")
+    if file.size is not None and state.st_size != file.size:
+        return f"it has {state.st_size:,} bytes where {file.size:,} were stated"
+    if file.sha256 is None and file.blob is None:
+        return None
+    noted = _Noted(real, state)
+    known = {} if again else noted.read()
+    for kind, wanted in (("sha256", file.sha256), ("blob", file.blob)):
+        if wanted is None:
+            continue
+        if kind not in known:
+            known = {**known, kind: digest(real, kind)}
+            noted.write(known)
+        if not known[kind].startswith(wanted.lower()):
+            return f"its {kind} is {known[kind][:12]}... where {wanted[:12]}... was stated"
+    return None
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, remembered as in `fault`."""
+    real = path.resolve(strict=True)
+    noted = _Noted(real, real.stat())
+    known = noted.read()
+    if "sha256" not in known:
+        known = {**known, "sha256": digest(real, "sha256")}
+        noted.write(known)
+    return known["sha256"]
+
+
+def digest(path: Path, kind: str) -> str:
+    """``sha256``, or ``blob``: SHA-1 with git's header, as the hub names small files. Hexadecimal, lower case."""
+    found = hashlib.sha256()
+    if kind == "blob":
+        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+class _Noted:
+    """What is known of one state of one file."""
+
+    def __init__(self, real: Path, state: os.stat_result) -> None:
+        # Both times: anyone can set the first back, nobody the second.
+        self._state = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+        name = hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
+        self._path = cache_dir() / "digests" / f"{name}.json"
+
+    def read(self) -> dict[str, str]:
+        """Digests by kind."""
+        try:
+            noted = json.loads(self._path.read_bytes())
+            if noted["state"] == self._state:
+                return {str(kind): str(value) for kind, value in noted["digests"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # never noted, or not ours any more: it is read anew
+        return {}
+
+    def write(self, digests: dict[str, str]) -> None:
+        """Keep them; a home that cannot be written costs time, not the result."""
+        try:
+            write_atomic(self._path, json.dumps({"state": self._state, "digests": digests}).encode())
+        except OSError:
+            pass

@@ -1,0 +1,1 @@
+"""Weights from the company's file server."""

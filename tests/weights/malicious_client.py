@@ -1,0 +1,82 @@
+"""Runs in a process of its own: has the weights of a model, or loads it, with a guard taken out if told to.
+
+``python -m tests.weights.malicious_client fetch|load NAME [GUARD]`` prints what came of it as JSON. GUARD is a function of
+this module: what the test takes away to see that the trap is a trap.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import modelgraft
+from modelgraft.errors import ModelgraftError
+from modelgraft.weights import local_weights
+
+
+def pickles_without_code() -> None:
+    """``weights_only=True`` wherever a pickle is opened."""
+    import torch
+
+    real = torch.load
+    torch.load = lambda *given, **how: real(*given, **{**how, "weights_only": False})
+
+
+def safe_names() -> None:
+    """`modelgraft.resolution.safe_path`, and the two looks that the hub client itself takes at a file name."""
+    import modelgraft.weights.choosing
+    import modelgraft_sources.hub
+    from huggingface_hub import file_download
+
+    for module in (modelgraft.weights.choosing, modelgraft_sources.hub):
+        module.safe_path = lambda path: path  # type: ignore[attr-defined]
+    file_download._validate_relative_filename = lambda filename: None
+    file_download._get_pointer_path = lambda folder, revision, name: f"{folder}/snapshots/{revision}/{name}"
+
+
+def links_inside() -> None:
+    """The look at where a cached file really lies."""
+    from modelgraft.weights import fetching
+
+    real = fetching.fault
+    fetching.fault = lambda path, file, root, again=False: real(path, file, Path("/"), again=again)
+
+
+def no_remote_code() -> None:
+    """``trust_remote_code=False``, and the list of files that are fetched, in which no Python is."""
+    import modelgraft_sentence_transformers.backbone as backbone
+    import modelgraft_sentence_transformers.plugin as plugin
+
+    real = backbone.SentenceTransformer
+    plugin.FILES = (*plugin.FILES, "*.py")
+    backbone.SentenceTransformer = lambda *given, **how: real(*given, **{**how, "trust_remote_code": True})
+
+
+def main(what: str, name: str, guard: str | None = None) -> None:
+    entry = modelgraft.resolve(name)
+    if guard:
+        globals()[guard]()
+    if what == "load" and entry.provider == "open_clip":
+        from tests.open_clip.zoo import shrink
+
+        with tempfile.TemporaryDirectory() as configs:
+            shrink(str(entry.loader["model"]), Path(configs))
+    answer: dict[str, Any]
+    try:
+        if what == "load":
+            modelgraft.load(name, device="cpu")
+        else:  # what `modelgraft pull` does: no torch
+            local_weights(entry)
+        answer = {"done": what}
+    except ModelgraftError as error:
+        answer = {"error": type(error).__name__, "text": str(error)}
+    except Exception as error:  # where a guard is missing anything may happen
+        answer = {"error": type(error).__name__, "text": f"not on purpose: {error}"}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,38 @@
+"""Every fault is survived as docs/reliability.md says: the table is compared, line by line, with a run of now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.weights import reliability
+from tests.weights.bench import Bench, NotHereError
+from tests.weights.cases import ALL, Case
+
+PAGE = reliability.PAGE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench.open(tmp_path_factory.mktemp("faults")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("case", ALL, ids=[case.key for case in ALL])
+def test_survived_as_the_page_says(bench: Bench, case: Case) -> None:
+    try:
+        row = case.row(bench)
+    except NotHereError as reason:
+        pytest.skip(str(reason))
+    assert row.wrong == 0
+    assert row.markdown() in PAGE.splitlines(), (
+        "docs/reliability.md says otherwise: python -m tests.weights.reliability"
+    )
+
+
+def test_the_page_has_these_rows_and_their_sum() -> None:
+    rows = reliability.rows_of(PAGE)
+    assert [row.fault for row in rows] == [case.fault for case in ALL]
+    assert reliability.table(rows) in PAGE
+    assert sum(row.wrong for row in rows) == 0 < sum(row.loads for row in rows)
