@@ -34,6 +34,22 @@ def listing() -> str:
     return f"{_processes(data)}\n\n{ratio}\n"
 
 
+def listing_scale() -> str:
+    """Listing over growing catalogues."""
+    data = _read("listing_scale")
+    sizes = list(data["figures"])
+    rows = [
+        "| step | " + " | ".join(f"{int(size):,}: CPU s, MiB" for size in sizes) + " |",
+        "|---" * (len(sizes) + 1) + "|",
+    ]
+    for step in (name for name in data["figures"][sizes[0]] if name != "snapshot"):
+        cells = [f"{(f := data['figures'][size][step])['cpu']:.2f}, {f['peak_mib']:.0f}" for size in sizes]
+        rows.append(f"| {step} | " + " | ".join(cells) + " |")
+    megabytes = ", ".join(f"{data['figures'][size]['snapshot']['mb']:.1f}" for size in sizes)
+    last = data["entries_found"][sizes[-1]]["every filter, best first"]
+    return "\n".join(rows) + f"\n\nThe snapshot files hold {megabytes} MB; the filters find {last:,} of the largest.\n"
+
+
 def cold_start() -> str:
     """Whole processes from nothing to labels."""
     data = _read("cold_start")

@@ -16,7 +16,19 @@ SOURCES = {
     for path in sorted((ROOT / root).glob("*/__init__.py"))
 }
 # What a plugin may know of modelgraft: the contract, not the machinery.
-CONTRACT = {"contract", "entry", "errors", "hookspecs", "names", "opening", "paths", "resolution", "shipped", "version"}
+CONTRACT = {
+    "contract",
+    "entry",
+    "errors",
+    "hookspecs",
+    "names",
+    "opening",
+    "paths",
+    "resolution",
+    "shipped",
+    "trust",
+    "version",
+}
 LIGHT = {"modelgraft", "typer", "pluggy", "rich", "packaging"}
 
 

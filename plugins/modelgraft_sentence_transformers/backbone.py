@@ -12,6 +12,7 @@ from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import WeightsUnavailableError
 from modelgraft.opening import only, opening
+from modelgraft.trust import trusts_code_of
 from sentence_transformers import SentenceTransformer
 
 from modelgraft_sentence_transformers.weights import check_whole
@@ -34,7 +35,7 @@ class SentenceBackbone:
     def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
         """The entry's model with its pretrained weights, in their own dtype unless ``dtype`` is given.
 
-        Code in the repository is never run.
+        Code in the repository is run only if the user named this very model (`modelgraft.trust`).
 
         Raises:
             WeightsUnavailableError: the files are not a whole model, or ask for code to be run.
@@ -51,7 +52,7 @@ class SentenceBackbone:
             model = SentenceTransformer(
                 str(folder),
                 device=str(device),
-                trust_remote_code=False,
+                trust_remote_code=trusts_code_of(entry.name),
                 local_files_only=True,
                 model_kwargs={} if dtype is None else {"dtype": dtype},
             )
@@ -107,7 +108,11 @@ class SentenceBackbone:
 
 def _also(error: Exception) -> str | None:
     asks = "trust_remote_code" in str(error)
-    return "the model brings Python code of its own, which modelgraft does not run" if asks else None
+    told = (
+        "the model brings Python code of its own, which is not run unless you name it: read the code, then add "
+        "'--trust-remote-code NAME' (or set MODELGRAFT_TRUST_REMOTE_CODE)"
+    )
+    return told if asks else None
 
 
 @contextmanager

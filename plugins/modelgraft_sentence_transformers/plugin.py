@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelgraft.contract import LocalWeights, TextBackbone
 from modelgraft.entry import Entry, Weights
 from modelgraft.hookspecs import hookimpl
+from modelgraft.trust import trusts_code_of
 
 from modelgraft_sentence_transformers.catalogue import entries
 from modelgraft_sentence_transformers.weights import FILES, PROVIDER, WITHOUT
@@ -28,7 +29,8 @@ def modelgraft_entries() -> Iterable[Entry]:
 @hookimpl
 def modelgraft_weights(entry: Entry) -> Iterable[Weights]:
     """Everything that `SentenceTransformer` reads of a model, complete at one commit."""
-    return [replace(entry.weights, files=FILES, without=WITHOUT)] if entry.weights else []
+    files = (*FILES, "*.py") if trusts_code_of(entry.name) else FILES
+    return [replace(entry.weights, files=files, without=WITHOUT)] if entry.weights else []
 
 
 @hookimpl

@@ -25,7 +25,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 from modelgraft.contract import Held, Progress, Stored
 from modelgraft.entry import Weights
-from modelgraft.errors import UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.errors import NotStoredError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.paths import write_atomic
 from modelgraft.resolution import File, Part, safe_path
 
@@ -58,9 +58,8 @@ class HubSource:
                     return stored
             stored = self._stored(repo, revision)
             if stored is None:
-                raise WeightsUnavailableError(
-                    f"{_at(repo, revision)} is not (or not all) in the cache and HF_HUB_OFFLINE is set; unset it, or run "
-                    f"'modelgraft pull' for this model where there is a network"
+                raise NotStoredError(
+                    f"{_at(repo, revision)} is not (or not all) in the cache and HF_HUB_OFFLINE is set"
                 )
             return stored
 
@@ -77,9 +76,8 @@ class HubSource:
         with telling(repo, revision=commit):
             missing = [file for file in part.files if not (folder / safe_path(file.path)).exists()]
             if missing and constants.is_offline_mode():
-                raise WeightsUnavailableError(
-                    f"{missing[0].path} of {_at(repo, commit)} is not in the cache and HF_HUB_OFFLINE is set; unset it, or run "
-                    f"'modelgraft pull' for this model where there is a network"
+                raise NotStoredError(
+                    f"{missing[0].path} of {_at(repo, commit)} is not (or not all) in the cache and HF_HUB_OFFLINE is set"
                 )
             _room_for(missing, root)
             with ThreadPoolExecutor(PARALLEL) as pool:

@@ -48,15 +48,27 @@ class Catalogue:
         """Canonical names, sorted."""
         return sorted(self._places, key=str.lower)
 
+    def name(self, place: Place) -> str:
+        """The canonical name at a place."""
+        return self._tables[place[0]].names[place[1]]
+
     def entry(self, name: str) -> Entry:
         """The entry with exactly this canonical name (KeyError if there is none)."""
         return self.at(self._places[name])
 
     def at(self, place: Place) -> Entry:
         """The entry at a place."""
-        origin = self._origins[place[0]]
-        data = self._tables[place[0]][place[1]]
-        return Entry.from_checked({**data, "plugin": key_of(origin), "distribution": origin["distribution"]})
+        return self.read([place])[0]
+
+    def read(self, places: Sequence[Place]) -> list[Entry]:
+        """The entries at some places, in their order."""
+        found: dict[Place, Entry] = {}
+        for t, table in enumerate(self._tables):
+            positions = [n for of, n in places if of == t]
+            about = {"plugin": key_of(self._origins[t]), "distribution": self._origins[t]["distribution"]}
+            for n, data in zip(positions, table.at(positions), strict=True):
+                found[t, n] = Entry.from_checked(data | about)
+        return [found[place] for place in places]
 
     @cached_property
     def _answers(self) -> dict[str, list[str]]:
@@ -170,7 +182,7 @@ class Catalogue:
 
     def select(self, pattern: str | None = None, **conditions: Unpack[Conditions]) -> list[Entry]:
         """As `choose`, all of them read."""
-        return list(self.choose(pattern, **conditions))
+        return self.choose(pattern, **conditions)[:]
 
 
 class Chosen(Sequence[Entry]):
@@ -189,13 +201,17 @@ class Chosen(Sequence[Entry]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def names(self) -> list[str]:
+        """Their canonical names, without reading them."""
+        return [self._catalogue.name(place) for place in self._places]
+
     @overload
     def __getitem__(self, at: int) -> Entry: ...
     @overload
     def __getitem__(self, at: slice) -> list[Entry]: ...
     def __getitem__(self, at: int | slice) -> Entry | list[Entry]:
         if isinstance(at, slice):
-            return [self._catalogue.at(place) for place in self._places[at]]
+            return self._catalogue.read(self._places[at])
         return self._catalogue.at(self._places[at])
 
 

@@ -56,6 +56,10 @@ class WeightsUnavailableError(ModelgraftError):
     """The weights of a known model could not be had (offline and not cached, refused, gone)."""
 
 
+class NotStoredError(WeightsUnavailableError):
+    """What is asked for is not on this disk, and the network is not to be asked."""
+
+
 class UnsafeWeightsError(ModelgraftError):
     """Weights that are refused: a digest or size that differs, a file name that leaves its folder, a pickle that runs code."""
 

@@ -1,4 +1,4 @@
-"""Names near to what a user wrote: for "did you mean". By shared letter groups, so that the order of a name's parts does not matter.
+"""Names near to what a user wrote, for "did you mean". By shared letter groups: the order of a name's parts does not matter.
 
 ``dinov2-base`` and ``vit_base_patch14_dinov2`` are the same model to a person and far apart by edit distance.
 """

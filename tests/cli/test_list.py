@@ -33,7 +33,9 @@ def test_two_benchmarks_in_one_list_are_kept_apart_and_said(run: Run) -> None:
 
 
 def test_every_condition_at_once(run: Run) -> None:
-    conditions = "--provider timm --modality image --task classification --licence commercial --min-params 20M --max-params 400M"
+    conditions = (
+        "--provider timm --modality image --task classification --licence commercial --min-params 20M --max-params 400M"
+    )
     more = "--embed-dim 768 --input-size 224x224 --min-score 80 --sort -params --limit 3 --format json"
     done = run("list", "*vit*", *conditions.split(), *more.split())
     found = json.loads(done.stdout)

@@ -187,11 +187,11 @@ def test_locked_decides_what_a_verb_may_use(run: Run, project: Path, photos: Pat
 def test_locked_anywhere_on_the_line(
     project: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], left: list[str], value: str | None
 ) -> None:
-    from modelgraft.cli.main import _take_locked
+    from modelgraft.cli.anywhere import take
 
     monkeypatch.chdir(project)
     monkeypatch.setenv(lockfile.VARIABLE, "")
-    assert _take_locked(words) == left
+    assert take(words)[0] == left
     assert os.environ[lockfile.VARIABLE] == (value.format(os.getcwd()) if value else "")
 
 

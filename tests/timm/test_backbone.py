@@ -235,11 +235,11 @@ def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
         [offline] = client(tmp_path, [job("test_vit:r160_in1k", "v1")], {**environment, "HF_HUB_OFFLINE": "1"})
     one_line(
         offline,
-        "WeightsUnavailableError",
+        "NotStoredError",
         "timm/test_vit:r160_in1k",
         "HF_HUB_OFFLINE is set",
         "timm/test_vit.r160_in1k@v1",
-        "modelgraft pull",
+        "'modelgraft pull timm/test_vit:r160_in1k@v1'",
     )
 
 

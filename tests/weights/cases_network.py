@@ -134,7 +134,7 @@ def silence(bench: Bench) -> Outcome:
     return *outcome, times_sent(bench)
 
 
-@case("silence at every try")
+@case("silence at every try", slow=True)
 def silent(bench: Bench) -> Outcome:
     bench.hub.fault(FILE, "hold", after=0)
     return *survived(bench, bench.pull(within=60), "HF_HUB_DOWNLOAD_TIMEOUT|later|again"), ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import modelgraft
-import modelgraft_timm.plugin  # noqa: F401 -- ready before the fork
+import modelgraft_timm.backbone  # noqa: F401 -- both ready before the fork
 import timm
 import torch
 from modelgraft.errors import ModelgraftError

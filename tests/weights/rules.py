@@ -47,6 +47,8 @@ class Case:
     fault: str
     run: Callable[[Bench], Outcome]
     """Gives outcome, told and counted; asserts the rest."""
+    slow: bool = False
+    """Left out where a run of the tests should be short."""
 
     def row(self, bench: Bench) -> Row:
         """Bring it about on a bench made new."""
@@ -58,9 +60,11 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(fault: str) -> Callable[[Callable[[Bench], Outcome]], None]:
+def case(fault: str, *, slow: bool = False) -> Callable[[Callable[[Bench], Outcome]], None]:
+    """Note a function as a case of the table."""
+
     def note(run: Callable[[Bench], Outcome]) -> None:
-        CASES.append(Case(run.__name__, fault, run))
+        CASES.append(Case(run.__name__, fault, run, slow))
 
     return note
 

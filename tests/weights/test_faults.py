@@ -19,7 +19,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield opened
 
 
-@pytest.mark.parametrize("case", ALL, ids=[case.key for case in ALL])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.key, marks=[pytest.mark.slow] if case.slow else []) for case in ALL]
+)
 def test_survived_as_the_page_says(bench: Bench, case: Case) -> None:
     try:
         row = case.row(bench)

@@ -237,6 +237,15 @@ def test_nothing_is_written_through_links_that_lead_out(scene: Scene) -> None:
     assert answer == {"done": "fetch"} or answer["error"] == "UnsafeWeightsError"
 
 
+def test_a_snapshot_folder_that_is_a_link_is_not_filled(scene: Scene) -> None:
+    folder = pulled(scene).parent
+    shutil.rmtree(folder)
+    folder.symlink_to(scene.folder / "outside", target_is_directory=True)
+    before = scene.outside()
+    refused(scene.fetch(TIMM), TIMM, "leads out of", "delete the link")
+    assert scene.outside() == before
+
+
 @pytest.mark.parametrize("guard", [None, "no_remote_code"])
 @pytest.mark.parametrize("how", ["modules.json", "auto_map"])
 def test_remote_code(scene: Scene, how: str, guard: str | None) -> None:

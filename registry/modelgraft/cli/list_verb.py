@@ -69,9 +69,9 @@ def list_models(
     )
     ranked = benchmark is not None or min_score is not None or (sort or "").removeprefix("-") == "score"
     shown = _columns(columns, (CSV_COLUMNS if format == "csv" else COLUMNS) + (RANKED if ranked else ()))
-    entries = found[:limit]
+    entries = [] if format == "names" else found[:limit]
     if format == "names":
-        sys.stdout.write("".join(f"{entry.name}\n" for entry in entries))
+        sys.stdout.write("".join(f"{name}\n" for name in found.names()[:limit]))
     elif format == "table":
         if entries:
             rows = [[_cell(name, _value(e, name, found.benchmarks)) for name in shown] for e in entries]

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from modelgraft.cli.anywhere import take
 from modelgraft.contract import VerbSpec
 from modelgraft.errors import ModelgraftError
 from modelgraft.verbs import BUILT_IN
@@ -74,6 +75,9 @@ def frame(
     locked: bool = typer.Option(
         False, "--locked", help="Use only what the lock file names (anywhere; --locked=PATH for another file)."
     ),
+    trust: str = typer.Option(
+        "", "--trust-remote-code", metavar="NAME", help="Let the code in this one model's repository run (anywhere)."
+    ),
 ) -> None:
     """Options that stand before the verb."""
 
@@ -84,18 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(100_000, 20, 20)
     if not sys.stderr.isatty():  # no progress bars into a log or a pipe, the hub client's neither
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    debug = "--debug" in arguments[:end] or os.environ.get("MODELGRAFT_DEBUG", "") not in ("", "0")
-    if not debug:  # an error is one line; the hub client would tell of every retry before it
-        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    arguments = [word for n, word in enumerate(arguments) if word != "--debug" or n > end]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
     _show_retired_names_once()
+    debug = False
     try:
-        app(args=_take_locked(arguments), prog_name="modelgraft")
+        words, debug = take(sys.argv[1:] if arguments is None else arguments)
+        if not debug:  # an error is one line; the hub client would tell of every retry before it
+            os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        app(args=words, prog_name="modelgraft")
     except ModelgraftError as error:
         if debug:
             raise
@@ -129,20 +131,6 @@ def _show_retired_names_once() -> None:
             print(f"modelgraft: warning: {message}", file=sys.stderr)
 
     warnings.showwarning = show
-
-
-def _take_locked(arguments: list[str]) -> list[str]:
-    """The words without ``--locked[=PATH]``, which becomes an environment variable: worker processes must follow it too."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    kept = [word for word in arguments[:end] if word != "--locked" and not word.startswith("--locked=")]
-    if len(kept) < end:
-        from modelgraft.lockfile import VARIABLE, default_path
-
-        last = next(word for word in reversed(arguments[:end]) if word.split("=")[0] == "--locked")
-        named = last.partition("=")[2]
-        # An absolute path, for a verb that changes the folder.
-        os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(named)) if named else str(default_path())
-    return kept + arguments[end:]
 
 
 def _fail(text: str, code: int) -> None:

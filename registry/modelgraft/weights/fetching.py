@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from modelgraft.contract import LocalPart, LocalWeights, Progress, Source, Stored
 from modelgraft.entry import Entry
-from modelgraft.errors import ModelgraftError, UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.errors import ModelgraftError, NotStoredError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.resolution import File, Part, Resolution
 from modelgraft.weights.resolving import resolve_weights, source_of
 from modelgraft.weights.verifying import fault
@@ -27,11 +27,14 @@ def local_weights(entry: Entry, progress: Progress | None = None) -> LocalWeight
     """
     from modelgraft.lockfile import active
 
-    locked = active()
+    named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
     try:
-        named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
+        locked = active()
         resolution = resolve_weights(entry) if locked is None else locked.resolution(named)
         return fetch_weights(resolution, progress) if resolution.parts else None
+    except NotStoredError as error:
+        cure = f"unset it, or run 'modelgraft pull {named}' where there is a network"
+        raise NotStoredError(f"{named}: {error}; {cure}") from error
     except ModelgraftError as error:
         raise _about(entry.name, error) from error.__cause__
 
@@ -65,9 +68,7 @@ def _fetch_part(part: Part, progress: Progress, again: bool) -> LocalPart:
             if not wrong:
                 raise
             path, why = next(iter(wrong.items()))
-            raise UnsafeWeightsError(
-                f"{path} as stored is refused: {why}{aside}; anew it cannot be had: {error}"
-            ) from error
+            raise type(error)(f"{path} as stored is refused: {why}{aside}; anew it cannot be had: {error}") from error
         wrong = _faults(part, stored, again)
         if not wrong:
             files = {file.path: stored.folder / file.path for file in part.files}
