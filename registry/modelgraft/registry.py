@@ -101,7 +101,9 @@ def resolve(name: str) -> Entry:
         BadNameError, UnknownModelError, AmbiguousNameError: with the near names in the message.
         WeightsUnavailableError: the place cannot be read.
     """
-    name = aliases().get(name, name)
+    base, at, revision = name.partition("@")
+    if (target := aliases().get(base)) is not None:
+        name = f"{target}{at}{revision}"
     place = location_of(name)
     return catalogue().find(name) if place is None else recognise(*place)
 

@@ -75,14 +75,15 @@ def test_plugins_json_is_the_contract(run: Run) -> None:
     reports = json.loads(run("plugins", "--format", "json").stdout)
     assert all(report.keys() >= {"name", "distribution", "version", "status", "error"} for report in reports)
     own = {r["name"]: r["status"] for r in reports if r["distribution"] == "modelgraft"}
-    assert own == dict.fromkeys(("adapters", "embedded", "heads", "open_clip", "sentence-transformers", "timm"), "ok")
+    names = ("adapters", "embedded", "heads", "open_clip", "sentence-transformers", "sources", "timm")
+    assert own == dict.fromkeys(names, "ok")
 
 
 def test_version_and_help(run: Run) -> None:
     from modelgraft import __version__
 
     assert run("--version").stdout == f"modelgraft {__version__}\n"
-    for verb in ("list", "info", "plugins", "classify"):
+    for verb in ("list", "info", "plugins", "pull", "cache", "lock", "register", "doctor", "classify"):
         assert verb in run("--help").stdout
         assert "Usage:" in run(verb, "--help").stdout
 

@@ -1,7 +1,7 @@
-"""Runs in a process of its own: has the weights of a model, or loads it, with a guard taken out if told to.
+"""Runs in a process of its own: has the weights of models, or loads them, with guards taken out if told to.
 
-``python -m tests.weights.malicious_client fetch|load NAME [GUARD]`` prints what came of it as JSON. GUARD is a function of
-this module: what the test takes away to see that the trap is a trap.
+``python -m tests.weights.malicious_client fetch|load NAME,... [GUARD,...]`` prints what came of each as a line of JSON. A GUARD is
+a function of this module: what the test takes away to see that the trap is a trap.
 """
 
 from __future__ import annotations
@@ -45,6 +45,23 @@ def links_inside() -> None:
     fetching.fault = lambda path, file, root, again=False: real(path, file, Path("/"), again=again)
 
 
+def downloads_into_no_link() -> None:
+    """A partial file that is a link is not gone on with."""
+    import os
+
+    from modelgraft_sources import downloading
+
+    os.O_NOFOLLOW = 0
+    downloading.Path.is_symlink = lambda path: False  # type: ignore[method-assign]
+
+
+def folders_inside() -> None:
+    """A folder of the cache that leads out of it is not filled."""
+    import modelgraft_sources.hub
+
+    modelgraft_sources.hub._blobs_root = lambda root: Path("/")
+
+
 def no_remote_code() -> None:
     """``trust_remote_code=False``, and the list of files that are fetched, in which no Python is."""
     import modelgraft_sentence_transformers.backbone as backbone
@@ -55,27 +72,30 @@ def no_remote_code() -> None:
     backbone.SentenceTransformer = lambda *given, **how: real(*given, **{**how, "trust_remote_code": True})
 
 
-def main(what: str, name: str, guard: str | None = None) -> None:
+def attempt(what: str, name: str) -> dict[str, Any]:
     entry = modelgraft.resolve(name)
-    if guard:
-        globals()[guard]()
     if what == "load" and entry.provider == "open_clip":
         from tests.open_clip.zoo import shrink
 
         with tempfile.TemporaryDirectory() as configs:
             shrink(str(entry.loader["model"]), Path(configs))
-    answer: dict[str, Any]
     try:
         if what == "load":
             modelgraft.load(name, device="cpu")
         else:  # what `modelgraft pull` does: no torch
             local_weights(entry)
-        answer = {"done": what}
+        return {"done": what}
     except ModelgraftError as error:
-        answer = {"error": type(error).__name__, "text": str(error)}
+        return {"error": type(error).__name__, "text": str(error)}
     except Exception as error:  # where a guard is missing anything may happen
-        answer = {"error": type(error).__name__, "text": f"not on purpose: {error}"}
-    print(json.dumps(answer))
+        return {"error": type(error).__name__, "text": f"not on purpose: {error}"}
+
+
+def main(what: str, names: str, guards: str = "") -> None:
+    for guard in filter(None, guards.split(",")):
+        globals()[guard]()
+    for name in names.split(","):
+        print(json.dumps(attempt(what, name)), flush=True)
 
 
 if __name__ == "__main__":

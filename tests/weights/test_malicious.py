@@ -27,6 +27,7 @@ TIMM_REPO = "timm/test_vit2.r160_in1k"
 CLIP = "open_clip/ViT-B-32:laion2b_s34b_b79k"
 CLIP_REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 TEXT = "sentence-transformers/all-MiniLM-L6-v2"
+OTHER_TEXT = "sentence-transformers/all-mpnet-base-v2"
 
 Answer = dict[str, Any]
 
@@ -51,18 +52,15 @@ class Scene:
         self.trap.parent.mkdir()
         shutil.copytree(warm, self.graft)
 
-    def fetch(self, name: str, guard: str | None = None, **env: str) -> Answer:
-        """Have the weights in a process of its own, without a guard if one is named."""
-        return self._client("fetch", name, guard, env)
+    def fetch(self, name: str, guard: str = "", **env: str) -> Answer:
+        """Have the weights of a model in a process of its own, without a guard if one is named."""
+        return self.client("fetch", [name], guard, **env)[name]
 
-    def load(self, name: str, guard: str | None = None) -> Answer:
-        """The same, and load the model."""
-        return self._client("load", name, guard, {})
-
-    def _client(self, what: str, name: str, guard: str | None, env: dict[str, str]) -> Answer:
+    def client(self, what: str, names: list[str], guards: str, **env: str) -> dict[str, Answer]:
+        """What `tests.weights.malicious_client` says, by name."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
         done = subprocess.run(
-            [sys.executable, "-m", "tests.weights.malicious_client", what, name, *([guard] if guard else [])],
+            [sys.executable, "-m", "tests.weights.malicious_client", what, ",".join(names), guards],
             env={
                 **inherited,
                 **self.hub.environment(self.home),
@@ -78,7 +76,8 @@ class Scene:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        said = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        return {name: json.loads(line) for name, line in zip(names, said, strict=True)}
 
     def outside(self) -> dict[str, tuple[int, int, str]]:
         """Everything that is not the client's: path -> size, time, where a link leads."""
@@ -118,28 +117,57 @@ def scene(tmp_path: Path, warm: Path) -> Iterator[Scene]:
 
 def refused(answer: Answer, name: str, *words: str) -> None:
     """One line, on purpose, with the model's name and these words in it."""
-    assert answer.get("error") in ("UnsafeWeightsError", "WeightsUnavailableError"), answer
+    assert answer.get("error") in ("UnsafeWeightsError", "WeightsUnavailableError", "NotStoredError"), answer
     assert "\n" not in answer["text"] and "not on purpose" not in answer["text"]
     assert name in answer["text"], answer
     for word in words:
         assert word in answer["text"], answer
 
 
-@pytest.mark.parametrize("guard", [None, "pickles_without_code"])
-@pytest.mark.parametrize(
-    ("name", "repo", "file"),
-    [(TIMM, TIMM_REPO, "pytorch_model.bin"), (CLIP, CLIP_REPO, "open_clip_pytorch_model.bin")],
-    ids=["timm", "open_clip"],
-)
-def test_a_pickle_that_writes_a_file(scene: Scene, name: str, repo: str, file: str, guard: str | None) -> None:
-    torch.save({"head.weight": Runs(scene.trap), "visual.proj": Runs(scene.trap)}, scene.repo(repo) / file)
+def text_model(scene: Scene, repo: str = TEXT, kind: str = "evil.Evil", **config: Any) -> Path:
+    """A Sentence Transformers repository with one module of a kind."""
+    modules = [{"idx": 0, "name": "0", "path": "", "type": kind}]
+    folder = scene.repo(repo, modules__json=modules, config__json=config)
+    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
+    return folder
+
+
+CODE = {"timm pickle": TIMM, "open_clip pickle": CLIP, "modules.json": TEXT, "auto_map": OTHER_TEXT}
+
+
+def publish_code(scene: Scene) -> None:
+    """Four ways of having code run; each makes a folder of its own outside."""
+    traps = {how: scene.trap.with_name(how) for how in CODE}
+    for how, repo, file, key in (
+        ("timm pickle", TIMM_REPO, "pytorch_model.bin", "head.weight"),
+        ("open_clip pickle", CLIP_REPO, "open_clip_pytorch_model.bin", "visual.proj"),
+    ):
+        torch.save({key: Runs(traps[how])}, scene.repo(repo) / file)
+    auto = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}
+    module = "sentence_transformers.models.Transformer"
+    for how, folder in (
+        ("modules.json", text_model(scene)),
+        ("auto_map", text_model(scene, OTHER_TEXT, module, model_type="evil", auto_map=auto)),
+    ):
+        code = f"import pathlib\npathlib.Path({str(traps[how])!r}).mkdir()\nclass Evil: ...\n"
+        (folder / "evil.py").write_text(code, encoding="utf-8")
+
+
+def test_code_is_not_run(scene: Scene) -> None:
+    publish_code(scene)
     before = scene.outside()
-    answer = scene.load(name, guard)
-    if guard:
-        assert scene.trap.exists()
-        return
-    refused(answer, name, "pickle that could run code")
+    answers = scene.client("load", list(CODE.values()), "")
+    for how, name in CODE.items():
+        refused(answers[name], name, "pickle that could run code" if "pickle" in how else "")
     assert scene.outside() == before
+    assert not list(scene.home.rglob("*.py")), "the code was fetched"
+
+
+def test_without_the_guards_it_is_run(scene: Scene) -> None:
+    publish_code(scene)
+    answers = scene.client("load", list(CODE.values()), "pickles_without_code,no_remote_code")
+    for how in CODE:
+        assert scene.trap.with_name(how).exists(), answers
 
 
 NAMES = {
@@ -150,13 +178,6 @@ NAMES = {
     "drive": "C:/escaped.json",
     "control": "a\nb.json",
 }
-
-
-def text_model(scene: Scene, kind: str = "evil.Evil", **config: Any) -> Path:
-    modules = [{"idx": 0, "name": "0", "path": "", "type": kind}]
-    folder = scene.repo(TEXT, modules__json=modules, config__json=config)
-    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize("which", NAMES)
@@ -179,19 +200,21 @@ def test_without_the_guard_such_names_do_leave(scene: Scene, which: str) -> None
     assert (scene.folder / "escaped.json").exists()
 
 
-@pytest.mark.parametrize("guard", [None, "safe_names"])
-def test_a_digest_that_is_a_path(scene: Scene, guard: str | None) -> None:
-    """The client names cached files by what the hub says their digest is."""
-    folder = scene.repo(TIMM_REPO)
+@pytest.mark.parametrize("guard", ["", "safe_names"])
+def test_a_digest_that_is_a_path(scene: Scene, guard: str) -> None:
+    """Cached files are named by what the hub says their digest is."""
+    scene.repo(TIMM_REPO)
     (scene.folder / "bait").write_bytes(b"\0" * 1000)
-    scene.hub.plant(TIMM_REPO, "model.safetensors", scene.folder / "bait", digest="../../../../escaped")
+    scene.hub.plant(TIMM_REPO, "model.safetensors", scene.folder / "bait", digest="../../../../victim")
+    victim = scene.folder / "victim.modelgraft.incomplete"  # what a download there would go on with
+    victim.write_text("mine")
     before = scene.outside()
     answer = scene.fetch(TIMM, guard)
     if guard:
-        assert list(scene.folder.glob("*escaped*"))
+        assert not victim.exists() or victim.read_text() != "mine"
         return
-    refused(answer, TIMM)
-    assert scene.outside() == before and folder.is_dir()
+    refused(answer, TIMM, "would leave its folder")
+    assert scene.outside() == before
 
 
 def pulled(scene: Scene) -> Path:
@@ -202,8 +225,8 @@ def pulled(scene: Scene) -> Path:
     return pointer
 
 
-@pytest.mark.parametrize("guard", [None, "links_inside"])
-def test_a_link_that_leads_out_of_the_cache_is_not_read(scene: Scene, guard: str | None) -> None:
+@pytest.mark.parametrize("guard", ["", "links_inside"])
+def test_a_link_that_leads_out_of_the_cache_is_not_read(scene: Scene, guard: str) -> None:
     pointer = pulled(scene)
     elsewhere = scene.folder / "outside" / "private"
     shutil.copy(pointer, elsewhere)
@@ -218,7 +241,8 @@ def test_a_link_that_leads_out_of_the_cache_is_not_read(scene: Scene, guard: str
     assert scene.outside() == before
 
 
-def test_nothing_is_written_through_links_that_lead_out(scene: Scene) -> None:
+@pytest.mark.parametrize("guard", ["", "downloads_into_no_link"])
+def test_nothing_is_written_through_links_that_lead_out(scene: Scene, guard: str) -> None:
     """Where a download would be continued, and where the finished file would lie."""
     pointer = pulled(scene)
     blob = pointer.resolve()
@@ -232,35 +256,23 @@ def test_nothing_is_written_through_links_that_lead_out(scene: Scene) -> None:
         link.symlink_to(victim)
     blob.symlink_to(scene.folder / "outside" / "new")
     before = scene.outside()
-    answer = scene.fetch(TIMM)
+    answer = scene.fetch(TIMM, guard)
+    if guard:
+        assert victim.read_bytes() != b"mine"
+        return
     assert scene.outside() == before and victim.read_text() == "mine"
     assert answer == {"done": "fetch"} or answer["error"] == "UnsafeWeightsError"
 
 
-def test_a_snapshot_folder_that_is_a_link_is_not_filled(scene: Scene) -> None:
+@pytest.mark.parametrize("guard", ["", "folders_inside"])
+def test_a_snapshot_folder_that_is_a_link_is_not_filled(scene: Scene, guard: str) -> None:
     folder = pulled(scene).parent
     shutil.rmtree(folder)
     folder.symlink_to(scene.folder / "outside", target_is_directory=True)
     before = scene.outside()
-    refused(scene.fetch(TIMM), TIMM, "leads out of", "delete the link")
-    assert scene.outside() == before
-
-
-@pytest.mark.parametrize("guard", [None, "no_remote_code"])
-@pytest.mark.parametrize("how", ["modules.json", "auto_map"])
-def test_remote_code(scene: Scene, how: str, guard: str | None) -> None:
-    if how == "modules.json":
-        folder = text_model(scene)
-    else:
-        auto = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}
-        folder = text_model(scene, "sentence_transformers.models.Transformer", model_type="evil", auto_map=auto)
-    code = f"import pathlib\npathlib.Path({str(scene.trap)!r}).mkdir()\nclass Evil: ...\n"
-    (folder / "evil.py").write_text(code, encoding="utf-8")
-    before = scene.outside()
-    answer = scene.load(TEXT, guard)
+    answer = scene.fetch(TIMM, guard)
     if guard:
-        assert scene.trap.exists(), answer
+        assert scene.outside() != before
         return
-    refused(answer, TEXT)
+    refused(answer, TIMM, "leads out of", "delete the link")
     assert scene.outside() == before
-    assert not list(scene.home.rglob("*.py")), "the code was fetched"

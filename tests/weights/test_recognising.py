@@ -96,6 +96,7 @@ def test_a_registered_name_comes_first(models: Path) -> None:
     register("tower", "open_clip/ViT-B-32:openai")
     assert modelgraft.resolve("sentences").provider == "sentence-transformers"
     assert modelgraft.resolve("tower").name == "open_clip/ViT-B-32:openai"
+    assert modelgraft.resolve("tower@v2") == modelgraft.resolve("open_clip/ViT-B-32:openai@v2")
 
 
 def test_a_repository_of_the_hub(models: Path, tmp_path: Path, run: Run) -> None:

@@ -28,11 +28,21 @@ def plugins(
         render.as_json(records)
         return
     rows = [
-        (r.name, r.distribution, r.version, r.entry_point, r.status, str(r.models), str(r.heads), str(r.verbs))
+        (
+            r.name,
+            r.distribution,
+            r.version,
+            r.entry_point,
+            r.status,
+            str(r.models),
+            str(r.heads),
+            str(r.verbs),
+            str(r.sources),
+        )
         for r in found
     ]
-    columns = ("name", "distribution", "version", "entry point", "status", "models", "heads", "verbs")
-    render.table(columns, rows, right=("models", "heads", "verbs"))
+    columns = ("name", "distribution", "version", "entry point", "status", "models", "heads", "verbs", "sources")
+    render.table(columns, rows, right=("models", "heads", "verbs", "sources"))
     for report in found:
         if report.error:
             print(

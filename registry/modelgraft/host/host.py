@@ -37,6 +37,7 @@ class PluginReport:
     models: int
     heads: int
     verbs: int
+    sources: int
 
 
 class Host:
@@ -182,13 +183,24 @@ def _report(record: dict[str, Any]) -> PluginReport:
         models=len(record["entries"]),
         heads=len(record["heads"]),
         verbs=len(record["verbs"]),
+        sources=len(record["sources"]),
     )
 
 
 def _barred_report(found: Found) -> PluginReport:
     error = "kept out by MODELGRAFT_PLUGINS"
     return PluginReport(
-        found.name, found.distribution, found.version, found.value, "barred", error, None, models=0, heads=0, verbs=0
+        found.name,
+        found.distribution,
+        found.version,
+        found.value,
+        "barred",
+        error,
+        None,
+        models=0,
+        heads=0,
+        verbs=0,
+        sources=0,
     )
 
 
