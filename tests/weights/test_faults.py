@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +39,12 @@ def test_the_page_has_these_rows_and_their_sum() -> None:
     assert [row.fault for row in rows] == [case.fault for case in ALL]
     assert reliability.table(rows) in PAGE
     assert sum(row.wrong for row in rows) == 0 < sum(row.loads for row in rows)
+
+
+def test_a_wrong_load_would_be_counted(bench: Bench) -> None:
+    """Other weights in the cache, and nobody looks at digests: the model loads, silently wrong, and the bench sees it."""
+    bench.begin()
+    assert bench.pull().code == 0
+    shutil.copy(bench.other, bench.blob())
+    assert "embedding" in bench.load(verified=False)
+    assert (bench.tally.loads, bench.tally.wrong) == (1, 1)
