@@ -77,7 +77,7 @@ class Entry:
     templates: tuple[str, ...] = ()
     """Prompt templates this model asks for; empty lets the adapter choose by modality."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Published figures: benchmark -> number, each under one name for all models (`modelgraft.benchmarks` has those that rank)."""
+    """Published figures: benchmark -> number, each under one name for all models (`modelgraft.listing.benchmarks` ranks some)."""
     note: str | None = None
     """One line a user should read before choosing this model."""
     loader: Mapping[str, Any] = field(default_factory=dict)

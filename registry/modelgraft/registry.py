@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelgraft.catalogue import Catalogue
 from modelgraft.contract import ImageBackbone, TextBackbone
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
 from modelgraft.host.host import Host, PluginReport, current_host, import_target, no_such
-from modelgraft.local_names import aliases
+from modelgraft.listing.catalogue import Catalogue
+from modelgraft.project.local_names import aliases
 from modelgraft.weights import local_weights
 from modelgraft.weights.recognising import location_of, recognise
 
@@ -54,7 +54,7 @@ def list_models(
         modality: ``image`` and ``text`` match dual encoders too; ``image-text`` matches those alone.
         task: ``features``, ``zero-shot`` or ``classification``.
         licence: as the entry states it, or a shell pattern (``apache*``): entries that state none never match. Or a group:
-            ``commercial``, ``permissive``, ``copyleft``, ``non-commercial``, ``unknown`` (`modelgraft.licences`).
+            ``commercial``, ``permissive``, ``copyleft``, ``non-commercial``, ``unknown`` (`modelgraft.listing.licences`).
         min_params, max_params: bounds on the number of parameters, inclusive; entries of unknown size never match.
         embed_dim: exact size of an embedding.
         input_size: of a preprocessed picture: 224, ``224x224`` (height, width), ``3x224x224``, or the numbers.

@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Everything needed to have the same bytes again: what `modelgraft.lockfile` writes down."""
+    """Everything needed to have the same bytes again: what `modelgraft.project.lockfile` writes down."""
 
     name: str
     """Canonical name of the entry, without a revision."""

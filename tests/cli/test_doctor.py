@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelgraft import doctor, lockfile
+from modelgraft import doctor
 from modelgraft.doctor import child, hub, project, storage, torch_checks, versions
 from modelgraft.doctor.row import Row, clean, size
+from modelgraft.project import lockfile
 from modelgraft.resolution import Resolution
 from packaging.requirements import Requirement
 

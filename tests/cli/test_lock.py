@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from modelgraft import lockfile
+from modelgraft.project import lockfile
 
 from tests.conftest import Run
 from tests.hub_standin import HubStandIn

@@ -140,7 +140,7 @@ def test_an_alias_names_one_entry() -> None:
 def test_published_figures_are_open_clips() -> None:
     import csv
 
-    from modelgraft.benchmarks import ZERO_SHOT
+    from modelgraft.listing.benchmarks import ZERO_SHOT
     from modelgraft_open_clip.published import IMAGENET, RESULTS
 
     assert IMAGENET == ZERO_SHOT

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelgraft.catalogue import Catalogue
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import AmbiguousNameError, UnknownModelError
+from modelgraft.listing.catalogue import Catalogue
 
 ORIGIN = {"distribution": "d", "name": "p"}
 

@@ -6,9 +6,9 @@ import warnings
 
 import modelgraft as mg
 import pytest
-from modelgraft.catalogue import Catalogue
 from modelgraft.entry import Entry
 from modelgraft.errors import AmbiguousNameError, RetiredNameWarning, UnknownModelError
+from modelgraft.listing.catalogue import Catalogue
 from modelgraft.registry import catalogue
 
 

@@ -9,11 +9,11 @@ import modelgraft as mg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from modelgraft.benchmarks import CLASSIFICATION, SENTENCES, ZERO_SHOT, headline, ranked_by
-from modelgraft.catalogue import Catalogue
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
-from modelgraft.licences import GROUPS, LICENCES, in_group
+from modelgraft.listing.benchmarks import CLASSIFICATION, SENTENCES, ZERO_SHOT, headline, ranked_by
+from modelgraft.listing.catalogue import Catalogue
+from modelgraft.listing.licences import GROUPS, LICENCES, in_group
 from modelgraft.registry import catalogue
 
 ORIGIN = {"distribution": "d", "name": "p"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from modelgraft import local_names
 from modelgraft.errors import AmbiguousNameError, BadNameError, LocalNamesError, UnknownModelError, UsageError
+from modelgraft.project import local_names
 
 TOWER = "open_clip/ViT-B-32:laion2b_s34b_b79k"
 
@@ -156,7 +156,7 @@ def test_any_text(project: Path, text: str) -> None:
 
 def test_eight_writers_of_ten_names_lose_none(project: Path) -> None:
     code = (
-        "import sys; from modelgraft import local_names\n"
+        "import sys; from modelgraft.project import local_names\n"
         "for n in range(10): local_names.register(f'alias-{sys.argv[1]}-{n}', 'hub:user/repo', force=True)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(who)], cwd=project) for who in range(8)]

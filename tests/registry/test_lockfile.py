@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from modelgraft import lockfile
 from modelgraft.errors import LockError, UnknownModelError, WeightsUnavailableError
-from modelgraft.project import project_file
+from modelgraft.project import lockfile
+from modelgraft.project.files import project_file
 from modelgraft.resolution import File, Part, Resolution
 
 A, B = "a" * 64, "b" * 64

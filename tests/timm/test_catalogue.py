@@ -17,8 +17,8 @@ import pytest
 import timm
 import timm.data
 import torch
-from modelgraft.catalogue import Catalogue
 from modelgraft.entry import Entry
+from modelgraft.listing.catalogue import Catalogue
 from modelgraft.shipped import read_catalogue, write_catalogue
 from modelgraft_timm import catalogue
 from modelgraft_timm.describe import describe
@@ -127,7 +127,7 @@ def test_every_name_that_timm_has_deprecated_still_resolves_and_warns(table: Cat
 def test_published_figures_are_those_of_the_results_and_of_this_picture_size() -> None:
     import csv
 
-    from modelgraft.benchmarks import CLASSIFICATION
+    from modelgraft.listing.benchmarks import CLASSIFICATION
     from modelgraft_timm.published import RESULTS, TOP_1
 
     assert TOP_1 == CLASSIFICATION

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
-from modelgraft.local_names import register
+from modelgraft.project.local_names import register
 from modelgraft.weights.recognising import location_of
 from modelgraft_adapters import ZeroShotClassifier
 from PIL import Image

@@ -41,7 +41,7 @@ def take(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _lock(path: str) -> None:
-    from modelgraft.lockfile import VARIABLE, default_path
+    from modelgraft.project.lockfile import VARIABLE, default_path
 
     # An absolute path, for a verb that changes the folder.
     os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(path)) if path else str(default_path())

@@ -9,7 +9,7 @@ import typer
 
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
-from modelgraft.licences import known
+from modelgraft.listing.licences import known
 from modelgraft.registry import model_info
 
 

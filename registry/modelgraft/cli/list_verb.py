@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from modelgraft.benchmarks import headline
 from modelgraft.cli import render
 from modelgraft.entry import Entry
+from modelgraft.listing.benchmarks import headline
 from modelgraft.registry import catalogue
 
 COLUMNS = ("name", "modality", "tasks", "params", "embed_dim", "input_size", "licence")

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from modelgraft import lockfile
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import LockError, UsageError
+from modelgraft.project import lockfile
 from modelgraft.resolution import Resolution
 
 COLUMNS = ("name", "revision", "files", "size", "licence", "plugin")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from modelgraft import local_names
 from modelgraft.cli import render
+from modelgraft.project import local_names
 
 
 def register(

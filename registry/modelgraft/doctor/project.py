@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from modelgraft import local_names, lockfile
 from modelgraft.doctor import child
 from modelgraft.doctor.row import Row
 from modelgraft.errors import ModelgraftError
+from modelgraft.project import local_names, lockfile
 
 PLUGIN_SECONDS: Final = 60.0
 

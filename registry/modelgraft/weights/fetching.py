@@ -25,7 +25,7 @@ def local_weights(entry: Entry, progress: Progress | None = None) -> LocalWeight
         UnsafeWeightsError: what can be had is not what was stated.
         LockError: the lock file does not name them.
     """
-    from modelgraft.lockfile import active
+    from modelgraft.project.lockfile import active
 
     named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
     try:

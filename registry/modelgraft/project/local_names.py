@@ -10,7 +10,7 @@
 
 A target is anything that names a model: a folder (``./...`` from the file's own folder, or absolute), ``file:PATH``,
 ``hub:USER/REPO[@REVISION]``, or a catalogue name. An alias never leads to another alias. The file is found as
-`modelgraft.project.project_file` says, is safe under concurrent writers, and may be kept in version control.
+`modelgraft.project.files.project_file` says, is safe under concurrent writers, and may be kept in version control.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from modelgraft.errors import AmbiguousNameError, BadNameError, LocalNamesError, UnknownModelError, UsageError
 from modelgraft.paths import write_atomic
-from modelgraft.project import exclusive, project_file, read_json, short
+from modelgraft.project.files import exclusive, project_file, read_json, short
 
 FILE: Final = "modelgraft.json"
 FORMAT: Final = 1
@@ -35,7 +35,7 @@ _HUB: Final = re.compile(r"hub:[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^\s@:]
 
 
 def default_path() -> Path:
-    """The project's file of aliases (`modelgraft.project.project_file`), whether it is there or not."""
+    """The project's file of aliases (`modelgraft.project.files.project_file`), whether it is there or not."""
     return project_file(FILE)
 
 

@@ -30,10 +30,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from modelgraft import lockformat
 from modelgraft.errors import LockError, ModelgraftError
 from modelgraft.paths import write_atomic
-from modelgraft.project import exclusive, project_file, read_json, short
+from modelgraft.project import lockformat
+from modelgraft.project.files import exclusive, project_file, read_json, short
 from modelgraft.resolution import File, Part, Resolution
 
 FILE: Final = "modelgraft.lock"
@@ -42,7 +42,7 @@ VARIABLE: Final = "MODELGRAFT_LOCKED"
 
 
 def default_path() -> Path:
-    """The project's lock file (`modelgraft.project.project_file`), whether it is there or not."""
+    """The project's lock file (`modelgraft.project.files.project_file`), whether it is there or not."""
     return project_file(FILE)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelgraft.errors import BadNameError, LockError, UnsafeWeightsError
 from modelgraft.names import Name
-from modelgraft.project import short
+from modelgraft.project.files import short
 from modelgraft.resolution import Resolution
 
 FORMAT: Final = 1

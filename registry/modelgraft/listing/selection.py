@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypedDict
 
-from modelgraft.benchmarks import ranked_by
 from modelgraft.entry import MODALITIES, TASKS
 from modelgraft.errors import UsageError
 from modelgraft.host.table import Table
-from modelgraft.licences import GROUPS, in_group
+from modelgraft.listing.benchmarks import ranked_by
+from modelgraft.listing.licences import GROUPS, in_group
 
 SORTS: Final = ("name", "params", "embed_dim", "score")
 """What a list can be sorted by: names from A, numbers from the smallest, scores from the best; ``-`` before it turns that round."""
@@ -168,7 +168,7 @@ class Query:
 
 
 def licence_test(wanted: str) -> Callable[[str | None], bool]:
-    """Whether a licence as stated is the one wanted: a group of `modelgraft.licences`, an id, or a shell pattern of ids."""
+    """Whether a licence as stated is the one wanted: a group of `modelgraft.listing.licences`, an id, or a shell pattern of ids."""
     if wanted.lower() in GROUPS:
         return lambda stated: in_group(stated, wanted.lower())
     test = text_test(wanted)

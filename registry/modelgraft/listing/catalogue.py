@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, Unpack, overload
 
-from modelgraft.benchmarks import ranked_by
 from modelgraft.entry import Entry
 from modelgraft.errors import AmbiguousNameError, RetiredNameWarning, UnknownModelError
 from modelgraft.host.records import key_of
 from modelgraft.host.table import Table
+from modelgraft.listing.benchmarks import ranked_by
+from modelgraft.listing.selection import Conditions, Place, Query
 from modelgraft.names import Name
-from modelgraft.selection import Conditions, Place, Query
 
 Row = tuple[dict[str, Any], Mapping[str, Any]]
 """An entry in plain JSON types, and the record of the plugin that brought it."""
@@ -145,7 +145,7 @@ class Catalogue:
 
         Unless a tag was written, a model is named once: with the tag that the text holds, its default, or the best published one.
         """
-        from modelgraft.nearness import near, squashed
+        from modelgraft.listing.nearness import near, squashed
 
         def preferred(name: str) -> tuple[bool, bool, float]:
             tag = squashed(name.partition(":")[2])
@@ -194,7 +194,7 @@ class Chosen(Sequence[Entry]):
         self._catalogue = catalogue
         self._places = places
         self.benchmarks = benchmarks
-        """Where the score of an entry is looked for, in this order (`modelgraft.benchmarks.headline`)."""
+        """Where the score of an entry is looked for, in this order (`modelgraft.listing.benchmarks.headline`)."""
         self.counts = counts
         """Benchmark -> how many of the entries are scored by it."""
 
