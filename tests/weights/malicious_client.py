@@ -56,7 +56,7 @@ def downloads_into_no_link() -> None:
 
 
 def folders_inside() -> None:
-    """A folder of the cache that leads out of it is not filled."""
+    """A folder of the cache that leads out of it is neither filled nor read, and nothing in it is set aside."""
     import modelgraft_sources.hub
 
     modelgraft_sources.hub._blobs_root = lambda root: Path("/")

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for caches and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="results repeat only for the same number")
-    parser.add_argument("--steps", type=int, default=10000, help="train: steps of the picture stage")
+    parser.add_argument("--steps", type=int, default=7000, help="train: steps of the picture stage")
     parser.add_argument("--text-steps", type=int, default=3000, help="train: steps of the text stage before it")
     parser.add_argument("--out", type=Path, help="the .safetensors to write and judge (default: in the package)")
     parser.add_argument("--docs", type=Path, help="evaluate: the card page to fill in")

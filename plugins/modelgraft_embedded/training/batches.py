@@ -38,6 +38,7 @@ class Batch:
     share: Tensor
     features: Tensor
     teacher: Tensor
+    trust: Tensor  #: weight of the teacher's answers: small pictures are blurred to it
     weak: Tensor  #: True where the label is that of a random part of one of 1,000 pictures
 
 
@@ -114,17 +115,19 @@ def cut_and_paste(batch: Batch, random: torch.Generator) -> None:
 
 
 def half_batch(
-    source: Source, columns: Tensor, rows: Tensor, weak_below: int, shift: int, random: torch.Generator
+    source: Source, columns: Tensor, rows: Tensor, weak_below: int, shift: int, trust: float, random: torch.Generator
 ) -> Batch:
     """Augmented pictures of ``source`` with softened teacher probabilities over ``columns``."""
     pixels = jitter(crop_and_flip(source.pixels[rows], shift, random), random)
     label = source.label[rows]
     teacher = (source.scores[rows][:, columns].float() / TEMPERATURE).softmax(1)
     features = F.relu(source.features[rows].float())
-    return Batch(pixels, label, label, torch.ones(len(rows)), features, teacher, label < weak_below)
+    whole = torch.ones(len(rows))
+    return Batch(pixels, label, label, whole, features, teacher, trust * whole, label < weak_below)
 
 
 TEMPERATURE = 2.0
+SMALL_TRUST = 0.33
 
 
 def everyday_groups(views: Source, wider: Tensor, first: int) -> list[Tensor]:
@@ -155,8 +158,8 @@ def make_batch(
         view_rows[place] = group[int(torch.randint(0, len(group), (1,), generator=random))]
     # a cut-and-paste pair must not always join an even half with another
     view_rows = view_rows[torch.randperm(sizes[1], generator=random)]
-    small = half_batch(cifar, columns, rows_of(len(cifar), step, sizes[0], seed, 2), 0, SHIFT, random)
-    large = half_batch(views, columns, view_rows, weak_below, 0, random)
+    small = half_batch(cifar, columns, rows_of(len(cifar), step, sizes[0], seed, 2), 0, SHIFT, SMALL_TRUST, random)
+    large = half_batch(views, columns, view_rows, weak_below, 0, 1.0, random)
     # a third of the views as coarse as CIFAR-10's pictures, so that coarseness says nothing about content
     coarse = torch.rand(sizes[1], generator=random) < 0.33
     blurred = F.interpolate(F.avg_pool2d(large.pixels[coarse], 2), scale_factor=2, mode="bilinear")

@@ -1,9 +1,4 @@
-"""Two stages, the text tower and then the image tower; every step may be the last before an interruption.
-
-The text tower learns what a text teacher says names mean and is then left as it is; the image tower learns to place a
-picture where its name lies (the other way round than LiT, Zhai et al. 2022, which locks the image tower). Names are
-points of a space that no picture has bent, so a name that no picture was ever shown for lies where it should.
-"""
+"""Two stages: the text tower alone, then both towers; every step may be the last before an interruption."""
 
 from __future__ import annotations
 
@@ -39,25 +34,21 @@ class Plan:
     """Everything that decides the result besides the prepared files."""
 
     seed: int = 0
-    steps: int = 10000
+    steps: int = 7000
     text_steps: int = 3000
-    sizes: tuple[int, int] = (44, 84)  #: CIFAR-10 pictures and views of larger pictures in a batch
+    sizes: tuple[int, int] = (72, 56)  #: CIFAR-10 pictures and views of larger pictures in a batch
+    names_every: int = 8  #: steps between two embeddings of all names: these cost more than a batch of pictures
+    texts: int = 256  #: texts that are distilled with them, so that unseen words keep their meanings
     text_batch: int = 512
     rate: float = 2e-3
     text_rate: float = 2e-3
     decay: float = 0.05
-    #: weights of the teacher's probabilities, and of the pull towards the meaning of what the teacher sees
-    teacher: float = 2.0
-    meaning: float = 3.0
     #: from this part of the steps on, pictures have this side: what is learned small stays true large
     sides: tuple[tuple[float, int], ...] = ((0.0, 32), (0.35, 48), (0.75, 64))
     ema: float = 0.998
     save_every: int = 200
     bfloat16: bool = True
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
-
-
-MEANT = 10  #: names that the teacher's view of a picture is summed up by
 
 
 class TextTask:
@@ -67,13 +58,14 @@ class TextTask:
         self.texts, self.names, _, self.targets = load_texts(work)
         self.model, self.seed = model, seed
 
-    def loss(self, step: int, count: int) -> Tensor:
+    def loss(self, step: int, count: int, stage: str) -> Tensor:
         """Of seven names to one definition: apart, because a batch is as wide as its longest text."""
-        return 0.875 * self._loss(step, count * 7 // 8, False) + 0.125 * self._loss(step, count // 8, True)
+        names, others = self._loss(step, count * 7 // 8, stage, False), self._loss(step, count // 8, stage, True)
+        return 0.875 * names + 0.125 * others
 
-    def _loss(self, step: int, count: int, definitions: bool) -> Tensor:
+    def _loss(self, step: int, count: int, stage: str, definitions: bool) -> Tensor:
         """1 - cosine to the text teacher, and the same for all similarities within the batch."""
-        rng = random.Random(f"{self.seed}:texts:{definitions}:{step}")
+        rng = random.Random(f"{self.seed}:{stage}:{definitions}:{step}")
         tokenizer = self.model.tokenizer
         rows, encoded = [], []
         for _ in range(count):
@@ -99,26 +91,22 @@ class TextTask:
 
 
 class Names:
-    """Embeddings of all concepts, each under one of its names in one of the templates, new every step."""
+    """Embeddings of all concepts, each under one of its names in one of the templates, new every time."""
 
     def __init__(self, concepts: Concepts, model: DualEncoder, seed: int) -> None:
-        self.seed = seed
-        every = [name for names in concepts.names for name in names]
-        self.count = [len(names) for names in concepts.names]
-        self.first = [sum(self.count[:place]) for place in range(len(self.count))]
-        with torch.inference_mode():
-            #: (templates, all names, D); the text tower no longer changes
-            table = [F.normalize(model.encode_text([form.format(n) for n in every]), dim=1) for form in TEMPLATES]
-        self.table = torch.stack(table).clone()
+        self.concepts, self.model, self.seed = concepts, model, seed
 
     def embeddings(self, step: int | None) -> Tensor:
         """(concepts, D) unit vectors; usual names without a template where ``step`` is None."""
         if step is None:
-            return self.table[0][self.first]
-        rng = random.Random(f"{self.seed}:names:{step}")
-        template = rng.randrange(len(TEMPLATES))
-        pairs = zip(self.first, self.count, strict=True)
-        return self.table[template][[first if rng.random() < 0.6 else first + rng.randrange(n) for first, n in pairs]]
+            texts = [names[0] for names in self.concepts.names]
+        else:
+            rng = random.Random(f"{self.seed}:names:{step}")
+            template = rng.choice(TEMPLATES)
+            texts = [
+                template.format(names[0] if rng.random() < 0.6 else rng.choice(names)) for names in self.concepts.names
+            ]
+        return F.normalize(self.model.encode_text(texts), dim=1)
 
 
 class PictureTask:
@@ -143,9 +131,7 @@ class PictureTask:
         smooth = -logp.masked_fill(~allowed, 0).sum(1) / allowed.sum(1)
         return 0.95 * true + 0.05 * smooth
 
-    def loss(
-        self, batch: Batch, pooled: Tensor, embedded: Tensor, names: Tensor, scale: Tensor, plan: Plan
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, pooled: Tensor, embedded: Tensor, names: Tensor, scale: Tensor) -> dict[str, Tensor]:
         """Means over the batch, weighted."""
         vectors = F.normalize(embedded, dim=1)
         logits = scale.exp().clamp(max=100) * vectors @ names.T
@@ -159,15 +145,11 @@ class PictureTask:
         kl = F.kl_div(student, batch.teacher, reduction="none").sum(1)
         guess = self.head(pooled)
         feature = 1 - F.cosine_similarity(guess, batch.features.sqrt(), dim=1)
-        # where what the teacher sees lies: the mean of the likeliest names (ConSE, Norouzi et al. 2014)
-        likely, which = batch.teacher.topk(min(MEANT, batch.teacher.shape[1]), dim=1)
-        meant = F.normalize(torch.einsum("bk,bkd->bd", likely, names[which]), dim=1)
         return {
             "label": (strength * label).mean(),
             "wider": wide.mean(),
-            "teacher": plan.teacher * kl.mean(),
-            "feature": 2.0 * feature.mean(),
-            "meaning": plan.meaning * (1 - (vectors * meant).sum(1)).mean(),
+            "teacher": (batch.trust * kl).mean(),
+            "feature": 2.0 * (batch.trust * feature).mean(),
         }
 
 
@@ -220,7 +202,7 @@ def text_stage(work: Path, model: DualEncoder, plan: Plan) -> None:
     model.train()
     started = time.monotonic()
     while step < plan.text_steps:
-        loss = task.loss(step, plan.text_batch)
+        loss = task.loss(step, plan.text_batch, "texts")
         optimise(optimizer, loss, plan.text_rate * rate_at(step, plan.text_steps))
         step += 1
         if step % 100 == 0 or step == plan.text_steps:
@@ -274,16 +256,16 @@ def train(work: Path, out: Path, plan: Plan) -> None:
     task = PictureTask(concepts, plan.widths[-1], 1280)
     nn.init.normal_(model.text.table.weight, std=0.3)
     text_stage(work, model, plan)
-    model.text.requires_grad_(False)
+    # the words keep their meanings while the layers above them meet the pictures
+    model.text.table.weight.requires_grad_(False)
     cifar, views, cifar_watch, views_watch = load_sources(work)
     everyday = everyday_groups(views, task.wider, len(task.columns))
-    names, unseen = Names(concepts, model, plan.seed), watched(work, concepts, model)
+    names, texts = Names(concepts, model, plan.seed), TextTask(work, model, plan.seed)
     model.image.to(memory_format=torch.channels_last)
     scale = nn.ParameterList([model.logit_scale])
-    optimizer = torch.optim.AdamW(
-        groups([(model.image, 1.0), (task.head, 1.0), (scale, 1.0)], plan.decay), lr=plan.rate
-    )
-    averaged = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("text.")}
+    moving = [(model.image, 1.0), (task.head, 1.0), (scale, 1.0), (model.text, 0.5)]
+    optimizer = torch.optim.AdamW(groups(moving, plan.decay), lr=plan.rate)
+    averaged = {k: v.clone() for k, v in model.state_dict().items() if k != "text.table.weight"}
     step, seconds = 0, 0.0
     path = work / "train.ckpt"
     if path.exists():
@@ -294,8 +276,11 @@ def train(work: Path, out: Path, plan: Plan) -> None:
         task.head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         averaged, step, seconds = state["averaged"], state["step"], state["seconds"]
+    if plan.save_every % plan.names_every:
+        raise ValueError("a checkpoint must fall on a step that embeds the names anew")
     model.train()
     last = time.monotonic()
+    vectors = torch.empty(0)
     while step < plan.steps:
         batch = make_batch(cifar, views, task.columns, len(task.columns), step, plan.sizes, plan.seed, everyday)
         side = side_at(step, plan)
@@ -308,8 +293,11 @@ def train(work: Path, out: Path, plan: Plan) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=plan.bfloat16):
             pooled = model.image.features(pixels)
         pooled = pooled.float()
-        embedded = model.image.project(pooled)
-        parts = task.loss(batch, pooled, embedded, names.embeddings(step), model.logit_scale, plan)
+        anew = step % plan.names_every == 0
+        vectors = names.embeddings(step) if anew else vectors.detach()
+        parts = task.loss(batch, pooled, model.image.project(pooled), vectors, model.logit_scale)
+        if anew:
+            parts["text"] = texts.loss(step, plan.texts, "pictures")
         optimise(optimizer, torch.stack(list(parts.values())).sum(), plan.rate * rate_at(step, plan.steps))
         step += 1
         decay = min(plan.ema, (1 + step) / (10 + step))
@@ -340,7 +328,10 @@ def train(work: Path, out: Path, plan: Plan) -> None:
             live = {k: v.clone() for k, v in model.state_dict().items()}
             model.load_state_dict(averaged, strict=False)
             held_back = {"cifar": cifar_watch, "views": views_watch}
-            print(f"held back: {watch(model, names.embeddings(None), held_back, unseen, side)}", flush=True)
+            with torch.inference_mode():
+                unseen = watched(work, concepts, model)
+                report = watch(model, names.embeddings(None), held_back, unseen, side)
+            print(f"held back: {report}", flush=True)
             model.load_state_dict(live)
     model.load_state_dict(averaged, strict=False)
     out.parent.mkdir(parents=True, exist_ok=True)
