@@ -52,6 +52,7 @@ CASES = [
     ("throttled", {"times": 2, "seconds": 1}, sha256(WEIGHTS), 1),
     ("500", {"times": 2}, sha256(WEIGHTS), 1),
     ("502", {"times": 2}, sha256(WEIGHTS), 1),
+    ("502", {"times": 1, "method": "GET"}, "HfHubHTTPError", 0),
     ("503", {"times": 1, "method": "HEAD"}, sha256(WEIGHTS), 1),
     ("cut", {"times": 2, "after": 300_000}, sha256(WEIGHTS), 3),
     ("reset", {"times": 1, "after": 300_000}, "ReadError", 1),
@@ -74,7 +75,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "repos"
 
 
-@pytest.mark.parametrize(("kind", "how", "outcome", "bodies"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("kind", "how", "outcome", "bodies"), CASES, ids=[f"{case[0]}-{n}" for n, case in enumerate(CASES)]
+)
 def test_what_the_client_makes_of_it(
     root: Path, tmp_path: Path, kind: str, how: dict[str, object], outcome: str, bodies: int
 ) -> None:
@@ -124,6 +127,31 @@ def test_hold_waits_and_notices_a_killed_client(root: Path, tmp_path: Path) -> N
             time.sleep(0.02)
         (request,) = hub.seen(FILE, "GET")
         assert (request.sent, request.fault) == (1000, "hold")
+
+
+def test_the_plain_client_begins_anew_after_a_kill(root: Path, tmp_path: Path) -> None:
+    """What it had on disk is not gone on with: why `modelgraft_sources.downloading` exists."""
+    size = 12_000_000
+    (root / "org" / "model" / "model.safetensors").write_bytes(bytes(size))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    with HubStandIn(root) as hub:
+        fault = hub.fault(FILE, "hold", after=11_000_000)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import huggingface_hub as h; h.hf_hub_download('org/model', 'model.safetensors')"],
+            env={**inherited, **hub.environment(tmp_path)},
+        )
+        assert fault.reached.wait(60)
+        until = time.monotonic() + 5
+        while time.monotonic() < until and not any(p.stat().st_size for p in tmp_path.rglob("*.incomplete")):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert [p.stat().st_size for p in tmp_path.rglob("*.incomplete")] == [10 * 1024 * 1024]
+        hub.mend()
+        mark = len(hub.requests)
+        assert client(hub, tmp_path, CODE) == sha256(bytes(size))
+        bodies = [r for r in hub.requests[mark:] if r.status < 300 and r.method == "GET" and r.fault is None]
+        assert [(r.range, r.sent) for r in bodies] == [(None, size)]
 
 
 def test_hold_goes_on_when_released(root: Path) -> None:

@@ -20,7 +20,7 @@ from tests.readme import Block, blocks
 BLOCKS = blocks()
 
 
-def _shell(block: Block, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def _shell(block: Block, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     # The commands of this very environment come first on the PATH, as in the reader's shell.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -28,7 +28,7 @@ def _shell(block: Block, env: dict[str, str] | None = None) -> subprocess.Comple
         capture_output=True,
         text=True,
         encoding="utf-8",
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PATH": path, **(env or {})},
         timeout=600,
     )
@@ -118,8 +118,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.how == "hub"], ids=_ids)
-def test_with_a_hub(block: Block, hub: dict[str, str]) -> None:
-    done = _shell(block, hub)
+def test_with_a_hub(block: Block, hub: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")  # a folder of its own: some commands write files
+    done = _shell(block, hub, tmp_path)
     assert done.returncode == 0, done.stderr
     if block.output is None:  # random weights give labels of no meaning, but a row for every photograph
         rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import time
@@ -155,7 +156,7 @@ def _fetch(repo: str, commit: str, file: File, root: Path, progress: Progress) -
     about = _patiently(lambda: get_hf_file_metadata(hf_hub_url(repo, file.path, revision=commit)))
     # Xet has a store of chunks of its own, which an interrupted download goes on from.
     in_chunks = about.xet_file_data is not None and find_spec("hf_xet") and not constants.HF_HUB_DISABLE_XET
-    if about.etag and file.sha256 and about.etag == file.sha256 and not in_chunks:
+    if about.etag and about.etag == (file.sha256 or file.blob) and not in_chunks:
         headers = build_hf_headers()
         if urlsplit(about.location).netloc != urlsplit(constants.ENDPOINT).netloc:
             headers.pop("authorization", None)  # a storage host has no business with the hub's token
@@ -171,13 +172,14 @@ def _fetch(repo: str, commit: str, file: File, root: Path, progress: Progress) -
 
 
 def _wrong(path: Path, file: File) -> str | None:
-    from hashlib import file_digest
-
     with path.open("rb") as opened:
-        found = file_digest(opened, "sha256").hexdigest()
-    return (
-        None if found == file.sha256 else f"its sha256 is {found[:12]}... where {str(file.sha256)[:12]}... was stated"
-    )
+        if file.sha256:
+            kind, stated, found = "sha256", file.sha256, hashlib.file_digest(opened, "sha256").hexdigest()
+        else:  # small files are stated by their git blob id
+            data = opened.read()
+            kind, stated = "blob", str(file.blob)
+            found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return None if found == stated else f"its {kind} is {found[:12]}... where {stated[:12]}... was stated"
 
 
 def _patiently(ask: Callable[[], T], tries: int = 4) -> T:

@@ -8,25 +8,14 @@ from typing import TYPE_CHECKING, Any
 from modelgraft.contract import ImageBackbone, TextBackbone
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
-from modelgraft.host.host import Host, PluginReport, current_host, import_target, no_such
-from modelgraft.listing.catalogue import Catalogue
+from modelgraft.host.host import PluginReport, current_host, import_target, no_such
+from modelgraft.listing.installed import catalogue
 from modelgraft.project.local_names import aliases
 from modelgraft.weights import local_weights
 from modelgraft.weights.recognising import location_of, recognise
 
 if TYPE_CHECKING:
     import torch
-
-_known: tuple[Host, Catalogue] | None = None
-
-
-def catalogue() -> Catalogue:
-    """All entries of all working plugins; the same object until the installed plugins change."""
-    global _known
-    host = current_host()
-    if _known is None or _known[0] is not host:
-        _known = (host, Catalogue.of(host.tables()))
-    return _known[1]
 
 
 def list_models(

@@ -9,7 +9,7 @@ import pytest
 from modelgraft.entry import Entry
 from modelgraft.errors import AmbiguousNameError, RetiredNameWarning, UnknownModelError
 from modelgraft.listing.catalogue import Catalogue
-from modelgraft.registry import catalogue
+from modelgraft.listing.installed import catalogue
 
 
 @pytest.mark.parametrize(

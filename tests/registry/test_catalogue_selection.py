@@ -14,7 +14,7 @@ from modelgraft.errors import UsageError
 from modelgraft.listing.benchmarks import CLASSIFICATION, SENTENCES, ZERO_SHOT, headline, ranked_by
 from modelgraft.listing.catalogue import Catalogue
 from modelgraft.listing.licences import GROUPS, LICENCES, in_group
-from modelgraft.registry import catalogue
+from modelgraft.listing.installed import catalogue
 
 ORIGIN = {"distribution": "d", "name": "p"}
 

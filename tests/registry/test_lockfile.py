@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelgraft.errors import LockError, UnknownModelError, WeightsUnavailableError
-from modelgraft.project import lockfile
+from modelgraft.project import comparing, lockfile
 from modelgraft.project.files import project_file
 from modelgraft.resolution import File, Part, Resolution
 
@@ -66,7 +66,7 @@ def test_what_is_written_is_read_and_writing_it_again_changes_nothing(
     path.unlink()
     lockfile.write(path, dict(reversed(again.items())))
     assert path.read_bytes() == first
-    assert all(not lockfile.compare(model, model) for model in models.values())
+    assert all(not comparing.compare(model, model) for model in models.values())
 
 
 def test_it_has_a_line_per_file_and_is_sorted(path: Path) -> None:
@@ -274,13 +274,13 @@ def _other(**changes: Any) -> Resolution:
     ],
 )
 def test_compare(found: Resolution, lines: list[str]) -> None:
-    assert lockfile.compare(MODEL, found) == lines
+    assert comparing.compare(MODEL, found) == lines
 
 
 @here
 @given(locked=resolutions, found=resolutions)
 def test_compare_never_fails_and_says_a_line_each(locked: Resolution, found: Resolution) -> None:
-    for line in lockfile.compare(locked, found):
+    for line in comparing.compare(locked, found):
         assert line.startswith(locked.name) and "\n" not in line
 
 
@@ -292,7 +292,7 @@ def test_check_tells_what_cannot_be_resolved() -> None:
             raise WeightsUnavailableError("cannot reach the hub")
         return MODEL
 
-    found = lockfile.check({"timm/gone": MODEL, "timm/down": MODEL, "timm/x:y": MODEL}, resolve)
+    found = comparing.check({"timm/gone": MODEL, "timm/down": MODEL, "timm/x:y": MODEL}, resolve)
     assert found.keys() == {"timm/gone", "timm/down"}
     assert "unknown model" in found["timm/gone"][0] and "cannot reach the hub" in found["timm/down"][0]
 

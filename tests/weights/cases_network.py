@@ -23,7 +23,7 @@ def gated(bench: Bench) -> Outcome:
     return *survived(bench, bench.pull(HF_TOKEN=TOKEN), f"terms at {bench.hub.endpoint}/{REPO}.*hf auth login"), ""
 
 
-@case("403, gated, no token")
+@case("gated, and no token (401)")
 def gated_no_token(bench: Bench) -> Outcome:
     bench.hub.gate(REPO, TOKEN)
     outcome = survived(bench, bench.pull(), f"terms at {bench.hub.endpoint}/{REPO}.*hf auth login")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,28 @@ def test_a_wrong_load_would_be_counted(bench: Bench) -> None:
     shutil.copy(bench.other, bench.blob())
     assert "embedding" in bench.load(verified=False)
     assert (bench.tally.loads, bench.tally.wrong) == (1, 1)
+
+
+def test_small_files_are_fetched_as_patiently_as_weights(bench: Bench) -> None:
+    """What the hub does not keep as an LFS file (a configuration, a tokenizer) meets the same faults."""
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    folder = bench.hub.root / name
+    folder.mkdir(parents=True)
+    for file in ("modules.json", "config.json"):
+        (folder / file).write_text(f'["{file}"]' + " " * 10_000, encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"0" * 1000)
+    cases: list[tuple[str, dict[str, Any], int]] = [
+        ("reset", {"times": 2, "after": 5000}, 0),
+        ("cut", {"times": 2, "after": 5000}, 0),
+        ("502", {"times": 2, "method": "GET"}, 0),
+        ("flip", {"after": 5000}, 1),
+        ("throttled", {"seconds": 86400, "method": "GET"}, 1),
+    ]
+    for kind, how, code in cases:
+        bench.begin()
+        fault = bench.hub.fault("*/config.json", kind, **how)
+        pulled = bench.pull(name, within=40)
+        assert pulled.code == code and pulled.err.count("\n") == code, (kind, pulled)
+        assert fault.struck
+        stored = [path.read_bytes() for path in bench.cache.rglob("snapshots/*/config.json")]
+        assert stored == ([] if code else [(folder / "config.json").read_bytes()]), kind

@@ -6,7 +6,7 @@ from __future__ import annotations
 def model_names(incomplete: str) -> list[str]:
     """Names that begin with, or after the provider's part begin with, what is typed. Never raises: a shell is waiting."""
     try:
-        from modelgraft.registry import catalogue
+        from modelgraft.listing.installed import catalogue
 
         typed = incomplete.lower()
         names = catalogue().names()

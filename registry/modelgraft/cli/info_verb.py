@@ -46,7 +46,7 @@ def _shown(key: str, value: Any) -> str:
     if key == "input_size":
         return "x".join(map(str, value))
     if isinstance(value, dict):
-        pairs = ((k, v) for k, v in value.items() if v is not None)
+        pairs = ((k, v) for k, v in value.items() if v not in (None, [], ""))
         return ", ".join(f"{k}={json.dumps(v) if isinstance(v, (list, tuple, bool)) else v}" for k, v in pairs)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))

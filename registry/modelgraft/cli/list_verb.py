@@ -11,7 +11,7 @@ import typer
 from modelgraft.cli import render
 from modelgraft.entry import Entry
 from modelgraft.listing.benchmarks import headline
-from modelgraft.registry import catalogue
+from modelgraft.listing.installed import catalogue
 
 COLUMNS = ("name", "modality", "tasks", "params", "embed_dim", "input_size", "licence")
 CSV_COLUMNS = ("name", "provider", *COLUMNS[1:], "max_tokens", "score", "aliases", "note")

@@ -12,7 +12,7 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import LockError, UsageError
-from modelgraft.project import lockfile
+from modelgraft.project import comparing, lockfile
 from modelgraft.resolution import Resolution
 
 COLUMNS = ("name", "revision", "files", "size", "licence", "plugin")
@@ -74,7 +74,7 @@ def _revision(found: Resolution) -> str:
 def _check(path: Path, names: Sequence[str], format: str) -> None:
     models = lockfile.read(path)
     chosen = {key: models[key] for key in (_locked_key(name, models, path) for name in names)} if names else models
-    differing = lockfile.check(chosen)
+    differing = comparing.check(chosen)
     if format == "json":
         render.as_json(differing)
     else:
@@ -96,8 +96,8 @@ def _change(path: Path, names: Iterable[str], upgrade: Iterable[str], remove: It
         if key in before:
             print(f"{key} stays as it is: {_revision(before[key])} ('--upgrade {key}' moves it)", file=sys.stderr)
         else:
-            fresh[key] = lockfile.resolve_now(key)
-    moved = {key: lockfile.resolve_now(key) for key in (_locked_key(name, before, path) for name in upgrade)}
+            fresh[key] = comparing.resolve_now(key)
+    moved = {key: comparing.resolve_now(key) for key in (_locked_key(name, before, path) for name in upgrade)}
     gone = [_locked_key(name, before, path) for name in remove]
     # Resolving takes its time on the network; only now is anybody else kept from writing, and what they wrote is kept.
     with lockfile.changing(path) as models:
@@ -109,7 +109,7 @@ def _change(path: Path, names: Iterable[str], upgrade: Iterable[str], remove: It
     for key, found in fresh.items():
         print(f"locked {key}: {_revision(found)}", file=sys.stderr)
     for key, found in moved.items():
-        lines = lockfile.compare(before[key], found)
+        lines = comparing.compare(before[key], found)
         print(f"{key}: unchanged" if not lines else "\n".join(map(render.printable, lines)), file=sys.stderr)
     for key in gone:
         print(f"removed {key}", file=sys.stderr)

@@ -163,7 +163,7 @@ def _kept(target: str, project: Path) -> str:
         return f"file:{_portable(file, project)}"
     path = Path(target).expanduser()
     if not target.startswith((".", "/", "~")) and not path.is_absolute():
-        from modelgraft.registry import catalogue
+        from modelgraft.listing.installed import catalogue
 
         try:
             entry = catalogue().find(target)
@@ -192,7 +192,7 @@ def _absolute(target: str, project: Path) -> str:
 
 
 def _in_catalogue(name: str) -> str | None:
-    from modelgraft.registry import catalogue
+    from modelgraft.listing.installed import catalogue
 
     try:
         return catalogue().find(name).name
