@@ -131,12 +131,14 @@ class Entry:
         Raises:
             ValueError: a field is missing, unknown, or of the wrong kind.
         """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"an entry is an object, not {type(record).__name__}")
         unknown = record.keys() - _DEFAULTS.keys()
         if unknown:
-            raise ValueError(f"entry {record.get('name')!r} has unknown fields: {', '.join(sorted(unknown))}")
+            raise ValueError(f"entry {record.get('name')!r} has unknown fields: {', '.join(sorted(map(str, unknown)))}")
         try:
             return cls.from_checked(dict(record))
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"entry {record.get('name')!r}: {error}") from None
 
     @classmethod

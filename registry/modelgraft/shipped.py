@@ -21,8 +21,11 @@ def read_catalogue(path: Path) -> tuple[str, list[Entry]]:
     Raises:
         OSError, ValueError: no such file, or not a catalogue.
     """
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return data["version"], [Entry.from_dict(record) for record in data["entries"]]
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return str(data["version"]), [Entry.from_dict(record) for record in data["entries"]]
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a catalogue ({type(error).__name__}: {str(error)[:100]})") from None
 
 
 def write_catalogue(path: Path, library: str, version: str, entries: Iterable[Entry]) -> None:

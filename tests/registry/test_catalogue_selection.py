@@ -13,8 +13,8 @@ from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
 from modelgraft.listing.benchmarks import CLASSIFICATION, SENTENCES, ZERO_SHOT, headline, ranked_by
 from modelgraft.listing.catalogue import Catalogue
-from modelgraft.listing.licences import GROUPS, LICENCES, in_group
 from modelgraft.listing.installed import catalogue
+from modelgraft.listing.licences import GROUPS, LICENCES, in_group
 
 ORIGIN = {"distribution": "d", "name": "p"}
 
