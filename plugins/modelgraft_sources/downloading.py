@@ -59,18 +59,15 @@ def download(
         if to.exists():
             return
         wrong = None
-        for _ in range(2):
-            resumed = partial.exists()
+        for _ in range(2):  # what was gone on with, or came damaged, is asked for once more from the start
             _complete(url, partial, headers, size, progress)
             wrong = check(partial)
             if wrong is None:
                 os.replace(partial, to)
                 return
             partial.unlink()
-            if not resumed:
-                break  # all of it came in one go: asking again now would bring the same
         raise WeightsUnavailableError(
-            f"what comes from {_bare(url)} is not what was stated: {wrong}; something on the way is broken - try again later, or "
+            f"what comes from {_bare(url)} is not what was stated, twice: {wrong}; something on the way is broken - try again later, or "
             "through another HF_ENDPOINT"
         )
 

@@ -109,7 +109,12 @@ def _size(url: str) -> int | None:
         raise _not_here(url, _folder(url) / _file_name(url))
     try:
         answer = http_backoff(
-            "HEAD", mirrored(url), timeout=constants.HF_HUB_ETAG_TIMEOUT, max_retries=2, follow_redirects=True
+            "HEAD",
+            mirrored(url),
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            max_retries=2,
+            retry_on_status_codes=(),
+            follow_redirects=True,
         )
         answer.raise_for_status()
     except (OSError, httpx2.HTTPError, HfHubHTTPError) as error:
