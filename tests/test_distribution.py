@@ -21,6 +21,7 @@ PACKAGES = {
     "modelgraft_heads",
     "modelgraft_open_clip",
     "modelgraft_sentence_transformers",
+    "modelgraft_sources",
     "modelgraft_timm",
 }
 
@@ -53,6 +54,7 @@ def test_the_wheel_holds_the_packages_their_data_and_their_types(wheel: Path) ->
         assert f"{package}/py.typed" in names
     for plugin in ("open_clip", "sentence_transformers", "timm"):
         assert f"modelgraft_{plugin}/catalogue.json" in names
+    assert {"modelgraft_timm/imagenet.csv", "modelgraft_open_clip/zero_shot.csv"} <= names
     weights = {name: size for name, size in sizes.items() if name.startswith("modelgraft_embedded/weights/")}
     assert any(name.endswith(".safetensors") for name in weights)
     assert sum(weights.values()) <= 12_000_000
@@ -76,4 +78,4 @@ def test_the_sdist_holds_what_a_developer_needs(sdist: Path) -> None:
 
 def test_the_projects_own_plugins_come_in_by_everybodys_door() -> None:
     own = {point.name for point in entry_points(group="modelgraft") if point.dist and point.dist.name == "modelgraft"}
-    assert own == {"adapters", "heads", "embedded", "timm", "open_clip", "sentence-transformers"}
+    assert own == {"adapters", "heads", "sources", "embedded", "timm", "open_clip", "sentence-transformers"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.hub_standin import HubStandIn
 from tests.sentence_transformers.conftest import Encode, publish
 
-NAMED, OTHER = "sentence-transformers/paraphrase-MiniLM-L3-v2", "sentence-transformers/paraphrase-MiniLM-L6-v2"
+NAMED, OTHER = "sentence-transformers/paraphrase-TinyBERT-L6-v2", "sentence-transformers/paraphrase-albert-small-v2"
 MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "own_code.Encoder"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
