@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -131,3 +134,38 @@ def test_cache_lists_verifies_and_prunes(world: World) -> None:
 def test_wrong_use(world: World, arguments: tuple[str, ...], told: str) -> None:
     done = world(*arguments)
     assert done.returncode == 2 and told in done.stderr and not done.stdout
+
+
+def test_a_token_lets_in_and_is_written_nowhere(world: World) -> None:
+    token, wrong = "hf_" + "s3cretT0ken" * 3, "hf_" + "an0therT0ken" * 3
+    world.hub.gate(ONE.replace(":", "."), token)
+    outputs = []
+    for arguments in (("pull", ONE, "--format", "json"), ("lock", ONE), ("cache",), ("doctor", "--format", "json")):
+        done = world(*arguments, HF_TOKEN=token, HF_DEBUG="1")
+        assert done.returncode == 0 or arguments[0] == "doctor", done.stderr
+        outputs.append(done.stdout + done.stderr)
+    refused = world("pull", ONE, "--debug", HF_TOKEN=wrong, HF_HUB_CACHE=str(world.home / "other"))
+    assert refused.returncode == 1 and "hf auth login" in refused.stderr
+    outputs.append(refused.stdout + refused.stderr)
+    files = [path for path in world.home.rglob("*") if path.is_file()]
+    assert any(path.name == "modelgraft.lock" for path in files)
+    for secret in (token, wrong):
+        assert not any(secret in output for output in outputs)
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_a_mirror_of_plain_addresses(world: World, tmp_path: Path) -> None:
+    """Weights outside the hub, fetched from a mirror under their host's name, checked by the digest in theirs."""
+    name = "timm/gcvit_xxtiny:in1k"
+    url = world.json("info", name)["weights"]["url"]
+    file = tmp_path / "mirror" / url.removeprefix("https://")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not those weights")
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    ) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        done = world("pull", name, MODELGRAFT_MIRROR=f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert done.returncode == 1 and "is not what was stated, twice: its sha256" in done.stderr
+    assert f"127.0.0.1:{server.server_port}/{url.removeprefix('https://')}" in done.stderr

@@ -296,7 +296,9 @@ def test_direct_downloads_are_checked_by_the_digest_in_their_name(
             for loaded in (load(good, good), load(good, b"", cached=good), load(good, good, cached=good[:-1] + b"x")):
                 assert torch.allclose(loaded(pixels), model(pixels), atol=1e-5)
         assert len(list((cache_dir() / "set-aside").iterdir())) == 1  # the bad copy of the last one
-        with pytest.raises(WeightsUnavailableError, match=r"legacy_seresnet18.* not what was stated, twice: its sha256 is"):
+        with pytest.raises(
+            WeightsUnavailableError, match=r"legacy_seresnet18.* not what was stated, twice: its sha256 is"
+        ):
             load(good, good + b"x")
         with pytest.raises(UnsafeWeightsError, match="could run code"):
             load(hostile, hostile)
