@@ -15,7 +15,7 @@ WORDS = ["red", "green", "blue", "thing", "a", "photo", "of", "the", "grass", "s
 def prepared(work: Path, pictures: int = 48, dim: int = 1280) -> None:
     """Pictures of one colour each, three concepts and a wider one, teacher answers that fit."""
     random = torch.Generator().manual_seed(5)
-    concepts = Concepts(names=NAMES, imagenet=[0, 1, 2], wider={0: 3, 1: 3, 2: 3}, watched_names=[["sky"]])
+    concepts = Concepts(names=NAMES, imagenet=[0, 1, 2], wider={0: 3, 1: 3, 2: 3})
     work.mkdir(parents=True, exist_ok=True)
     concepts.save(work / "concepts.json")
 
@@ -38,9 +38,7 @@ def prepared(work: Path, pictures: int = 48, dim: int = 1280) -> None:
     small = table(64)
     save_tensors(work / "cifar.safetensors", {key: small[key] for key in ("pixels", "label", "validation")})
     save_tensors(work / "cifar_teacher-000000.safetensors", {key: small[key] for key in ("features", "scores")})
-    larger = table(72)
-    save_tensors(work / "views-some.safetensors", larger)
-    save_tensors(work / "watched.safetensors", {"pixels": larger["pixels"][:2], "label": torch.zeros(2).long()})
+    save_tensors(work / "views-some.safetensors", table(72))
     texts = [name for group in NAMES for name in group] + WORDS[:3] + ["a thing that is red", "the sky is blue"]
     targets = torch.nn.functional.normalize(torch.randn(len(texts), 256, generator=random), dim=1)
     save_json(work / "texts.json", {"texts": texts, "names": len(texts) - 2, "words": WORDS})

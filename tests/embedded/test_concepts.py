@@ -26,18 +26,16 @@ def test_held_out_names_are_nowhere_in_training(concepts: Concepts) -> None:
     assert len(concepts.held_imagenet) == HELD_COUNT
     assert not set(concepts.held_imagenet) & set(SHARED_IMAGENET)
     learned = {name.lower() for names in concepts.names for name in names}
-    held = {name for names in concepts.held_names + concepts.watched_names for name in names}
+    held = {name for names in concepts.held_names for name in names}
     held |= {name for names in HELD_FOLDERS.values() for name in names}
     assert not learned & held
-    assert not set(concepts.imagenet) & {*concepts.held_imagenet, *concepts.watched_imagenet}
-    assert not set(concepts.held_imagenet) & set(concepts.watched_imagenet)
-    assert len(concepts.imagenet) + 2 * HELD_COUNT == 1000
+    assert not set(concepts.imagenet) & set(concepts.held_imagenet)
+    assert len(concepts.imagenet) + HELD_COUNT == 1000
 
 
 def test_a_name_shared_with_a_held_out_class_is_dropped() -> None:
-    built = build(LABELS)
-    held = built.held_imagenet
-    free = next(number for number in range(1000) if number not in {*held, *built.watched_imagenet})
+    held = build(LABELS).held_imagenet
+    free = next(number for number in range(1000) if number not in held)
     labels = list(LABELS)
     labels[free] = f"own name, {LABELS[held[0]]}"
     found = build(labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -13,12 +14,12 @@ from modelgraft_embedded.model import DualEncoder
 from modelgraft_embedded.preprocess import normalise
 from modelgraft_embedded.training.batches import everyday_groups, load_sources, make_batch, rows_of
 from modelgraft_embedded.training.evaluate import START, fill, wilson
-from modelgraft_embedded.training.train import Plan, rate_at, side_at, train
+from modelgraft_embedded.training.train import Plan, last_rate, rate_at, side_at, train
 from safetensors.torch import load_file
 
 from tests.embedded.generated import NAMES, prepared
 
-PLAN = Plan(steps=40, text_steps=6, text_batch=16, sizes=(9, 6), save_every=8, widths=(8, 8, 16, 24))
+PLAN = Plan(steps=40, text_steps=6, text_batch=16, texts=16, sizes=(9, 6), save_every=8, widths=(8, 8, 16, 24))
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_killed_and_resumed_is_the_same_as_never_killed(tmp_path: Path) -> None:
 
 def test_another_plan_does_not_continue_a_run(tmp_path: Path) -> None:
     prepared(tmp_path, 24)
-    plan = Plan(steps=8, text_steps=2, text_batch=8, sizes=(4, 4), save_every=8, widths=(8, 8, 8, 8))
+    plan = Plan(steps=8, tail=0, text_steps=2, text_batch=8, texts=8, sizes=(4, 4), save_every=8, widths=(8, 8, 8, 8))
     train(tmp_path, tmp_path / "m.safetensors", plan)
     with pytest.raises(SystemExit, match="another plan"):
         train(tmp_path, tmp_path / "m.safetensors", Plan(**{**vars(plan), "steps": 16}))
@@ -78,11 +79,11 @@ def test_batches_are_a_function_of_the_step(tmp_path: Path) -> None:
     prepared(tmp_path)
     cifar, views, _, _ = load_sources(tmp_path)
     columns = torch.tensor([0, 1, 2])
-    one, two, other = (make_batch(cifar, views, columns, 3, step, (6, 4), 0, []) for step in (5, 5, 6))
+    one, two, other = (make_batch(cifar, views, columns, 3, step, (6, 4), 0) for step in (5, 5, 6))
     assert all(torch.equal(value, vars(two)[key]) for key, value in vars(one).items())
     assert not torch.equal(one.pixels, other.pixels)
     assert one.pixels.shape == (10, 3, 64, 64)
-    torch.testing.assert_close(one.teacher.sum(1), torch.ones(10))
+    torch.testing.assert_close(one.teacher.sum(1)[one.taught > 0], torch.ones(int(one.taught.sum())))
 
 
 def test_every_picture_comes_once_before_any_comes_twice() -> None:
@@ -94,6 +95,14 @@ def test_schedules() -> None:
     rates = [rate_at(step, 100) for step in range(100)]
     assert max(rates) == 1.0 and rates[-1] < 0.05 and rates[0] < 0.2
     assert [side_at(step, Plan(steps=100)) for step in (0, 34, 35, 75, 99)] == [32, 32, 48, 64, 64]
+
+
+def test_the_last_part_ends_later_and_never_jumps() -> None:
+    plan = Plan(steps=800, tail=100)
+    rates = [last_rate(step, plan) for step in range(900)]
+    assert rates[:700] == [rate_at(step, 800) for step in range(700)]
+    assert rates[700] == rate_at(700, 800) and rates[-1] < 0.01
+    assert all(later <= sooner for sooner, later in itertools.pairwise(rates[64:]))
 
 
 def test_everyday_names_come_evenly(tmp_path: Path) -> None:

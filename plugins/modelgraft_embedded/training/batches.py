@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modelgraft_embedded.preprocess import MEAN, SIZE, STD
+from modelgraft_embedded.training.pictures import TAUGHT
 
 SHIFT = 8  #: CIFAR-10 squares move by up to this many of their 64 pixels (4 of their own 32)
 
@@ -21,8 +22,9 @@ class Source:
 
     pixels: Tensor  #: uint8 (N, 3, H, W)
     label: Tensor
-    features: Tensor  #: the teacher's, float16 (N, 1280)
-    scores: Tensor  #: the teacher's, float16 (N, 1000)
+    answer: Tensor  #: row of the teacher's answer in the two below; -1 where it was not asked
+    features: Tensor
+    scores: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -38,7 +40,7 @@ class Batch:
     share: Tensor
     features: Tensor
     teacher: Tensor
-    trust: Tensor  #: weight of the teacher's answers: small pictures are blurred to it
+    taught: Tensor  #: 1.0 where the teacher answered
     weak: Tensor  #: True where the label is that of a random part of one of 1,000 pictures
 
 
@@ -51,15 +53,26 @@ def load_sources(work: Path) -> tuple[Source, Source, Source, Source]:
     """(CIFAR-10, larger pictures) to train on and the same two to watch."""
     cifar = load_file(work / "cifar.safetensors")
     parts = [load_file(path) for path in sorted(work.glob("cifar_teacher-*.safetensors"))]
-    cifar |= {key: torch.cat([part[key] for part in parts]) for key in ("features", "scores")}
+    answers = {key: torch.cat([part[key] for part in parts]) for key in ("features", "scores")}
+    # -1 as the answers' row: the teacher was not asked
+    answered = torch.full_like(cifar["label"], -1)
+    answered[::TAUGHT] = torch.arange(len(answered[::TAUGHT]))
+    cifar["answer"] = answered
     files = [load_file(path) for path in sorted(work.glob("views-*.safetensors"))]
     views = {key: torch.cat([file[key] for file in files]) for key in files[0]}
+    views["answer"] = torch.arange(len(views["label"]))
 
-    def pick(table: dict[str, Tensor], validation: bool) -> Source:
+    def pick(table: dict[str, Tensor], given: dict[str, Tensor], validation: bool) -> Source:
         rows = torch.nonzero(table["validation"] == validation).flatten()
-        return Source(*(table[key][rows] for key in ("pixels", "label", "features", "scores")))
+        pixels, label, answer = (table[key][rows] for key in ("pixels", "label", "answer"))
+        return Source(pixels, label, answer, given["features"], given["scores"])
 
-    return pick(cifar, False), pick(views, False), pick(cifar, True), pick(views, True)
+    return (
+        pick(cifar, answers, False),
+        pick(views, views, False),
+        pick(cifar, answers, True),
+        pick(views, views, True),
+    )
 
 
 def rows_of(count: int, step: int, batch: int, seed: int, stage: int) -> Tensor:
@@ -115,19 +128,19 @@ def cut_and_paste(batch: Batch, random: torch.Generator) -> None:
 
 
 def half_batch(
-    source: Source, columns: Tensor, rows: Tensor, weak_below: int, shift: int, trust: float, random: torch.Generator
+    source: Source, columns: Tensor, rows: Tensor, weak_below: int, shift: int, random: torch.Generator
 ) -> Batch:
     """Augmented pictures of ``source`` with softened teacher probabilities over ``columns``."""
     pixels = jitter(crop_and_flip(source.pixels[rows], shift, random), random)
     label = source.label[rows]
-    teacher = (source.scores[rows][:, columns].float() / TEMPERATURE).softmax(1)
-    features = F.relu(source.features[rows].float())
-    whole = torch.ones(len(rows))
-    return Batch(pixels, label, label, whole, features, teacher, trust * whole, label < weak_below)
+    answer = source.answer[rows]
+    teacher = (source.scores[answer][:, columns].float() / TEMPERATURE).softmax(1)
+    features = F.relu(source.features[answer].float())
+    taught = (answer >= 0).float()
+    return Batch(pixels, label, label, torch.ones(len(rows)), features, teacher, taught, label < weak_below)
 
 
 TEMPERATURE = 2.0
-SMALL_TRUST = 0.33
 
 
 def everyday_groups(views: Source, wider: Tensor, first: int) -> list[Tensor]:
@@ -144,22 +157,22 @@ def make_batch(
     step: int,
     sizes: tuple[int, int],
     seed: int,
-    groups: list[Tensor],
+    groups: list[Tensor] | None = None,
 ) -> Batch:
     """The training batch of a step: ``sizes`` pictures of CIFAR-10 and views of larger pictures.
 
-    Half of the views come evenly from ``groups``, rows of ``views`` by everyday name: there are 30 times as many
-    sharp pictures of dogs as of cats, and without this every photograph looks a little like a dog.
+    With ``groups`` (rows of ``views`` by everyday name) half of the views come evenly from all groups.
     """
     random = stepwise(seed, 1, step)
     view_rows = rows_of(len(views), step, sizes[1], seed, 3)
-    for place in range(sizes[1] // 2 if groups else 0):
-        group = groups[int(torch.randint(0, len(groups), (1,), generator=random))]
-        view_rows[place] = group[int(torch.randint(0, len(group), (1,), generator=random))]
-    # a cut-and-paste pair must not always join an even half with another
-    view_rows = view_rows[torch.randperm(sizes[1], generator=random)]
-    small = half_batch(cifar, columns, rows_of(len(cifar), step, sizes[0], seed, 2), 0, SHIFT, SMALL_TRUST, random)
-    large = half_batch(views, columns, view_rows, weak_below, 0, 1.0, random)
+    if groups:
+        for place in range(sizes[1] // 2):
+            group = groups[int(torch.randint(0, len(groups), (1,), generator=random))]
+            view_rows[place] = group[int(torch.randint(0, len(group), (1,), generator=random))]
+        # a cut-and-paste pair must not always join an even half with another
+        view_rows = view_rows[torch.randperm(sizes[1], generator=random)]
+    small = half_batch(cifar, columns, rows_of(len(cifar), step, sizes[0], seed, 2), 0, SHIFT, random)
+    large = half_batch(views, columns, view_rows, weak_below, 0, random)
     # a third of the views as coarse as CIFAR-10's pictures, so that coarseness says nothing about content
     coarse = torch.rand(sizes[1], generator=random) < 0.33
     blurred = F.interpolate(F.avg_pool2d(large.pixels[coarse], 2), scale_factor=2, mode="bilinear")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 HELD_SEED = 0
 HELD_COUNT = 50
-#: as many again are held out to choose by: settings are compared on these, never on the ones above
-WATCHED_SEED = 1
 #: names of the other sets that are kept out of training altogether, as folder names
 HELD_FOLDERS = {"pacs": ("giraffe", "house"), "flowers5": ("tulip",)}
 #: ImageNet classes that other training sets show too (bee, ant, daisy): they cannot be held out
@@ -99,8 +97,6 @@ class Concepts:
     wider: dict[int, int] = field(default_factory=dict)  #: concept -> its wider concept
     held_imagenet: list[int] = field(default_factory=list)
     held_names: list[list[str]] = field(default_factory=list)
-    watched_imagenet: list[int] = field(default_factory=list)  #: held out too, to compare settings by
-    watched_names: list[list[str]] = field(default_factory=list)
 
     def number(self, name: str) -> int:
         """The concept whose usual name this is; ImageNet's come last in doubt."""
@@ -139,21 +135,13 @@ def build(label_names: list[str]) -> Concepts:
     everything = [[name.strip() for name in text.split(",")] for text in label_names]
     free = [number for number in range(len(everything)) if number not in SHARED_IMAGENET]
     held = sorted(random.Random(HELD_SEED).sample(free, HELD_COUNT))
-    rest = [number for number in free if number not in held]
-    watched = sorted(random.Random(WATCHED_SEED).sample(rest, HELD_COUNT))
-    unseen = {*held, *watched}
-    barred = {name.lower() for number in unseen for name in everything[number]}
+    barred = {name.lower() for number in held for name in everything[number]}
     barred |= {name for names in HELD_FOLDERS.values() for name in names}
-    concepts = Concepts(
-        held_imagenet=held,
-        held_names=[everything[number] for number in held],
-        watched_imagenet=watched,
-        watched_names=[everything[number] for number in watched],
-    )
+    concepts = Concepts(held_imagenet=held, held_names=[everything[number] for number in held])
     for number, names in enumerate(everything):
         # a name that a held-out class has too must not be learned from pictures under another class
         kept = [name for name in names if name.lower() not in barred]
-        if number not in unseen and kept:
+        if number not in held and kept:
             concepts.imagenet.append(number)
             concepts.names.append(kept)
     extra = {**CIFAR, **OTHERS}

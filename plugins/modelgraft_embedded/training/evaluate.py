@@ -159,7 +159,7 @@ def page(card: dict[str, Any]) -> str:
     lines = [
         f"The picture stage took {training['seconds'] / 60:.0f} minutes on one thread of a shared CPU: "
         f"seed {training['seed']}, "
-        f"{training['steps']} steps of {sum(training['sizes'])} pictures, "
+        f"{training['steps'] + training['tail']} steps of {sum(training['sizes'])} pictures, "
         f"after {training['text_steps']} steps on texts. "
         f"{card['params'] / 1e6:.2f} M parameters, {card['bytes'] / 1e6:.1f} MB on disk. "
         f"One picture takes {card['speed']['picture_ms']} ms of one CPU core, "

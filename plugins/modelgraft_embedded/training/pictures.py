@@ -19,8 +19,9 @@ from modelgraft_embedded.training.files import archive, save_tensors
 from modelgraft_embedded.training.teachers import ImageTeacher
 
 VIEW = 72  #: stored side of a view: SIZE and room for a random crop
-TEACHER_SIDE = {"cifar": 96, "views": 160}
-VIEWS = {"imagenet_samples": 24, "flowers5": 16, "ants_bees": 16, "pacs": 12}
+TEACHER_SIDE = {"cifar": 96, "views": 128}
+VIEWS = {"imagenet_samples": 10, "flowers5": 8, "ants_bees": 10, "pacs": 8}
+TAUGHT = 3  #: the teacher sees every third picture of CIFAR-10; the others have their labels
 VALIDATION = 0.02  #: of CIFAR-10's training pictures; a tenth of the small sets
 FOLDER_NAMES = {"ants": "ant", "bees": "bee"}
 SAME = 0.985  #: correlation of two thumbnails from which they count as one picture
@@ -70,8 +71,9 @@ def cifar_pixels(data: Path, work: Path, concepts: Concepts, seed: int) -> None:
 
 
 def cifar_teacher(data: Path, work: Path, pixels: Tensor, part: int = 4000, batch: int = 64) -> None:
-    """cifar_teacher-<first>.safetensors: features and scores of every picture; in parts, to resume."""
+    """cifar_teacher-<first>.safetensors: features and scores of every third picture; in parts, to resume."""
     teacher = ImageTeacher(data)
+    pixels = pixels[::TAUGHT]
     for first in range(0, len(pixels), part):
         path = work / f"cifar_teacher-{first:06d}.safetensors"
         if path.exists():
@@ -118,31 +120,6 @@ def training_pictures(data: Path, concepts: Concepts, name: str) -> Iterator[tup
             yield path, image, concept
 
 
-def view_box(size: tuple[int, int], view: int, rng: random.Random) -> tuple[float, float, float, float]:
-    """The centre square for the first view, which is what a user's picture goes through; else a random part."""
-    square = min(size)
-    left, top = (size[0] - square) / 2, (size[1] - square) / 2
-    box = (left, top, left + square, top + square) if view == 0 else random_box(size, rng)
-    x0, y0, x1, y1 = (max(0.0, min(float(limit), value)) for value, limit in zip(box, (*size, *size), strict=True))
-    return x0, y0, x1, y1
-
-
-def watched_views(data: Path, work: Path, concepts: Concepts, seed: int, views: int = 4) -> None:
-    """watched.safetensors: pixels (N, 3, 72, 72) of the classes held out to choose by, label = place in their list."""
-    members = list(archive(data, "imagenet_samples"))
-    rank = {synset: place for place, synset in enumerate(sorted({path.split("/")[-2] for path, _ in members}))}
-    pixels, labels = [], []
-    for path, image in members:
-        number = rank[path.split("/")[-2]]
-        if number in concepts.watched_imagenet:
-            rng = random.Random(f"{seed}:watched:{path}")
-            for view in range(views):
-                box = view_box(image.size, view, rng)
-                pixels.append(to_bytes(image.resize((VIEW, VIEW), Image.Resampling.BICUBIC, box=box)))
-                labels.append(concepts.watched_imagenet.index(number))
-    save_tensors(work / "watched.safetensors", {"pixels": torch.stack(pixels), "label": torch.tensor(labels)})
-
-
 def view_set(data: Path, work: Path, concepts: Concepts, name: str, seed: int) -> None:
     """views-<name>.safetensors: pixels (N, 3, 72, 72), label, validation, features, scores."""
     teacher, tests = ImageTeacher(data), test_thumbnails(data)
@@ -156,8 +133,16 @@ def view_set(data: Path, work: Path, concepts: Concepts, name: str, seed: int) -
             continue
         rng = random.Random(f"{seed}:{name}:{path}")
         held_back = name != "imagenet_samples" and rng.random() < 0.1
+        whole = (0.0, 0.0, float(image.width), float(image.height))
         for view in range(VIEWS[name]):
-            box = view_box(image.size, view, rng)
+            # the first view is the centre, which is what a user's picture goes through
+            square = min(image.size)
+            left, top = (image.width - square) / 2, (image.height - square) / 2
+            box = (left, top, left + square, top + square) if view == 0 else random_box(image.size, rng)
+            box = tuple(
+                max(low, min(high, value))
+                for value, low, high in zip(box, (0, 0, 0, 0), (*whole[2:], *whole[2:]), strict=True)
+            )  # type: ignore[assignment]
             columns["pixels"].append(to_bytes(image.resize((VIEW, VIEW), Image.Resampling.BICUBIC, box=box)))
             waiting.append(to_bytes(image.resize((side, side), Image.Resampling.BICUBIC, box=box)))
             labels.append(concept)

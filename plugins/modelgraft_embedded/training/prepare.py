@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from modelgraft_embedded.training import concepts as naming
-from modelgraft_embedded.training.pictures import VIEWS, cifar_pixels, cifar_teacher, view_set, watched_views
+from modelgraft_embedded.training.pictures import VIEWS, cifar_pixels, cifar_teacher, view_set
 from modelgraft_embedded.training.teachers import ImageTeacher
 from modelgraft_embedded.training.texts import prepare_texts
 
@@ -24,8 +24,6 @@ def prepare(data: Path, work: Path, seed: int) -> None:
     for name in VIEWS:
         if not (work / f"views-{name}.safetensors").exists():
             view_set(data, work, names, name, seed)
-    if not (work / "watched.safetensors").exists():
-        watched_views(data, work, names, seed)
     if not (work / "cifar.safetensors").exists():
         cifar_pixels(data, work, names, seed)
     cifar_teacher(data, work, load_file(work / "cifar.safetensors")["pixels"])

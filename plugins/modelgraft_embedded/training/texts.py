@@ -76,7 +76,7 @@ def prepare_texts(work: Path, concepts: Concepts) -> None:
     short = list(dict.fromkeys([*every, *names]))
     required = [
         *every,
-        *(name for group in concepts.held_names + concepts.watched_names for name in group),
+        *(name for group in concepts.held_names for name in group),
         *TEMPLATES,
         "tulip giraffe house photo picture image",
     ]

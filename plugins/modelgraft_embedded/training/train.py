@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,9 +33,9 @@ class Plan:
     """Everything that decides the result besides the prepared files."""
 
     seed: int = 0
-    steps: int = 7000
-    text_steps: int = 3000
-    sizes: tuple[int, int] = (72, 56)  #: CIFAR-10 pictures and views of larger pictures in a batch
+    steps: int = 6400
+    text_steps: int = 1600
+    sizes: tuple[int, int] = (80, 48)  #: CIFAR-10 pictures and views of larger pictures in a batch
     names_every: int = 8  #: steps between two embeddings of all names: these cost more than a batch of pictures
     texts: int = 256  #: texts that are distilled with them, so that unseen words keep their meanings
     text_batch: int = 512
@@ -45,6 +44,10 @@ class Plan:
     decay: float = 0.05
     #: from this part of the steps on, pictures have this side: what is learned small stays true large
     sides: tuple[tuple[float, int], ...] = ((0.0, 32), (0.35, 48), (0.75, 64))
+    #: from this part on, half of the views come evenly from the everyday names; before, 30 times as many
+    #: sharp pictures show dogs as cats, and every photograph looks a little like a dog
+    balanced: float = 0.875
+    tail: int = 400  #: steps after the planned ones, so that this part is long enough to matter
     ema: float = 0.998
     save_every: int = 200
     bfloat16: bool = True
@@ -58,12 +61,13 @@ class TextTask:
         self.texts, self.names, _, self.targets = load_texts(work)
         self.model, self.seed = model, seed
 
-    def loss(self, step: int, count: int, stage: str) -> Tensor:
+    def loss(self, step: int, count: int, stage: int) -> Tensor:
         """Of seven names to one definition: apart, because a batch is as wide as its longest text."""
-        names, others = self._loss(step, count * 7 // 8, stage, False), self._loss(step, count // 8, stage, True)
-        return 0.875 * names + 0.125 * others
+        return 0.875 * self._loss(step, count * 7 // 8, stage, False) + 0.125 * self._loss(
+            step, count // 8, stage, True
+        )
 
-    def _loss(self, step: int, count: int, stage: str, definitions: bool) -> Tensor:
+    def _loss(self, step: int, count: int, stage: int, definitions: bool) -> Tensor:
         """1 - cosine to the text teacher, and the same for all similarities within the batch."""
         rng = random.Random(f"{self.seed}:{stage}:{definitions}:{step}")
         tokenizer = self.model.tokenizer
@@ -91,7 +95,7 @@ class TextTask:
 
 
 class Names:
-    """Embeddings of all concepts, each under one of its names in one of the templates, new every time."""
+    """Embeddings of all concepts, each under one of its names in one of the templates, new every step."""
 
     def __init__(self, concepts: Concepts, model: DualEncoder, seed: int) -> None:
         self.concepts, self.model, self.seed = concepts, model, seed
@@ -131,12 +135,12 @@ class PictureTask:
         smooth = -logp.masked_fill(~allowed, 0).sum(1) / allowed.sum(1)
         return 0.95 * true + 0.05 * smooth
 
-    def loss(self, batch: Batch, pooled: Tensor, embedded: Tensor, names: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, batch: Batch, pooled: Tensor, embedded: Tensor, names: Tensor, scale: Tensor, wide_weight: float
+    ) -> dict[str, Tensor]:
         """Means over the batch, weighted."""
-        vectors = F.normalize(embedded, dim=1)
-        logits = scale.exp().clamp(max=100) * vectors @ names.T
+        logits = scale.exp().clamp(max=100) * F.normalize(embedded, dim=1) @ names.T
         share = batch.share
-        strength = torch.where(batch.weak, 0.3, 1.0)
         label = share * self.label_loss(logits, batch.label) + (1 - share) * self.label_loss(logits, batch.other)
         wider = self.wider[batch.label]
         has_wider = (wider != batch.label).float() * share
@@ -145,12 +149,21 @@ class PictureTask:
         kl = F.kl_div(student, batch.teacher, reduction="none").sum(1)
         guess = self.head(pooled)
         feature = 1 - F.cosine_similarity(guess, batch.features.sqrt(), dim=1)
+        strength = torch.where(batch.weak, 0.3, 1.0)
         return {
             "label": (strength * label).mean(),
-            "wider": wide.mean(),
-            "teacher": (batch.trust * kl).mean(),
-            "feature": 2.0 * (batch.trust * feature).mean(),
+            "wider": wide_weight * wide.mean(),
+            "teacher": (batch.taught * kl).mean(),
+            "feature": 2.0 * (batch.taught * feature).mean(),
         }
+
+
+def last_rate(step: int, plan: Plan) -> float:
+    """`rate_at`, but slower to reach 0 in the balanced part, which goes on for `Plan.tail` steps."""
+    start, end = round(plan.balanced * plan.steps), plan.steps + plan.tail
+    if step < start:
+        return rate_at(step, plan.steps)
+    return rate_at(start, plan.steps) * max(0.02, (end - step) / (end - start))
 
 
 def rate_at(step: int, steps: int) -> float:
@@ -202,7 +215,7 @@ def text_stage(work: Path, model: DualEncoder, plan: Plan) -> None:
     model.train()
     started = time.monotonic()
     while step < plan.text_steps:
-        loss = task.loss(step, plan.text_batch, "texts")
+        loss = task.loss(step, plan.text_batch, 4)
         optimise(optimizer, loss, plan.text_rate * rate_at(step, plan.text_steps))
         step += 1
         if step % 100 == 0 or step == plan.text_steps:
@@ -218,29 +231,23 @@ def text_stage(work: Path, model: DualEncoder, plan: Plan) -> None:
 
 @torch.inference_mode()
 def watch(
-    model: DualEncoder, names: Tensor, sources: dict[str, Source], unseen: tuple[Tensor, Tensor, Tensor], side: int
+    model: DualEncoder, names: Tensor, sources: dict[str, Source], concepts: Concepts, side: int
 ) -> dict[str, float]:
-    """Accuracy on pictures held back from training, and on the classes that are held out to choose by."""
+    """Accuracy on pictures held back from training, among the names that occur there."""
     model.eval()
-
-    def embed(pictures: Tensor) -> Tensor:
-        margin = (pictures.shape[-1] - SIZE) // 2
-        pictures = pictures[:, :, margin : margin + SIZE, margin : margin + SIZE]
-        sized = [F.interpolate(normalise(part), side, mode="bilinear", antialias=True) for part in pictures.split(256)]
-        return torch.cat([model.encode_image(part) for part in sized])
-
-    def right(pixels: Tensor, label: Tensor, vectors: Tensor) -> float:
-        return round(float((((embed(pixels) @ vectors.T).argmax(1)) == label).float().mean()), 4)
-
     report = {}
     for key, source in sources.items():
-        if len(source):
-            shown, label = source.label.unique(return_inverse=True)
-            report[key] = right(source.pixels, label, names[shown])
-    pixels, label, vectors = unseen
-    if len(label):
-        report["unseen"] = right(pixels, label, vectors)
-        report["unseen among as many seen"] = right(pixels, label, torch.cat([vectors, names[: len(vectors)]]))
+        if not len(source):
+            continue
+        labels = source.label.unique()
+        right = 0
+        for first in range(0, len(source), 256):
+            margin = (source.pixels.shape[-1] - SIZE) // 2
+            pixels = source.pixels[first : first + 256, :, margin : margin + SIZE, margin : margin + SIZE]
+            embedded = model.encode_image(F.interpolate(normalise(pixels), side, mode="bilinear", antialias=True))
+            best = labels[(embedded @ names[labels].T).argmax(1)]
+            right += int((best == source.label[first : first + 256]).sum())
+        report[key] = round(right / len(source), 4)
     model.train()
     return report
 
@@ -259,14 +266,16 @@ def train(work: Path, out: Path, plan: Plan) -> None:
     # the words keep their meanings while the layers above them meet the pictures
     model.text.table.weight.requires_grad_(False)
     cifar, views, cifar_watch, views_watch = load_sources(work)
-    everyday = everyday_groups(views, task.wider, len(task.columns))
+    groups_of_views = everyday_groups(views, task.wider, len(task.columns))
     names, texts = Names(concepts, model, plan.seed), TextTask(work, model, plan.seed)
     model.image.to(memory_format=torch.channels_last)
     scale = nn.ParameterList([model.logit_scale])
-    moving = [(model.image, 1.0), (task.head, 1.0), (scale, 1.0), (model.text, 0.5)]
-    optimizer = torch.optim.AdamW(groups(moving, plan.decay), lr=plan.rate)
+    optimizer = torch.optim.AdamW(
+        groups([(model.image, 1.0), (task.head, 1.0), (scale, 1.0), (model.text, 0.5)], plan.decay),
+        lr=plan.rate,
+    )
     averaged = {k: v.clone() for k, v in model.state_dict().items() if k != "text.table.weight"}
-    step, seconds = 0, 0.0
+    step, seconds, total = 0, 0.0, plan.steps + plan.tail
     path = work / "train.ckpt"
     if path.exists():
         state = load_checkpoint(path)
@@ -280,9 +289,10 @@ def train(work: Path, out: Path, plan: Plan) -> None:
         raise ValueError("a checkpoint must fall on a step that embeds the names anew")
     model.train()
     last = time.monotonic()
-    vectors = torch.empty(0)
-    while step < plan.steps:
-        batch = make_batch(cifar, views, task.columns, len(task.columns), step, plan.sizes, plan.seed, everyday)
+    concept_vectors = torch.empty(0)
+    while step < total:
+        even = groups_of_views if step >= plan.balanced * plan.steps else None
+        batch = make_batch(cifar, views, task.columns, len(task.columns), step, plan.sizes, plan.seed, even)
         side = side_at(step, plan)
         pixels = batch.pixels
         if side == SIZE // 2:
@@ -293,12 +303,13 @@ def train(work: Path, out: Path, plan: Plan) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=plan.bfloat16):
             pooled = model.image.features(pixels)
         pooled = pooled.float()
+        wide = 0.5 if even is None else 1.0
         anew = step % plan.names_every == 0
-        vectors = names.embeddings(step) if anew else vectors.detach()
-        parts = task.loss(batch, pooled, model.image.project(pooled), vectors, model.logit_scale)
+        concept_vectors = names.embeddings(step) if anew else concept_vectors.detach()
+        parts = task.loss(batch, pooled, model.image.project(pooled), concept_vectors, model.logit_scale, wide)
         if anew:
-            parts["text"] = texts.loss(step, plan.texts, "pictures")
-        optimise(optimizer, torch.stack(list(parts.values())).sum(), plan.rate * rate_at(step, plan.steps))
+            parts["text"] = texts.loss(step, plan.texts, 5)
+        optimise(optimizer, torch.stack(list(parts.values())).sum(), plan.rate * last_rate(step, plan))
         step += 1
         decay = min(plan.ema, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -306,14 +317,14 @@ def train(work: Path, out: Path, plan: Plan) -> None:
             for key, value in averaged.items():
                 if value.is_floating_point():
                     value.lerp_(current[key], 1 - decay)
-        done = step == plan.steps
-        if step % 50 == 0 or done:
+        if step % 50 == 0 or step == total:
             seconds, last = seconds + time.monotonic() - last, time.monotonic()
             shown = " ".join(f"{key} {value.item():.3f}" for key, value in parts.items())
             print(
-                f"{step}/{plan.steps} {side}px {seconds:.0f} s {shown} scale {model.logit_scale.exp():.1f}", flush=True
+                f"{step}/{total} {side}px {seconds:.0f} s {shown} scale {model.logit_scale.exp():.1f}",
+                flush=True,
             )
-        if step % plan.save_every == 0 or done:
+        if step % plan.save_every == 0 or step == total:
             state = {
                 "plan": _plain(plan),
                 "model": model.state_dict(),
@@ -324,27 +335,23 @@ def train(work: Path, out: Path, plan: Plan) -> None:
                 "seconds": seconds,
             }
             save_checkpoint(path, state)
-        if step % 1000 == 0 or done:
+        if step % 1000 == 0 or step == total:
             live = {k: v.clone() for k, v in model.state_dict().items()}
             model.load_state_dict(averaged, strict=False)
-            held_back = {"cifar": cifar_watch, "views": views_watch}
             with torch.inference_mode():
-                unseen = watched(work, concepts, model)
-                report = watch(model, names.embeddings(None), held_back, unseen, side)
-            print(f"held back: {report}", flush=True)
+                report = watch(
+                    model,
+                    names.embeddings(None),
+                    {"cifar": cifar_watch, "views": views_watch},
+                    concepts,
+                    side,
+                )
             model.load_state_dict(live)
+            print(f"held back: {report}", flush=True)
     model.load_state_dict(averaged, strict=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save(out, {"training": {**_plain(plan), "seconds": round(seconds)}})
     save_json(work / "done.json", {"steps": step, "seconds": seconds})
-
-
-@torch.inference_mode()
-def watched(work: Path, concepts: Concepts, model: DualEncoder) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels, labels and name vectors of the classes held out to choose by."""
-    table = load_file(work / "watched.safetensors")
-    vectors = F.normalize(model.encode_text([names[0] for names in concepts.watched_names]), dim=1)
-    return table["pixels"], table["label"], vectors
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
