@@ -67,8 +67,8 @@ def download(
                 return
             partial.unlink()
         raise WeightsUnavailableError(
-            f"what comes from {_bare(url)} is not what was stated, twice: {wrong}; something on the way is broken - try again later, or "
-            "through another HF_ENDPOINT"
+            f"what comes from {_bare(url)} is not what was stated, twice: {wrong}; something on the way is broken - try again "
+            "later, or through another HF_ENDPOINT"
         )
 
 
