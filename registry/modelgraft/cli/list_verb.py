@@ -69,16 +69,21 @@ def list_models(
     )
     ranked = benchmark is not None or min_score is not None or (sort or "").removeprefix("-") == "score"
     shown = _columns(columns, (CSV_COLUMNS if format == "csv" else COLUMNS) + (RANKED if ranked else ()))
-    entries = [] if format == "names" else found[:limit]
     if format == "names":
         sys.stdout.write("".join(f"{name}\n" for name in found.names()[:limit]))
     elif format == "table":
-        if entries:
-            rows = [[_cell(name, _value(e, name, found.benchmarks)) for name in shown] for e in entries]
-            render.table(shown, rows, right=("params", "embed_dim", "max_tokens", "benchmark_score"))
-        of = f" of {len(found)}" if len(entries) < len(found) else ""
-        print(f"{len(entries)}{of} model{'s' if len(found) != 1 else ''}", file=sys.stderr)
+        count = min(len(found), len(found) if limit is None else limit)
+        if count:
+            values = found.columns(shown, limit)
+            if values is None:
+                entries = found[:limit]
+                values = [[_value(e, name, found.benchmarks) for e in entries] for name in shown]
+            cells = [[_cell(name, value) for value in column] for name, column in zip(shown, values, strict=True)]
+            render.columns(shown, cells, right=("params", "embed_dim", "max_tokens", "benchmark_score"))
+        of = f" of {len(found)}" if count < len(found) else ""
+        print(f"{count}{of} model{'s' if len(found) != 1 else ''}", file=sys.stderr)
     else:
+        entries = found[:limit]
         whole = columns is None and format != "csv"  # the contract: every public field
         records = [
             e.record() if whole else {name: _value(e, name, found.benchmarks) for name in shown} for e in entries

@@ -46,23 +46,33 @@ def printable(text: str) -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), out: TextIO | None = None
+    names: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), out: TextIO | None = None
 ) -> None:
     """Print an aligned table; ``right`` names the columns of numbers."""
+    cells = list(zip(*rows, strict=True)) or [()] * len(names)
+    columns(names, cells, right, out)
+
+
+def columns(
+    names: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[str] = (), out: TextIO | None = None
+) -> None:
+    """As `table`, from the columns: a list of cells for each name."""
     out = out or sys.stdout
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max([len(name), *(width(row[n]) for row in cells)]) for n, name in enumerate(columns)]
-
-    def line(row: Sequence[str]) -> str:
-        parts = []
-        for name, cell, columns_wide in zip(columns, row, widths, strict=True):
-            pad = " " * (columns_wide - width(cell))
-            parts.append(pad + cell if name in right else cell + pad)
-        return "  ".join(parts).rstrip()
-
-    head = line(columns)
-    out.write((f"\x1b[1m{head}\x1b[0m" if _colour(out) else head) + "\n")
-    out.write("".join(line(row) + "\n" for row in cells))
+    padded = []
+    for name, column in zip(names, cells, strict=True):
+        shown = [name, *map(printable, column)]
+        wide = max(map(width, shown))
+        if all(map(str.isascii, shown)):  # then Python's own padding is right, and ten times as fast
+            padded.append(
+                [cell.rjust(wide) for cell in shown] if name in right else [cell.ljust(wide) for cell in shown]
+            )
+        else:
+            pads = [" " * (wide - width(cell)) for cell in shown]
+            pairs = zip(pads, shown, strict=True)
+            padded.append([pad + cell if name in right else cell + pad for pad, cell in pairs])
+    lines = ["  ".join(row).rstrip() + "\n" for row in zip(*padded, strict=True)]
+    out.write(f"\x1b[1m{lines[0][:-1]}\x1b[0m\n" if _colour(out) else lines[0])
+    out.write("".join(lines[1:]))
 
 
 def _colour(out: TextIO) -> bool:

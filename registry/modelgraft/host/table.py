@@ -85,6 +85,16 @@ class Table(Sequence[Entry]):
         values, codes = self.columns["coded"][column]
         return values, codes
 
+    def plain(self, column: str) -> list[Any] | None:
+        """A value per entry, without reading the entries; None for a column that only they have."""
+        if column in ("name", "params"):
+            values: list[Any] = self.columns[column]
+            return values
+        if column in _CODED:
+            distinct, codes = self.coded(column)
+            return [distinct[code] for code in codes]
+        return None
+
     @cached_property
     def _late(self) -> dict[str, dict[int, Any]]:
         return {column: dict(pairs) for column, pairs in self._line(0).items()}

@@ -52,6 +52,12 @@ class Catalogue:
         """The canonical name at a place."""
         return self._tables[place[0]].names[place[1]]
 
+    def column(self, places: Sequence[Place], column: str) -> list[Any] | None:
+        """The values at some places, in plain JSON types and without reading the entries; None where only these have them."""
+        plain = [table.plain(column) for table in self._tables]
+        found = [values for values in plain if values is not None]
+        return [found[t][n] for t, n in places] if len(found) == len(plain) else None
+
     def entry(self, name: str) -> Entry:
         """The entry with exactly this canonical name (KeyError if there is none)."""
         return self.at(self._places[name])
@@ -204,6 +210,12 @@ class Chosen(Sequence[Entry]):
     def names(self) -> list[str]:
         """Their canonical names, without reading them."""
         return [self._catalogue.name(place) for place in self._places]
+
+    def columns(self, names: Sequence[str], limit: int | None = None) -> list[list[Any]] | None:
+        """The values of these columns for the first ``limit``, read off the table; None if one has to be read off the entries."""
+        found = [self._catalogue.column(self._places[:limit], name) for name in names]
+        kept = [values for values in found if values is not None]
+        return kept if len(kept) == len(found) else None
 
     @overload
     def __getitem__(self, at: int) -> Entry: ...
