@@ -26,6 +26,7 @@ CONTRACT = {
     "paths",
     "resolution",
     "shipped",
+    "specs",
     "trust",
     "version",
 }

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.resolution import Part
+from modelgraft.specs import HeadSpec as HeadSpec
+from modelgraft.specs import SourceSpec as SourceSpec
+from modelgraft.specs import VerbSpec as VerbSpec
 
 if TYPE_CHECKING:
     import torch
@@ -98,42 +101,6 @@ class Head(Protocol):
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32 in [0, 1]; rows sum to 1 only where the classes exclude each other."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class HeadSpec:
-    """A head as a plugin announces it: found by name, imported only when used."""
-
-    name: str
-    target: str
-    """``package.module:Class`` of the head."""
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerbSpec:
-    """A verb of the command line as a plugin announces it: listed by name, imported only when run."""
-
-    name: str
-    target: str
-    """``package.module:function``; the function is typed as a Typer command."""
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """A source of weights as a plugin announces it: chosen by the scheme of a location, imported only when used."""
-
-    scheme: str
-    """What stands before the first colon of the locations it answers for: ``hf``, ``https``, ``file``, ``s3`` ..."""
-    target: str
-    """``package.module:Class``; called without arguments it gives a `Source`."""
-    help: str
-
-    @property
-    def name(self) -> str:
-        """The scheme."""
-        return self.scheme
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from modelgraft.contract import HeadSpec, ImageBackbone, LocalWeights, SourceSpec, TextBackbone, VerbSpec
-from modelgraft.entry import Entry, Weights
-
 if TYPE_CHECKING:
     import torch
+
+    from modelgraft.contract import ImageBackbone, LocalWeights, TextBackbone
+    from modelgraft.entry import Entry, Weights
+    from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
 
 PLUGIN_API_VERSION: Final = 1
 """The version of this page. A plugin with a higher ``MODELGRAFT_API`` is refused with a word on upgrading."""

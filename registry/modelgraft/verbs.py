@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelgraft.contract import VerbSpec
+from modelgraft.specs import VerbSpec
 
 BUILT_IN: Final = (
     VerbSpec("list", "modelgraft.cli.list_verb:list_models", "List pretrained models by name, size, licence and task."),

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from modelgraft.cli.anywhere import take
-from modelgraft.contract import VerbSpec
 from modelgraft.errors import ModelgraftError
+from modelgraft.specs import VerbSpec
 from modelgraft.verbs import BUILT_IN
 
 

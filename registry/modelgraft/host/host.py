@@ -9,12 +9,12 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelgraft.contract import HeadSpec, SourceSpec, VerbSpec
 from modelgraft.errors import ModelgraftError, PluginError, UsageError
 from modelgraft.host.discovery import Found, barred_by_user, discover
 from modelgraft.host.records import key_of
 from modelgraft.host.snapshot import records_for
 from modelgraft.host.table import EMPTY, Table
+from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
 from modelgraft.verbs import BUILT_IN
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from typing import Any
 
 import pluggy
 
-from modelgraft.contract import HeadSpec, SourceSpec, VerbSpec
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError
 from modelgraft.host.discovery import GROUP, Found
 from modelgraft.host.imports import load_plugin, new_manager, register
 from modelgraft.host.records import failed_record, new_record
+from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
 
 _MACHINERY = {Path(__file__).parent, Path(pluggy.__file__).parent}
 _MOST_FILES = 300  # of an editable plugin that are watched for changes

@@ -1,0 +1,41 @@
+"""What plugins announce as data: heads, verbs and sources, each by a name and the place of its code. Read at every start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """A head as a plugin announces it: found by name, imported only when used."""
+
+    name: str
+    target: str
+    """``package.module:Class`` of the head."""
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerbSpec:
+    """A verb of the command line as a plugin announces it: listed by name, imported only when run."""
+
+    name: str
+    target: str
+    """``package.module:function``; the function is typed as a Typer command."""
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A source of weights as a plugin announces it: chosen by the scheme of a location, imported only when used."""
+
+    scheme: str
+    """What stands before the first colon of the locations it answers for: ``hf``, ``https``, ``file``, ``s3`` ..."""
+    target: str
+    """``package.module:Class``; called without arguments it gives a `modelgraft.contract.Source`."""
+    help: str
+
+    @property
+    def name(self) -> str:
+        """The scheme."""
+        return self.scheme
