@@ -1,7 +1,6 @@
 """What can go wrong between a name and its weights, said in one line that names the cure.
 
-Plugins fetch through their own libraries and the real huggingface_hub client; what those raise is the same few things in many
-wrappings. `telling` is the one place that reads them. huggingface_hub is imported only when something went wrong.
+What the real huggingface_hub client raises is the same few things in many wrappings; `telling` is the one place that reads them.
 """
 
 from __future__ import annotations

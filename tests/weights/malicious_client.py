@@ -39,10 +39,10 @@ def safe_names() -> None:
 
 def links_inside() -> None:
     """The look at where a cached file really lies."""
-    from modelgraft.weights import fetching
+    from modelgraft.weights import verifying
 
-    real = fetching.fault
-    fetching.fault = lambda path, file, root, again=False: real(path, file, Path("/"), again=again)
+    real = verifying.fault
+    verifying.fault = lambda path, file, root, again=False: real(path, file, Path("/"), again=again)
 
 
 def downloads_into_no_link() -> None:

@@ -12,8 +12,9 @@ import typer
 from modelgraft.cli import render
 from modelgraft.errors import ModelgraftError
 from modelgraft.registry import resolve
-from modelgraft.weights.keeping import damages, holdings, users
+from modelgraft.weights.keeping import holdings, users
 from modelgraft.weights.resolving import places
+from modelgraft.weights.verifying import faults
 
 COLUMNS = ("location", "revision", "size", "last used", "models")
 _UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -59,7 +60,7 @@ def cache(
             "models": known.get(held.part.location, []),
         }
         if action is Action.verify:
-            record["damaged"] = dict(damages(held))
+            record["damaged"] = faults(held.part, held.stored, again=True)
         elif action is Action.prune:
             record["freed"] = 0 if dry_run else store.discard(held.part)
         records.append(record)

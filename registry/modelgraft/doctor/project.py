@@ -10,6 +10,7 @@ from typing import Final
 from modelgraft.doctor import child
 from modelgraft.doctor.row import Row
 from modelgraft.errors import ModelgraftError
+from modelgraft.host.discovery import installed_version
 from modelgraft.project import local_names, lockfile
 
 PLUGIN_SECONDS: Final = 60.0
@@ -73,7 +74,7 @@ def lock_rows() -> Iterator[Row]:
         return
     moved = []
     for name, found in models.items():
-        now = lockfile.installed_version(found.distribution) if found.distribution else found.version
+        now = installed_version(found.distribution) if found.distribution else found.version
         if now != found.version:
             moved.append(f"{name} ({found.distribution} {found.version}, now {now or 'not installed'})")
     some = f"{len(models)} model{'s' if len(models) != 1 else ''} locked in {path}{', in force' if in_force else ''}"

@@ -78,3 +78,13 @@ def barred_by_user(found: Found, environ: Mapping[str, str] = os.environ) -> boo
     if not allowed or (found.own and found.name in ALWAYS_IN):
         return False
     return names.isdisjoint(allowed)
+
+
+def installed_version(distribution: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except (PackageNotFoundError, ValueError):
+        return None

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelgraft.errors import LockError
+from modelgraft.host.discovery import installed_version
 from modelgraft.paths import write_atomic
 from modelgraft.project import lockformat
 from modelgraft.project.files import exclusive, project_file, read_json, short
@@ -180,13 +181,3 @@ def unlocked() -> Iterator[None]:
     finally:
         if kept is not None:
             os.environ[VARIABLE] = kept
-
-
-def installed_version(distribution: str) -> str | None:
-    """The installed version of a distribution; None if it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(distribution)
-    except (PackageNotFoundError, ValueError):
-        return None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
-from modelgraft.contract import LocalPart, LocalWeights, Progress, Source, Stored
+from modelgraft.contract import LocalPart, LocalWeights, Progress, Source
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError, NotStoredError, UnsafeWeightsError, WeightsUnavailableError
-from modelgraft.resolution import File, Part, Resolution
+from modelgraft.resolution import Part, Resolution
 from modelgraft.weights.resolving import resolve_weights, source_of
-from modelgraft.weights.verifying import fault
+from modelgraft.weights.verifying import faults
 
 ATTEMPTS = 2  # a file that is wrong is set aside and fetched once more; wrong twice is the source's fault
 
@@ -39,26 +38,25 @@ def local_weights(entry: Entry, progress: Progress | None = None) -> LocalWeight
         raise _about(entry.name, error) from error.__cause__
 
 
-def fetch_weights(resolution: Resolution, progress: Progress | None = None, *, again: bool = False) -> LocalWeights:
+def fetch_weights(resolution: Resolution, progress: Progress | None = None) -> LocalWeights:
     """Every file of a resolution, on disk and verified; fetched where it is not there or not right.
 
     Args:
         progress: told the bytes that come in; called from several threads.
-        again: read files anew that were found right before.
 
     Raises:
         WeightsUnavailableError: a file cannot be fetched.
         UnsafeWeightsError: a file is not what was stated; the bad copy is set aside.
     """
-    return LocalWeights(tuple(_fetch_part(part, _serialised(progress), again) for part in resolution.parts))
+    return LocalWeights(tuple(_fetch_part(part, _serialised(progress)) for part in resolution.parts))
 
 
 def fetch_part(part: Part) -> LocalPart:
     """One part alone, verified. Errors as `fetch_weights`."""
-    return _fetch_part(part, _serialised(None), again=False)
+    return _fetch_part(part, _serialised(None))
 
 
-def _fetch_part(part: Part, progress: Progress, again: bool) -> LocalPart:
+def _fetch_part(part: Part, progress: Progress) -> LocalPart:
     source = source_of(part.location)
     wanted, aside, wrong = part, "", dict[str, str]()
     for _ in range(ATTEMPTS):
@@ -69,7 +67,7 @@ def _fetch_part(part: Part, progress: Progress, again: bool) -> LocalPart:
                 raise
             path, why = next(iter(wrong.items()))
             raise type(error)(f"{path} as stored is refused: {why}{aside}; anew it cannot be had: {error}") from error
-        wrong = _faults(part, stored, again)
+        wrong = faults(part, stored)
         if not wrong:
             files = {file.path: stored.folder / file.path for file in part.files}
             return LocalPart(part.location, part.revision, stored.folder, files)
@@ -81,20 +79,6 @@ def _fetch_part(part: Part, progress: Progress, again: bool) -> LocalPart:
         f"{path} of {at} is refused: {why}, twice in a row{aside}; the place or something on the way to it is broken - "
         "try again later, or through another HF_ENDPOINT"
     )
-
-
-def _faults(part: Part, stored: Stored, again: bool) -> dict[str, str]:
-    """Path -> what is wrong, for the files of a part that are not what was stated."""
-
-    def look(file: File) -> str | None:
-        try:
-            return fault(stored.folder / file.path, file, stored.root, again=again)
-        except FileNotFoundError:
-            return "it is not there"
-
-    with ThreadPoolExecutor(4) as pool:  # hashing lets go of the interpreter
-        found = zip(part.files, pool.map(look, part.files), strict=True)
-        return {file.path: why for file, why in found if why}
 
 
 def _set_aside(source: Source, part: Part, wrong: dict[str, str]) -> str:

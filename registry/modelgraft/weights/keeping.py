@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from modelgraft.contract import Held, Store
 from modelgraft.host.host import current_host
 from modelgraft.weights.resolving import source_of
-from modelgraft.weights.verifying import fault
 
 
 def holdings() -> list[tuple[Store, Held]]:
     """Everything that is stored, by location and revision, with the store that answers for it."""
-    stores: dict[int, Store] = {}
+    stores: dict[type, Store] = {}
     for scheme in current_host().sources():
         source = source_of(f"{scheme}:")
         if isinstance(source, Store):
-            stores.setdefault(hash(type(source)), source)
+            stores.setdefault(type(source), source)
     found = [(store, held) for store in stores.values() for held in store.held()]
     return sorted(found, key=lambda pair: (pair[1].part.location, pair[1].part.revision or ""))
-
-
-def damages(held: Held) -> Iterator[tuple[str, str]]:
-    """(path, what is wrong) for each stored file that is not what it is stored as; every file is read anew."""
-    for file in held.part.files:
-        try:
-            wrong = fault(held.stored.folder / file.path, file, held.stored.root, again=True)
-        except FileNotFoundError:
-            wrong = "it is not there"
-        if wrong:
-            yield file.path, wrong
 
 
 def users() -> dict[str, list[str]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from modelgraft.contract import Source
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import WeightsUnavailableError
+from modelgraft.host.discovery import installed_version
 from modelgraft.host.host import current_host, import_target
 from modelgraft.resolution import Part, Resolution
 from modelgraft.weights.choosing import choose
@@ -40,7 +40,9 @@ def resolve_weights(entry: Entry) -> Resolution:
         if weights.sha256 and len(files) == 1 and files[0].sha256 is None:
             files = (replace(files[0], sha256=weights.sha256, size=weights.size or files[0].size),)
         parts.append(Part(place, part.revision, files))
-    return Resolution(entry.name, tuple(parts), entry.licence, entry.distribution, _version(entry.distribution))
+    return Resolution(
+        entry.name, tuple(parts), entry.licence, entry.distribution, installed_version(entry.distribution) or ""
+    )
 
 
 def source_of(location: str) -> Source:
@@ -64,10 +66,3 @@ def source_of(location: str) -> Source:
 
 
 _sources: dict[str, Any] = {}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""

@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from modelgraft.contract import Stored
 from modelgraft.errors import UnsafeWeightsError
 from modelgraft.paths import cache_dir, write_atomic
-from modelgraft.resolution import File
+from modelgraft.resolution import File, Part
 
 _CHUNK = 1 << 22
 
@@ -51,6 +53,20 @@ def fault(path: Path, file: File, root: Path, *, again: bool = False) -> str | N
         if not known[kind].startswith(wanted.lower()):
             return f"its {kind} is {known[kind][:12]}... where {wanted[:12]}... was stated"
     return None
+
+
+def faults(part: Part, stored: Stored, *, again: bool = False) -> dict[str, str]:
+    """Path -> what is wrong, for the files of a part that are not what was stated. Arguments and errors as `fault`."""
+
+    def look(file: File) -> str | None:
+        try:
+            return fault(stored.folder / file.path, file, stored.root, again=again)
+        except FileNotFoundError:
+            return "it is not there"
+
+    with ThreadPoolExecutor(4) as pool:  # hashing lets go of the interpreter
+        found = zip(part.files, pool.map(look, part.files), strict=True)
+        return {file.path: why for file, why in found if why}
 
 
 def sha256(path: Path) -> str:
