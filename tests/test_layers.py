@@ -21,6 +21,7 @@ CONTRACT = {
     "entry",
     "errors",
     "hookspecs",
+    "learning",
     "names",
     "opening",
     "paths",

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from modelgraft.errors import ModelgraftError
     from modelgraft.hookspecs import hookimpl
     from modelgraft.names import Name
-    from modelgraft.registry import list_models, load, load_head, model_info, plugins, resolve
+    from modelgraft.learning import Examples, LearnedHead, TextClasses
+    from modelgraft.registry import list_heads, list_models, load, load_head, model_info, plugins, resolve
 
 _WHERE = {
     "Entry": "entry",
@@ -36,7 +37,10 @@ _WHERE = {
     "Name": "names",
     "ModelgraftError": "errors",
     "hookimpl": "hookspecs",
-    **dict.fromkeys(("list_models", "model_info", "resolve", "load", "load_head", "plugins"), "registry"),
+    **dict.fromkeys(
+        ("list_models", "list_heads", "model_info", "resolve", "load", "load_head", "plugins"), "registry"
+    ),
+    **dict.fromkeys(("Examples", "LearnedHead", "TextClasses"), "learning"),
     **dict.fromkeys(
         ("Head", "HeadSpec", "ImageBackbone", "LocalWeights", "ScoreRule", "SourceSpec", "TextBackbone", "VerbSpec"),
         "contract",
@@ -45,19 +49,23 @@ _WHERE = {
 
 __all__ = [
     "Entry",
+    "Examples",
     "Head",
     "HeadSpec",
     "ImageBackbone",
+    "LearnedHead",
     "LocalWeights",
     "ModelgraftError",
     "Name",
     "ScoreRule",
     "SourceSpec",
     "TextBackbone",
+    "TextClasses",
     "VerbSpec",
     "Weights",
     "__version__",
     "hookimpl",
+    "list_heads",
     "list_models",
     "load",
     "load_head",

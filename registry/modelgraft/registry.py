@@ -11,6 +11,7 @@ from modelgraft.errors import UsageError
 from modelgraft.host.host import PluginReport, current_host, import_target, no_such
 from modelgraft.listing.installed import catalogue
 from modelgraft.project.local_names import aliases
+from modelgraft.specs import HeadSpec
 from modelgraft.weights import local_weights
 from modelgraft.weights.recognising import location_of, recognise
 
@@ -126,6 +127,11 @@ def load(
     return current_host().call(  # type: ignore[no-any-return]
         entry.plugin, "modelgraft_load", f"loading {entry.name}", entry=entry, device=on, dtype=of, weights=weights
     )
+
+
+def list_heads() -> list[HeadSpec]:
+    """Every head that the installed plugins bring, by name: what each can learn and what it needs."""
+    return sorted((spec for spec, _ in current_host().heads().values()), key=lambda spec: spec.name)
 
 
 def load_head(name: str) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+HEAD_TASKS: Final = ("single-label", "multi-label", "regression")
+HEAD_NEEDS: Final = ("text", "unlabelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +17,10 @@ class HeadSpec:
     target: str
     """``package.module:Class`` of the head."""
     help: str
+    tasks: tuple[str, ...] = ("single-label",)
+    """What it can learn: some of ``single-label``, ``multi-label``, ``regression``."""
+    needs: tuple[str, ...] = ()
+    """What it cannot do without beside examples: ``text`` (a dual encoder's class embeddings), ``unlabelled`` (items)."""
 
 
 @dataclass(frozen=True, slots=True)

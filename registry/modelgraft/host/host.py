@@ -62,7 +62,7 @@ class Host:
 
     def heads(self) -> dict[str, tuple[HeadSpec, str]]:
         """Name -> (head, key of its plugin)."""
-        return {h["name"]: (HeadSpec(**h), key_of(r)) for r in self.records for h in r["heads"]}
+        return {h["name"]: (_head(h), key_of(r)) for r in self.records for h in r["heads"]}
 
     def verbs(self) -> dict[str, VerbSpec]:
         """Verbs brought by plugins, by name."""
@@ -115,6 +115,10 @@ class Host:
         if self._manager.get_plugin(key) is None:
             record = next(r for r in self.records if key_of(r) == key)
             register(self._manager, load_plugin(record["value"]), key)
+
+
+def _head(record: dict[str, Any]) -> HeadSpec:
+    return HeadSpec(**{**record, "tasks": tuple(record["tasks"]), "needs": tuple(record["needs"])})
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from modelgraft.host.table import Table
 from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.version import __version__
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 TRIAL_SECONDS: Final = float(os.environ.get("MODELGRAFT_PLUGIN_TIMEOUT", "300"))
 """A plugin that has not answered by then is reported as failed. Generous: it may have to import its model library."""
 

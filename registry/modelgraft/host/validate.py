@@ -24,7 +24,7 @@ from modelgraft.errors import ModelgraftError
 from modelgraft.host.discovery import GROUP, Found
 from modelgraft.host.imports import load_plugin, new_manager, register
 from modelgraft.host.records import failed_record, new_record
-from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, HeadSpec, SourceSpec, VerbSpec
 
 _MACHINERY = {Path(__file__).parent, Path(pluggy.__file__).parent}
 _MOST_FILES = 300  # of an editable plugin that are watched for changes
@@ -68,7 +68,7 @@ def _collect(found: Found) -> dict[str, Any]:
         seen.add(entry.name)
         entries.append(entry.to_dict())
     json.dumps(entries)  # an entry that is not plain data fails here, with its plugin, and not in a later reader
-    heads = [_fields(spec) for spec in _called(manager, "modelgraft_heads", HeadSpec)]
+    heads = [_head(spec) for spec in _called(manager, "modelgraft_heads", HeadSpec)]
     verbs = [_fields(spec) for spec in _called(manager, "modelgraft_verbs", VerbSpec)]
     sources = [_fields(spec) for spec in _called(manager, "modelgraft_sources", SourceSpec)]
     return {"entries": entries, "heads": heads, "verbs": verbs, "sources": sources}
@@ -84,6 +84,14 @@ def _called(manager: pluggy.PluginManager, hook: str, kind: type) -> Iterator[An
 
 def _fields(spec: HeadSpec | VerbSpec | SourceSpec) -> dict[str, str]:
     return {"name": spec.name, "target": spec.target, "help": spec.help}
+
+
+def _head(spec: HeadSpec) -> dict[str, Any]:
+    for what, known in (("tasks", HEAD_TASKS), ("needs", HEAD_NEEDS)):
+        stated = getattr(spec, what)
+        if isinstance(stated, str) or set(stated) - set(known):
+            raise ValueError(f"the head {spec.name!r} states {what} {stated!r}; they must be some of {', '.join(known)}")
+    return {**_fields(spec), "tasks": list(spec.tasks), "needs": list(spec.needs)}
 
 
 def reason(error: BaseException, found: Found) -> str:

@@ -1,0 +1,1 @@
+"""Data in: folders, tables, shards, lists and arrays to one `Dataset`."""

@@ -1,0 +1,1 @@
+"""Embeddings on disk: written once in a stream, read by every adapter on frozen features."""
