@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.resolution import Part
@@ -88,6 +88,30 @@ class Tokenises(Protocol):
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The numbers the model reads for each text, prompt and special ones included; equal numbers, equal embeddings."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A backbone whose embeddings can be taken at more than one place."""
+
+    def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
+        """Names of what can be taken, the default (what `encode_image` or `encode_text` gives) first.
+
+        ``modality`` says of which tower of a dual encoder; None is that of pictures where there is one.
+
+        The names in use: ``pooled`` (as the model itself pools), ``cls`` (class token), ``mean`` (over patches or words), ``max``,
+        ``projected`` and ``unprojected`` (in the common space of a dual encoder, and before), ``logits`` (of the published
+        classifier), ``map`` (one embedding for each place of the picture).
+        """
+        ...
+
+    def encode_layer(self, batch: Any, layer: str) -> torch.Tensor:
+        """As `encode_image` (``batch`` is a tensor) or `encode_text` (a sequence of str), taken at ``layer``.
+
+        Returns:
+            (B, D) float32 on `device`; for ``map`` (B, D, h, w).
+        """
         ...
 
 

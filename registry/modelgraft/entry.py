@@ -9,8 +9,9 @@ from typing import Any, Final
 MODALITIES: Final = ("image", "text", "image-text")
 """What a model reads: pictures, texts, or both into one space (a dual encoder)."""
 
-TASKS: Final = ("features", "zero-shot", "classification")
-"""What a model can do as it is: give embeddings, classify by label names, or predict the classes of its own training."""
+TASKS: Final = ("features", "zero-shot", "classification", "regression")
+"""What a model can do as it is: give embeddings, classify by label names, or predict the classes or the numbers of its own
+training (numbers: saved adapters only)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def load(
         UsageError: no such model, device or dtype.
     """
     entry = resolve(name) if isinstance(name, str) else name
-    on, of = _device(device), _dtype(dtype)
+    on, of = device_of(device), dtype_of(dtype)
     weights = local_weights(entry)
     return current_host().call(  # type: ignore[no-any-return]
         entry.plugin, "modelgraft_load", f"loading {entry.name}", entry=entry, device=on, dtype=of, weights=weights
@@ -153,7 +153,8 @@ def plugins() -> list[PluginReport]:
     return current_host().reports()
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def device_of(device: str | torch.device | None) -> torch.device:
+    """The device meant: ``load``'s rule. Raises `UsageError` for one there is not."""
     import torch
 
     if device is None:
@@ -169,7 +170,8 @@ def _device(device: str | torch.device | None) -> torch.device:
     return wanted
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The dtype meant; None is the model's own. Raises `UsageError` for what is none."""
     if not isinstance(dtype, str):
         return dtype
     import torch

@@ -21,6 +21,8 @@ class HeadSpec:
     """What it can learn: some of ``single-label``, ``multi-label``, ``regression``."""
     needs: tuple[str, ...] = ()
     """What it cannot do without beside examples: ``text`` (a dual encoder's class embeddings), ``unlabelled`` (items)."""
+    uses: tuple[str, ...] = ()
+    """Of the same, what it makes use of where it can be had."""
 
 
 @dataclass(frozen=True, slots=True)

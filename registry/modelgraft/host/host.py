@@ -118,7 +118,7 @@ class Host:
 
 
 def _head(record: dict[str, Any]) -> HeadSpec:
-    return HeadSpec(**{**record, "tasks": tuple(record["tasks"]), "needs": tuple(record["needs"])})
+    return HeadSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def recognise(location: str, revision: str | None) -> Entry:
     raise UnknownModelError(
         name,
         hint=f"- no installed plugin knows what kind of model lies there ({shown}); a model has a config.json of timm, "
-        "an open_clip_config.json, or a modules.json of Sentence Transformers",
+        "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter",
     )
 
 

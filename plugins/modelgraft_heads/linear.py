@@ -1,0 +1,284 @@
+"""The linear probe: penalised logistic regression on frozen features, at the strength that folds of the train split choose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import torch
+from modelgraft.errors import UsageError
+from modelgraft.learning import Examples
+from torch import nn
+
+from modelgraft_heads.design import Design
+from modelgraft_heads.logistic import LARGEST_BATCH, Problems, Solution, solve
+from modelgraft_heads.ridge import solve_ridge
+
+STRENGTHS: Final = tuple(10 ** (-6 + 11 * n / 23) for n in range(24))
+"""24 values of C from 1e-6 to 1e5: the range of CLIP's and DINOv2's sweeps."""
+SELECTION: Final = 1e-7
+"""Nats within which the objective of a fold is minimised, in float32."""
+FINAL: Final = 1e-11
+"""Nats within which the chosen model is certified, in float64."""
+DEFAULT_C: Final = 1.0
+
+
+class LinearHead(nn.Module):
+    """``logits = x W + b``, the minimum of ``C * sum_i loss_i + |W|^2 / 2``: scikit-learn's ``LogisticRegression(C)``.
+
+    single-label: the multinomial loss; multi-label: a logistic loss for each class alone, one C for all; regression: ridge
+    with the exact leave-one-out error in place of folds. Made by `fit`.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, task: str, found: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.task = task
+        self._found = dict(found)
+        self.register_buffer("weight", weight.float().contiguous())
+        self.register_buffer("bias", bias.float().contiguous())
+
+    @classmethod
+    def fit(
+        cls,
+        examples: Examples,
+        *,
+        C: float | None = None,
+        Cs: Sequence[float] = STRENGTHS,
+        alpha: float | None = None,
+    ) -> Self:
+        """The head at the best strength.
+
+        Args:
+            C: inverse strength of the penalty, as scikit-learn's; None chooses among ``Cs`` by the folds: the highest mean accuracy
+                (multi-label: the lowest log loss), among equals the lowest log loss to three digits, then the stronger penalty.
+            alpha: of a regression, the penalty as scikit-learn's ``Ridge``; None chooses by leave-one-out.
+
+        Raises:
+            UsageError: features that are not finite, C or alpha not above 0.
+        """
+        strengths = [alpha] if alpha is not None else [C] if C is not None else list(Cs)
+        if not strengths or not all(isinstance(s, (int, float)) and 0 < s < math.inf for s in strengths):
+            raise UsageError(f"the strength of the penalty must be numbers above 0, not {strengths!r}")
+        if (alpha if examples.task != "regression" else C) is not None:
+            raise UsageError("C is of classification, alpha of regression")
+        home = examples.features.device
+        if home.type == "mps":  # no float64 there
+            home, examples = torch.device("cpu"), _on(examples, torch.device("cpu"))
+        if examples.task == "regression":
+            head = cls._fit_ridge(examples, alpha)
+        else:
+            head = cls._fit_logistic(examples, sorted(float(s) for s in strengths))
+        return head.to(examples.features.device)
+
+    @classmethod
+    def _fit_logistic(cls, examples: Examples, strengths: list[float]) -> Self:
+        design = Design.of(examples.features)
+        sweep = _Sweep(design, examples)
+        notes: list[str] = []
+        folds = examples.folds.unique().tolist()
+        curve: list[dict[str, Any]] = []
+        if len(strengths) > 1 and len(folds) > 1:
+            curve = sweep.curve(strengths, folds)
+            order = sorted(curve, key=lambda point: (-point["score"], round(point["log_loss"], 3), point["C"]))
+            best = order[0]
+            ties = [p["C"] for p in curve if p["score"] >= best["score"] - best["standard_error"]]
+            chosen = best["C"]
+            if chosen in (strengths[0], strengths[-1]) and len(ties) < len(curve):
+                notes.append(f"the best C, {chosen:.3g}, is at the end of the range that was tried")
+        else:
+            chosen, ties = (strengths[0] if len(strengths) == 1 else DEFAULT_C), []
+            if len(strengths) > 1:
+                notes.append(f"too few examples to choose C by folds: C = {chosen:g}")
+        rough = sweep.whole(design, chosen, SELECTION)
+        exact = Design(design.rotated.double(), design.variances, design.mean, design.axes, design.scale)
+        final = sweep.whole(exact, chosen, FINAL, start=rough)
+        certificate = max(float(solution.certificate.max()) for solution in final)
+        weight, bias = _plain(design, final)
+        found = {
+            "chosen": {"C": chosen},
+            "ties": ties,
+            "curve": curve,
+            "certificate": certificate,
+            "converged": certificate <= 1e-6,
+            "objective": sum(float(solution.objective.mean()) for solution in final) / len(final),
+            "notes": notes,
+        }
+        return cls(weight, bias, examples.task, found)
+
+    @classmethod
+    def _fit_ridge(cls, examples: Examples, alpha: float | None) -> Self:
+        design = Design.of(examples.features, torch.float64)
+        top = len(examples.features) * design.scale**2
+        grid = [alpha] if alpha is not None else [top * 10 ** (-8 + 10 * n / 40) for n in range(41)]
+        path = solve_ridge(design, examples.targets, torch.tensor(grid, dtype=torch.float64, device=design.mean.device))
+        # Columns count alike whatever their units: each error as a part of the column's variance.
+        variance = examples.targets.double().var(dim=0, correction=0).clamp_min(1e-300)
+        relative = (path.errors / variance).mean(dim=1)
+        best = int(relative.argmin())
+        weight, bias = design.unrotate(path.weights[best], path.bias)
+        curve = [{"alpha": a, "score": 1 - float(r)} for a, r in zip(grid, relative, strict=True)]
+        found = {
+            "chosen": {"alpha": grid[best]},
+            "curve": curve if len(grid) > 1 else [],
+            "leave_one_out_mse": path.errors[best].tolist(),
+            "certificate": 0.0,
+            "converged": True,
+            "notes": [],
+        }
+        return cls(weight, bias, examples.task, found)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C) float32 for features (B, D); of a regression the predicted values (B, K)."""
+        return torch.addmm(self.bias, features.float(), self.weight.T)
+
+    def probabilities(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C) float32: rows sum to 1 for single-label tasks; multi-label classes stand alone."""
+        logits = self.logits(features)
+        return logits.sigmoid() if self.task == "multi-label" else logits.softmax(dim=-1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """As `logits`."""
+        return self.logits(features)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """``weight`` (C, D) and ``bias`` (C,) float32; the task and how it was found."""
+        return {"weight": self.weight, "bias": self.bias}, {"task": self.task, "found": self._found}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> Self:
+        """The head that gave this `state`."""
+        return cls(tensors["weight"], tensors["bias"], str(settings["task"]), settings["found"])
+
+    def report(self) -> dict[str, Any]:
+        """``chosen``, ``ties`` (values within one standard error of the best), ``curve``, ``certificate`` (nats), ``notes``."""
+        return dict(self._found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """The problems of one set of examples: a strength and a fold each."""
+
+    design: Design
+    examples: Examples
+
+    def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
+        """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
+        inside = torch.stack([self.examples.folds != fold for fold in folds])
+        hits, losses = zip(*(self._held_out(strengths, inside, label) for label in self._labels()), strict=True)
+        return [
+            _point(c, *(torch.stack(found)[:, n].mean(dim=0) for found in (hits, losses)), self.examples.task)
+            for n, c in enumerate(strengths)
+        ]
+
+    def _held_out(
+        self, strengths: list[float], inside: torch.Tensor, label: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hits and log losses (strengths, N) float64: every item by the model that has not seen its fold."""
+        solution = self._solve(self.design, strengths, inside, SELECTION, label)
+        shape = (len(strengths), len(inside), solution.weight.shape[1])
+        weight, bias = solution.weight.view(*shape, -1), solution.bias.view(shape)
+        right = torch.zeros(len(strengths), inside.shape[1], dtype=torch.float64, device=weight.device)
+        loss = torch.zeros_like(right)
+        rows = max(1, LARGEST_BATCH // (len(strengths) * shape[2]))
+        for n in range(len(inside)):
+            for held in (~inside[n]).nonzero()[:, 0].split(rows):
+                logits = torch.einsum("nr,scr->snc", self.design.rotated[held], weight[:, n]) + bias[:, n][:, None]
+                targets = self.examples.targets[held] if label is None else self.examples.targets[held, label]
+                right[:, held], loss[:, held] = (found.double() for found in _scores(logits, targets))
+        return right, loss
+
+    def whole(
+        self, design: Design, strength: float, tolerance: float, start: list[Solution] | None = None
+    ) -> list[Solution]:
+        """All examples at one strength, a solution a label (one where classes exclude each other)."""
+        everything = torch.ones(1, len(design.rotated), dtype=torch.bool, device=design.rotated.device)
+        begins = [None] * len(self._labels()) if start is None else [(s.weight, s.bias) for s in start]
+        return [
+            self._solve(design, [strength], everything, tolerance, label, begin)
+            for label, begin in zip(self._labels(), begins, strict=True)
+        ]
+
+    def _solve(
+        self,
+        design: Design,
+        strengths: list[float],
+        inside: torch.Tensor,
+        tolerance: float,
+        label: int | None,
+        start: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> Solution:
+        """Every strength with every fold, in this order."""
+        x, targets = design.rotated, self.examples.targets
+        classes = len(self.examples.classes) if label is None else 1
+        raw = inside.double() * self._item_weights(label)
+        total = raw.sum(dim=1).clamp_min(1e-300)
+        # scikit-learn's two-class model has one vector where softmax has two: the same model has half the C.
+        penalty = (2.0 if classes == 2 else 1.0) / total / design.scale**2
+        scale = torch.tensor(strengths, dtype=torch.float64, device=x.device)
+        count = len(strengths) * len(inside)
+        problems = Problems(
+            (penalty[None, :] / scale[:, None]).flatten(),
+            (raw / total[:, None]).to(x.dtype).repeat(len(strengths), 1),
+            targets if label is None else targets[:, label].to(x.dtype).expand(count, -1),
+            classes,
+        )
+        final = x.dtype == torch.float64
+        return solve(design, problems, tolerance=tolerance, certified=final, certify=final, start=start)
+
+    def _labels(self) -> list[int | None]:
+        """The labels that are learnt apart: each of a multi-label task; None, once, where classes exclude each other."""
+        return [None] if self.examples.task == "single-label" else list(range(self.examples.targets.shape[1]))
+
+    def _item_weights(self, label: int | None) -> torch.Tensor:
+        """(N,) float64."""
+        targets, given = self.examples.targets, self.examples.class_weights
+        if given is None:
+            return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+        if label is None:
+            return given.double()[targets]
+        # A weight of a label that stands alone is on the items that have it.
+        return torch.where(targets[:, label] > 0.5, given.double()[label], 1.0)
+
+
+def _scores(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hits and log losses (S, N) of logits (S, N, C); C is 1 for a label that stands alone."""
+    if logits.shape[-1] > 1:
+        index = targets.expand(len(logits), -1)[..., None]
+        return logits.argmax(dim=-1) == targets, -logits.log_softmax(dim=-1).gather(-1, index)[..., 0]
+    z = logits[..., 0]
+    return (z > 0) == (targets > 0.5), nn.functional.softplus(z) - z * targets
+
+
+def _point(strength: float, hits: torch.Tensor, losses: torch.Tensor, task: str) -> dict[str, Any]:
+    """A point of the curve with a 95 % interval: Wilson's (1927) for accuracy, the normal one for a log loss."""
+    count = len(hits)
+    loss = float(losses.mean())
+    if task == "single-label":
+        share = float(hits.mean())
+        z = 1.959964
+        middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+        half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+        low, high, error = middle - half, middle + half, math.sqrt(share * (1 - share) / count)
+        score = share
+    else:
+        error = float(losses.std()) / math.sqrt(count) if count > 1 else 0.0
+        score, low, high = -loss, -loss - 1.959964 * error, -loss + 1.959964 * error
+    return {"C": strength, "score": score, "low": low, "high": high, "standard_error": error, "log_loss": loss}
+
+
+def _plain(design: Design, solutions: list[Solution]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(C, D) and (C,) on the features as they were."""
+    weight = torch.cat([solution.weight[0] for solution in solutions])
+    return design.unrotate(weight, torch.cat([solution.bias[0] for solution in solutions]))
+
+
+def _on(examples: Examples, device: torch.device) -> Examples:
+    from dataclasses import fields, replace
+
+    moved = {f.name: v.to(device) for f in fields(examples) if isinstance(v := getattr(examples, f.name), torch.Tensor)}
+    return replace(examples, **moved)

@@ -1,0 +1,367 @@
+"""Penalised logistic regression, many problems in one batch: every strength of the penalty and every fold at once.
+
+The objective of problem k, over items i with weights s_ki that sum to 1::
+
+    sum_i s_ki loss(x_i W + b, y_i) + penalty_k / 2 |W|^2            the intercept b is not penalised
+
+with the multinomial cross-entropy or, for labels that stand alone, the logistic loss. The method is L-BFGS (Liu and Nocedal 1989)
+over all problems at once, with a diagonal preconditioner renewed at every step from the variances of the `Design`, and an
+exact line search: along a direction the loss is a convex function of one number, whose slope needs no pass over the features.
+An iteration is two matrix products of width (problems x classes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from modelgraft_heads.design import Design
+
+MEMORY: Final = 12
+"""Pairs that L-BFGS keeps."""
+REFRESH: Final = 50
+"""Steps after which the logits are computed anew, against rounding that adds up."""
+RAREST: Final = 1e-6
+"""The share of a class that is not there, where the intercepts start."""
+LINE_STEPS: Final = 8
+SLOPE: Final = 0.3
+"""A step is taken once the slope is down to this part of what it was (the curvature condition of Wolfe)."""
+PATIENCE: Final = 20
+"""Steps without a new smallest decrement after which the dtype's precision is used up."""
+LARGEST_BATCH: Final = 1 << 26
+"""Logits held at once (items x problems x classes); more problems are solved batch after batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """K problems over the same N items."""
+
+    penalties: torch.Tensor
+    """(K,) float64, each > 0."""
+    weights: torch.Tensor
+    """(K, N) float, each row >= 0 with sum 1; 0 keeps an item out (it is in another fold)."""
+    targets: torch.Tensor
+    """(N,) int64 class numbers (multinomial), or (K, N) float of 0 and 1: each problem one label that stands alone."""
+    classes: int
+    """Classes of the multinomial loss; 1 for labels that stand alone."""
+
+    def take(self, which: torch.Tensor) -> Problems:
+        """Some of the problems."""
+        targets = self.targets if self.targets.ndim == 1 else self.targets[which]
+        return Problems(self.penalties[which], self.weights[which], targets, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.penalties)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What was found, a problem a row. Weights are those of the rotated features: see `Design.unrotate`."""
+
+    weight: torch.Tensor
+    """(K, C, R), of the design's dtype."""
+    bias: torch.Tensor
+    """(K, C)."""
+    certificate: torch.Tensor
+    """(K,) float64: no weights whatever have an objective lower by more than this, in nats. With b minimised exactly the objective
+    is ``penalty``-strongly convex in W, so the distance to the optimum is at most ``|gradient|^2 / (2 penalty)``. Infinite where it
+    was not asked for."""
+    objective: torch.Tensor
+    """(K,) float64; NaN without certificate."""
+    iterations: int
+
+
+def solve(
+    design: Design,
+    problems: Problems,
+    *,
+    tolerance: float,
+    certified: bool = False,
+    certify: bool = True,
+    start: tuple[torch.Tensor, torch.Tensor] | None = None,
+    max_iterations: int = 2000,
+) -> Solution:
+    """Minimise every problem, in the dtype of the design, on its device.
+
+    Args:
+        tolerance: stop a problem when its objective is within this of the optimum, in nats: by the Newton decrement with the
+            preconditioner for Hessian (an estimate), or with ``certified`` by the certificate (a bound).
+        certify: find the certificates and objectives at the end, in float64.
+        start: (K, C, R) and (K, C) to start from; None starts at the model without features.
+
+    A problem that stops for another reason (``max_iterations``, the end of the dtype's precision) is told by its certificate.
+    """
+    width = max(1, LARGEST_BATCH // max(1, problems.classes * len(design.rotated)))
+    parts = torch.arange(len(problems), device=design.rotated.device).split(width)
+    found = []
+    for which in parts:
+        begin = None if start is None else (start[0][which], start[1][which])
+        found.append(_Batch(design, problems.take(which), begin).run(tolerance, certified, certify, max_iterations))
+    return Solution(
+        torch.cat([s.weight for s in found]),
+        torch.cat([s.bias for s in found]),
+        torch.cat([s.certificate for s in found]),
+        torch.cat([s.objective for s in found]),
+        sum(s.iterations for s in found),
+    )
+
+
+class _Batch:
+    """One batch under way. Arrays are (C, K, N) and (C, K, R + 1), classes first: sums over classes then run along contiguous
+    items. The last coordinate of the parameters is the intercept."""
+
+    def __init__(self, design: Design, problems: Problems, start: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        x = design.rotated
+        self.x, self.xt = x, x.T.contiguous()
+        self.classes, self.rank = problems.classes, x.shape[1]
+        self.penalties = problems.penalties.to(x)
+        self.weights = problems.weights.to(x)
+        self.targets = problems.targets
+        self.variances = design.variances.to(x)
+        shape = (self.classes, len(problems), self.rank + 1)
+        self.point = torch.zeros(shape, dtype=x.dtype, device=x.device)
+        if start is None:
+            self.point[..., -1] = self._priors()
+        else:
+            self.point[..., :-1] = start[0].to(x).transpose(0, 1)
+            self.point[..., -1] = start[1].to(x).T
+        self.alive = torch.arange(len(problems), device=x.device)
+        self.done_point = self.point.clone()
+
+    def run(self, tolerance: float, certified: bool, certify: bool, max_iterations: int) -> Solution:
+        """Iterate until every problem has stopped; what is left of a batch shrinks as they do."""
+        everything = (self.penalties, self.weights, self.targets)
+        z = self._logits(self.point)
+        p = self._probabilities(z)
+        gradient = self._gradient(p, self.point)
+        steps: list[torch.Tensor] = []
+        changes: list[torch.Tensor] = []
+        best = torch.full_like(self.penalties, torch.inf)
+        stalled = torch.zeros_like(self.alive)
+        iteration = 0
+        while True:
+            scale = self._inverse_curvature(p)
+            decrement = 0.5 * (gradient * gradient * scale).sum(dim=(0, 2))
+            size = self._bound(gradient) if certified else decrement
+            stalled = torch.where(decrement < best, 0, stalled + 1)
+            best = torch.minimum(best, decrement)
+            going = (size > tolerance) & (stalled < PATIENCE)
+            if not bool(going.any()) or iteration >= max_iterations:
+                break
+            if int(going.sum()) <= 0.85 * len(going):
+                keep = going.nonzero().squeeze(1)
+                self._retire(keep)
+                steps, changes = [s[:, keep] for s in steps], [c[:, keep] for c in changes]
+                z, p, gradient = z[:, keep].contiguous(), p[:, keep].contiguous(), gradient[:, keep]
+                scale, stalled, best = scale[:, keep], stalled[keep], best[keep]
+            iteration += 1
+            direction = -_two_loop(gradient, steps, changes, scale)
+            slope = (direction * gradient).sum(dim=(0, 2))
+            if bool((slope >= 0).any()):  # rounding has spoilt the memory of a problem: it takes the plain step
+                plain = -gradient * scale
+                direction = torch.where((slope >= 0)[None, :, None], plain, direction)
+                slope = (direction * gradient).sum(dim=(0, 2))
+            zd = self._logits(direction)
+            step, p = self._line_search(z, zd, p, direction, slope)
+            moved = direction * step[None, :, None]
+            self.point = self.point + moved
+            z = self._logits(self.point) if iteration % REFRESH == 0 else z.addcmul_(zd, step[None, :, None])
+            new_gradient = self._gradient(p, self.point)
+            steps.append(moved)
+            changes.append(new_gradient - gradient)
+            del steps[:-MEMORY], changes[:-MEMORY]
+            gradient = new_gradient
+        self._retire(torch.arange(0, device=self.x.device))
+        self.point, (self.penalties, self.weights, self.targets) = self.done_point, everything
+        return self._finish(iteration) if certify else self._found(iteration)
+
+    def _priors(self) -> torch.Tensor:
+        """(C, K): the intercepts of a model without features. A class that a fold does not have starts far down."""
+        if self.classes == 1:
+            share = (self.weights * self.targets).sum(dim=1, keepdim=True).T.clamp(RAREST, 1 - RAREST)
+            return share.logit()
+        shares = self.weights.new_zeros(len(self.weights), self.classes)
+        shares.scatter_add_(1, self.targets.expand(len(self.weights), -1), self.weights)
+        logs = shares.clamp_min(RAREST).log().T
+        return logs - logs.mean(dim=0)
+
+    def _retire(self, keep: torch.Tensor) -> None:
+        """Put the points of all problems away; go on with those at ``keep``."""
+        self.done_point[:, self.alive] = self.point
+        self.alive, self.point = self.alive[keep], self.point[:, keep]
+        self.penalties, self.weights = self.penalties[keep], self.weights[keep].contiguous()
+        if self.targets.ndim == 2:
+            self.targets = self.targets[keep]
+
+    def _logits(self, point: torch.Tensor) -> torch.Tensor:
+        """(C, K, N)."""
+        flat = point.reshape(-1, self.rank + 1)
+        z = torch.addmm(flat[:, -1:], flat[:, :-1], self.xt)
+        return z.view(self.classes, -1, self.x.shape[0])
+
+    def _probabilities(self, z: torch.Tensor) -> torch.Tensor:
+        """(C, K, N)."""
+        return torch.softmax(z, dim=0) if self.classes > 1 else torch.sigmoid(z)
+
+    def _residual(self, p: torch.Tensor, which: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """(p - y) s: (C, K, N). Overwrites nothing."""
+        s = self.weights[which]
+        if self.classes > 1:
+            return (p * s).scatter_add_(0, self.targets.expand(1, p.shape[1], -1), -s[None])
+        return (p - self.targets[which][None]) * s
+
+    def _gradient(self, p: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+        """(C, K, R + 1) of the whole objective."""
+        r = self._residual(p)
+        gradient = torch.empty_like(point)
+        gradient[..., :-1] = (r.view(-1, r.shape[-1]) @ self.x).view(*point.shape[:2], -1)
+        gradient[..., :-1] += self.penalties[None, :, None] * point[..., :-1]
+        gradient[..., -1] = r.sum(dim=2)
+        return gradient
+
+    def _inverse_curvature(self, p: torch.Tensor) -> torch.Tensor:
+        """(1, K, R + 1): the inverse of a diagonal stand-in for the Hessian, h * variance + penalty.
+
+        h is the mean curvature of the loss: mean_i (1 - sum_c p_ic^2) / C, or mean_i p (1 - p) for labels that stand alone.
+        """
+        if self.classes > 1:
+            spread = 1 - torch.einsum("ckn,ckn->kn", p, p)
+        else:
+            spread = p[0] * (1 - p[0])
+        h = ((spread * self.weights).sum(dim=1) / self.classes).clamp_min(1e-12)
+        diagonal = torch.empty(len(h), self.rank + 1, dtype=p.dtype, device=p.device)
+        diagonal[:, :-1] = h[:, None] * self.variances + self.penalties[:, None]
+        diagonal[:, -1] = h
+        return diagonal.reciprocal()[None]
+
+    def _line_search(
+        self, z: torch.Tensor, zd: torch.Tensor, p: torch.Tensor, direction: torch.Tensor, slope: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Step lengths (K,) from probabilities ``p``, and the probabilities there. Newton's method, kept in a bracket.
+
+        After the first trial only those problems go on whose slope is not yet down.
+        """
+        plain, d = self.point[..., :-1], direction[..., :-1]
+        across, square = (plain * d).sum(dim=(0, 2)) * self.penalties, (d * d).sum(dim=(0, 2)) * self.penalties
+        step = (-slope / self._bend(p, zd, slice(None)).add_(square)).clamp(1e-3, 1e3)
+        low, high = torch.zeros_like(step), torch.full_like(step, torch.inf)
+        after = torch.empty_like(p)
+        todo: torch.Tensor | slice = slice(None)
+        for attempt in range(LINE_STEPS):
+            here_zd = zd[:, todo]
+            trial = self._probabilities(torch.addcmul(z[:, todo], here_zd, step[todo][None, :, None]))
+            here = (self._residual(trial, todo) * here_zd).sum(dim=(0, 2)) + across[todo] + step[todo] * square[todo]
+            after[:, todo] = trial
+            open_ = here.abs() > SLOPE * slope[todo].abs()
+            if attempt == LINE_STEPS - 1 or not bool(open_.any()):
+                break
+            curvature = self._bend(trial, here_zd, todo) + square[todo]
+            now = step[todo]
+            low[todo] = torch.where(here < 0, now, low[todo])
+            high[todo] = torch.where(here > 0, now, high[todo])
+            wanted = now - here / curvature.clamp_min(torch.finfo(now.dtype).tiny)
+            middle = torch.where(high[todo].isinf(), 4 * now, (low[todo] + high[todo]) / 2)
+            inside = (wanted > low[todo]) & (wanted < torch.minimum(high[todo], 8 * now))
+            step[todo] = torch.where(open_, torch.where(inside, wanted, middle), now)
+            todo = open_.nonzero()[:, 0] if isinstance(todo, slice) else todo[open_]
+        return step, after
+
+    def _bend(self, p: torch.Tensor, zd: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
+        """(K,): the second derivative of the loss along a direction whose logits are ``zd``."""
+        pz = p * zd
+        if self.classes > 1:
+            bend = torch.einsum("ckn,ckn->kn", pz, zd) - pz.sum(dim=0).square()
+        else:
+            bend = (pz * zd)[0] * (1 - p[0])
+        return (bend * self.weights[which]).sum(dim=1)
+
+    def _bound(self, gradient: torch.Tensor) -> torch.Tensor:
+        """(K,): |gradient of W|^2 / (2 penalty), rigorous where b is minimised."""
+        return gradient[..., :-1].square().sum(dim=(0, 2)) / (2 * self.penalties)
+
+    def _found(self, iterations: int) -> Solution:
+        """As it is, nothing claimed."""
+        unknown = self.penalties.new_full((len(self.penalties),), torch.inf, dtype=torch.float64)
+        weight, bias = self.point[..., :-1].transpose(0, 1), self.point[..., -1].T
+        return Solution(weight, bias, unknown, unknown * torch.nan, iterations)
+
+    def _finish(self, iterations: int) -> Solution:
+        """Minimise b exactly for the W found, in float64, and certify."""
+        x = self.x.double()
+        weight = self.point[..., :-1].double()
+        weight -= weight.mean(dim=0, keepdim=True) if self.classes > 1 else 0.0
+        bias = self.point[..., -1].double()
+        certificates, objectives, biases = [], [], []
+        exact = _Exact(self.classes, x, self.targets)
+        for k in range(weight.shape[1]):
+            c, o, b = exact.certify(k, weight[:, k], bias[:, k], self.penalties[k].double(), self.weights[k].double())
+            certificates.append(c)
+            objectives.append(o)
+            biases.append(b)
+        return Solution(
+            weight.transpose(0, 1).to(self.x.dtype),
+            torch.stack(biases).to(self.x.dtype),
+            torch.stack(certificates),
+            torch.stack(objectives),
+            iterations,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Exact:
+    """Objective and certificate of one problem in float64."""
+
+    classes: int
+    x: torch.Tensor
+    targets: torch.Tensor
+
+    def certify(
+        self, k: int, weight: torch.Tensor, bias: torch.Tensor, penalty: torch.Tensor, s: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(certificate, objective, bias) of weight (C, R), after Newton's method on the bias alone."""
+        z = self.x @ weight.T
+        single = self.classes == 1
+        y = self.targets[k][:, None].double() if single else torch.nn.functional.one_hot(self.targets, self.classes)
+        for _ in range(30):
+            p = torch.sigmoid(z + bias) if single else torch.softmax(z + bias, dim=1)
+            residual = (p - y) * s[:, None]
+            slope = residual.sum(dim=0)
+            if float(slope.abs().max()) < 1e-14:
+                break
+            ps = p * s[:, None]
+            bend = torch.diag(ps.sum(dim=0)) - ps.T @ p
+            if not single:  # a common shift of all biases changes nothing: pin it
+                bend = bend + 1.0 / self.classes * float(bend.diagonal().mean())
+            change = torch.linalg.lstsq(bend, slope[:, None]).solution[:, 0]
+            bias = bias - change.clamp(-3, 3)
+        p = torch.sigmoid(z + bias) if single else torch.softmax(z + bias, dim=1)
+        gradient = ((p - y) * s[:, None]).T @ self.x + penalty * weight
+        if single:
+            losses = torch.nn.functional.softplus(z[:, 0] + bias) - (z[:, 0] + bias) * y[:, 0]
+        else:
+            losses = -torch.log_softmax(z + bias, dim=1).gather(1, self.targets[:, None])[:, 0]
+        objective = (losses * s).sum() + penalty / 2 * weight.square().sum()
+        return gradient.square().sum() / (2 * penalty), objective, bias
+
+
+def _two_loop(
+    gradient: torch.Tensor, steps: list[torch.Tensor], changes: list[torch.Tensor], scale: torch.Tensor
+) -> torch.Tensor:
+    """The L-BFGS direction's negative for every problem: Nocedal and Wright 2006, algorithm 7.4, with ``scale`` for H0."""
+    q = gradient.clone()
+    kept = []
+    for s, y in zip(reversed(steps), reversed(changes), strict=True):
+        curvature = (s * y).sum(dim=(0, 2))
+        # A pair that rounding has emptied would divide by nothing: it is passed over, problem by problem.
+        rho = torch.where(curvature > 0, curvature.clamp_min(torch.finfo(q.dtype).tiny).reciprocal(), 0.0)
+        rho = torch.where(rho.isfinite(), rho, 0.0)
+        a = rho * (s * q).sum(dim=(0, 2))
+        q = q.addcmul_(y, a[None, :, None], value=-1)
+        kept.append((rho, a))
+    q = q * scale
+    for (rho, a), s, y in zip(reversed(kept), steps, changes, strict=True):
+        b = rho * (y * q).sum(dim=(0, 2))
+        q = q.addcmul_(s, (a - b)[None, :, None])
+    return q
