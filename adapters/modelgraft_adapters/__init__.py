@@ -1,7 +1,8 @@
 """Adapters: a pretrained backbone joined to a head in one way of transfer, with scikit-learn's habits.
 
->>> from modelgraft_adapters import ZeroShotClassifier
+>>> from modelgraft_adapters import LinearProbe, ZeroShotClassifier
 >>> ZeroShotClassifier("embedded/sprig", labels=["cat", "dog"]).predict(["photo.jpg"])   # doctest: +SKIP
+>>> LinearProbe("embedded/sprig").fit("flowers/").score("flowers/")                      # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -9,15 +10,56 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modelgraft_adapters.zero_shot import Prediction, ZeroShotClassifier
+    from modelgraft_adapters.data.dataset import Dataset
+    from modelgraft_adapters.data.reading import read_data
+    from modelgraft_adapters.estimators import (
+        FewShotClassifier,
+        KNNClassifier,
+        LinearProbe,
+        PrototypeClassifier,
+        SemiSupervisedClassifier,
+    )
+    from modelgraft_adapters.features.embedding import FeatureExtractor
+    from modelgraft_adapters.frozen import FrozenAdapter
+    from modelgraft_adapters.predictions import Prediction
+    from modelgraft_adapters.scores import Evaluation
+    from modelgraft_adapters.zero_shot import ZeroShotClassifier
 
-__all__ = ["Prediction", "ZeroShotClassifier"]
+_WHERE = {
+    "Dataset": "data.dataset",
+    "Evaluation": "scores",
+    "FeatureExtractor": "features.embedding",
+    "FewShotClassifier": "estimators",
+    "FrozenAdapter": "frozen",
+    "KNNClassifier": "estimators",
+    "LinearProbe": "estimators",
+    "Prediction": "predictions",
+    "PrototypeClassifier": "estimators",
+    "SemiSupervisedClassifier": "estimators",
+    "ZeroShotClassifier": "zero_shot",
+    "read_data": "data.reading",
+}
+
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "FeatureExtractor",
+    "FewShotClassifier",
+    "FrozenAdapter",
+    "KNNClassifier",
+    "LinearProbe",
+    "Prediction",
+    "PrototypeClassifier",
+    "SemiSupervisedClassifier",
+    "ZeroShotClassifier",
+    "read_data",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # The classifiers need torch; the package itself is also imported for its plugin and must stay light.
-    if name in __all__:
-        from modelgraft_adapters import zero_shot
+    # The adapters need torch; the package itself is also imported for its plugin and must stay light.
+    if name in _WHERE:
+        import importlib
 
-        return getattr(zero_shot, name)
+        return getattr(importlib.import_module(f"modelgraft_adapters.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'modelgraft_adapters' has no attribute {name!r}")

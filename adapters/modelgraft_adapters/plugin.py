@@ -1,8 +1,17 @@
-"""What the adapters bring to the host: verbs of the command line."""
+"""What the adapters bring to the host: verbs of the command line, and saved adapters as models by name."""
 
 from __future__ import annotations
 
-from modelgraft import VerbSpec, hookimpl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from modelgraft import Entry, VerbSpec, Weights, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from modelgraft import LocalWeights
+
+    from modelgraft_adapters.frozen import FrozenAdapter
 
 MODELGRAFT_API = 1
 
@@ -15,5 +24,51 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "classify",
             "modelgraft_adapters.classify_verb:classify",
             "Classify pictures or texts by label names, without training.",
-        )
+        ),
+        VerbSpec(
+            "embed",
+            "modelgraft_adapters.embed_verb:embed",
+            "Turn pictures or texts into embeddings, and write them to a file.",
+        ),
+        VerbSpec(
+            "probe",
+            "modelgraft_adapters.probe_verb:probe",
+            "Learn a head on the features of a frozen model, and test it.",
+        ),
+        VerbSpec(
+            "predict",
+            "modelgraft_adapters.predict_verb:predict",
+            "Predict with a saved adapter: pictures or texts.",
+        ),
+        VerbSpec(
+            "push",
+            "modelgraft_adapters.push_verb:push",
+            "Put a saved adapter on the Hugging Face Hub.",
+        ),
     ]
+
+
+@hookimpl
+def modelgraft_recognise(name: str, configs: Mapping[str, Any]) -> Entry | None:
+    """A folder or repository with the card of a saved adapter."""
+    from modelgraft_adapters.adapter_entry import entry_of
+
+    return entry_of(name, configs)
+
+
+@hookimpl
+def modelgraft_weights(entry: Entry) -> list[Weights]:
+    """The adapter's own files, and those of its backbone."""
+    from modelgraft_adapters.adapter_entry import places_of
+
+    return places_of(entry)
+
+
+@hookimpl
+def modelgraft_load(
+    entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights
+) -> FrozenAdapter:
+    """The adapter with its head and its backbone."""
+    from modelgraft_adapters.loading import restored
+
+    return restored(entry, weights, None, {"device": device, "dtype": dtype})

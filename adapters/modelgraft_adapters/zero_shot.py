@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,26 +15,9 @@ from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft_adapters.defaults import IMAGE_MODEL
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
+from modelgraft_adapters.predictions import Prediction, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What was found for one item."""
-
-    item: Any
-    """The item as it was given."""
-    label: str | None
-    """The best label; None if no score reached the threshold, or on an error."""
-    score: float | None
-    """The best label's score, also where it was too low to give the label."""
-    scores: dict[str, float]
-    """Label to score, best first; empty on an error."""
-    error: str | None = None
-    """Why the item could not be read; None when it could."""
-    note: str | None = None
-    """What to know of how it was read ("12 frames, the first is classified")."""
 
 
 class ZeroShotClassifier:
@@ -108,16 +90,8 @@ class ZeroShotClassifier:
             if outcome.row is None:
                 yield Prediction(outcome.item, None, None, {}, error=outcome.error)
                 continue
-            values = outcome.row.tolist()
-            order = sorted(range(len(values)), key=lambda n: -values[n])
-            best = order[0]
-            known = self.threshold is None or values[best] >= self.threshold
-            yield Prediction(
-                outcome.item,
-                self.labels[best] if known else None,
-                values[best],
-                {self.labels[n]: values[n] for n in order},
-                note=outcome.note,
+            yield prediction(
+                outcome.item, outcome.row.tolist(), self.labels, threshold=self.threshold, note=outcome.note
             )
 
     def predict_proba(self, items: Iterable[Any]) -> np.ndarray:
@@ -125,7 +99,7 @@ class ZeroShotClassifier:
         rows, errors = [], []
         for outcome in self._probabilities(items):
             if outcome.row is None:
-                errors.append(f"{_short(outcome.item)}: {outcome.error}")
+                errors.append(f"{short(outcome.item)}: {outcome.error}")
                 rows.append(np.full(len(self.labels), np.nan, np.float32))
             else:
                 rows.append(outcome.row.numpy())
@@ -209,8 +183,3 @@ def _described(descriptions: Mapping[str, Sequence[str]], labels: Sequence[str])
     if strangers:
         raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
     return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}
-
-
-def _short(item: Any) -> str:
-    text = str(item)
-    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,430 @@
+"""A head learnt on the features of a frozen backbone: what linear probes, k-NN, prototypes and few-shot heads have in common.
+
+The backbone is run once per item and never trained; its features come from the feature store. All heads are found by name,
+so a third party's head is used in the same way.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from modelgraft import Entry, Examples, TextClasses, list_heads, load_head
+from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.learning import LearnedHead, Task
+
+from modelgraft_adapters.card import Card
+from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.fingerprint import training_facts
+from modelgraft_adapters.data.labels import check_for_training
+from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.data.splitting import folds as split_folds
+from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
+from modelgraft_adapters.label_embeddings import embed_labels, label_texts
+from modelgraft_adapters.predictions import Prediction, prediction, short
+from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
+from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
+
+ROWS = 4096
+"""Features that go through a head at once."""
+
+
+class FrozenAdapter:
+    """A pretrained backbone, frozen, and a head that is learnt. Pictures and texts alike.
+
+    >>> probe = FrozenAdapter("timm/resnet50", head="linear").fit("flowers/")      # doctest: +SKIP
+    >>> print(probe.evaluate("flowers/"))                                          # doctest: +SKIP
+
+    Args:
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.
+        head: the name of a head (``modelgraft.list_heads()``).
+        layer: where the features are taken; None is the model's own embedding.
+        n_folds: parts of the training data that hyper-parameters are chosen by; the test split is never looked at.
+        class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
+        templates: for heads that start from the classes' names, as `ZeroShotClassifier`'s.
+        seed: of folds and of heads that draw at random.
+        device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
+        settings: the head's own; what is not given is chosen by the folds.
+
+    Attributes:
+        classes_: array (C,) of str, the columns of `predict_proba`; of a regression the names of its columns.
+        head_: the learnt head.
+        report_: what the head chose, and how well it was found.
+        notes_: lines a user should see once.
+        extractor: where the features come from.
+
+    Raises:
+        UsageError: no such model or head.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        head: str = "linear",
+        *,
+        layer: str | None = None,
+        modality: Literal["image", "text"] | None = None,
+        n_folds: int = 5,
+        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        templates: str | Sequence[str] | None = None,
+        seed: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        store: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.spec = _spec(head)
+        self.extractor_options = {
+            "modality": modality,
+            "layer": layer,
+            "device": device,
+            "dtype": dtype,
+            "batch_size": batch_size,
+            "workers": workers,
+            "store": store,
+        }
+        if n_folds < 2:
+            raise UsageError("n_folds must be 2 or more: hyper-parameters are chosen on parts held out of training")
+        self.model = model
+        self._extractor: FeatureExtractor | None = None
+        self.n_folds = n_folds
+        self.class_weight = class_weight
+        self.templates = templates
+        self.seed = seed
+        self.settings = {name: value for name, value in settings.items() if value is not None}
+        self.task: Task = "single-label"
+        self.classes: tuple[str, ...] = ()
+        self.head_: LearnedHead | None = None
+        self.report_: dict[str, Any] = {}
+        self.notes_: list[str] = []
+        self.trained_on_: dict[str, Any] = {}
+        self.evaluation_: Evaluation | None = None
+        self._trained_on: frozenset[str] = frozenset()
+        self._data: Dataset | None = None  # what it was trained on: its fingerprint is taken when it is saved
+        self.saved_: Card | None = None  # the card it was loaded by
+
+    @property
+    def head_name(self) -> str:
+        """The head's name."""
+        return self.spec.name
+
+    @property
+    def extractor(self) -> FeatureExtractor:
+        """Where the features come from; made for pictures or texts by the first data it sees."""
+        if self._extractor is None:
+            self._extractor = FeatureExtractor(self.model, **self.extractor_options)
+        return self._extractor
+
+    @property
+    def entry(self) -> Entry:
+        """The backbone's entry."""
+        return self.extractor.entry
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """(C,) of str."""
+        return np.array(self.classes)
+
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
+        """Learn the head.
+
+        Args:
+            X: a `Dataset`, whatever `read_data` reads (a folder, a table, shards), or items. Of data that are split only the split
+                ``train`` is looked at.
+            y: labels of items.
+            unlabelled: items or data without labels, for semi-supervised heads; None takes the items of the training data that have
+                none.
+
+        Raises:
+            UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
+        """
+        data = self._read(X, y, "train")
+        plain = data.take(~data.labelled)
+        data = check_for_training(data)
+        data = data.take(data.labelled)
+        self.task, self.classes = data.task, data.classes
+        self.notes_ = list(data.notes)
+        if self.task not in self.spec.tasks:
+            raise UsageError(
+                f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {self.task}"
+            )
+        found = self.extractor.embed(data.items)
+        self.notes_ += found.notes
+        good = found.good
+        self._note_unreadable(data, found)
+        data = data.take(good)
+        if not len(data):
+            raise ModelgraftError(
+                f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
+            )
+        extra = self._unlabelled(unlabelled, plain)
+        self._learn(found.features[good], data, extra)
+        return self
+
+    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> Self:
+        """As `fit`, on features (N, D) that were taken before with `extractor`: no item is read."""
+        keep = np.flatnonzero(data.labelled)
+        data = check_for_training(data.take(keep))
+        self.task, self.classes, self.notes_ = data.task, data.classes, list(data.notes)
+        self._learn(features[keep], data, unlabelled)
+        return self
+
+    def _learn(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None) -> None:
+        assert data.targets is not None
+        device = self.extractor.device
+        if "unlabelled" in self.spec.needs and (unlabelled is None or not len(unlabelled)):
+            raise UsageError(
+                f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
+            )
+        examples = Examples(
+            features=torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device),
+            targets=torch.from_numpy(data.targets).to(device),
+            task=data.task,
+            classes=data.classes,
+            folds=torch.from_numpy(split_folds(data.targets, data.task, self.n_folds, self.seed)).to(device),
+            seed=self.seed,
+            class_weights=self._class_weights(data, device),
+            text=self._text(device) if self._wants_text() else None,
+            unlabelled=None
+            if unlabelled is None
+            else torch.from_numpy(np.ascontiguousarray(unlabelled, np.float32)).to(device),
+        )
+        self._trained_on = frozenset(data.identities)
+        self.head_ = load_head(self.head_name).fit(examples, **self.settings)
+        self.report_ = self.head_.report()  # type: ignore[union-attr]
+        self.notes_ += self.report_.get("notes", [])
+        self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
+        self._data, self.saved_ = data, None
+
+    def with_head(self, head: str, **settings: Any) -> FrozenAdapter:
+        """The same backbone, features and options with another head, not fitted."""
+        other = copy.copy(self)
+        other.spec, other.settings = _spec(head), settings
+        other.head_, other.report_, other.evaluation_, other.notes_ = None, {}, None, []
+        return other
+
+    def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
+        """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
+
+        Args:
+            threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
+        """
+        head = self._fitted()
+        if isinstance(items, (str, bytes)):
+            raise UsageError("give a list of items, not a single one: [item]")
+        for row in self.extractor.stream(items):
+            if row.features is None:
+                yield Prediction(row.item, None, None, {}, error=row.error)
+                continue
+            values = self._outputs(head, row.features[None])[0]
+            yield prediction(row.item, values.tolist(), self.classes, self.task, threshold=threshold, note=row.note)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(N, C) float32, columns as `classes_`; a row of NaN, and a warning, for an item that cannot be read.
+
+        Raises:
+            UsageError: a regression has no probabilities.
+        """
+        if self.task == "regression":
+            raise UsageError("a regression has no probabilities; use predict")
+        return self._all_outputs(self._read(X, None, None))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """single-label: (N,) of object, the class of each item, None where it cannot be read. multi-label: (N, C) float32 of 0 and
+        1 (probability over one half). regression: (N, K) float32. Rows of NaN for items that cannot be read."""
+        outputs = self._all_outputs(self._read(X, None, None))
+        broken = np.isnan(outputs).any(axis=1)
+        if self.task == "regression":
+            return outputs
+        if self.task == "multi-label":
+            return np.where(broken[:, None], np.nan, outputs > 0.5).astype(np.float32)
+        found = np.empty(len(outputs), dtype=object)
+        for n in np.flatnonzero(~broken):
+            found[n] = self.classes[int(outputs[n].argmax())]
+        return found
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The main score of `evaluate`: accuracy, mean average precision, or R2."""
+        return self.evaluate(X, y).score.value
+
+    def evaluate(self, X: Any, y: Any = None) -> Evaluation:
+        """All scores with their intervals; of data that are split, on the split ``test``. Labels that training did not have
+        count as wrong."""
+        data = self._read(X, y, "test")
+        data = data.take(data.labelled)
+        if seen := sum(name in self._trained_on for name in data.identities):
+            warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
+        found = self.extractor.embed(data.items)
+        result = self.evaluate_features(found, data)
+        self.evaluation_ = result
+        return result
+
+    def evaluate_features(self, found: Embedded, data: Dataset, resamples: int = RESAMPLES) -> Evaluation:
+        """As `evaluate`, on features that were taken before of just these items."""
+        head = self._fitted()
+        good = np.flatnonzero(found.good & data.labelled)
+        outputs = self._outputs(head, found.features[good])
+        broken = {data.identity(n): str(error) for n, error in enumerate(found.errors) if error is not None}
+        kept = data.take(good)
+        return evaluate(
+            self.task,
+            self.classes,
+            self._aligned(kept),
+            outputs,
+            [kept.identity(n) for n in range(len(kept))],
+            good,
+            broken,
+            self.seed,
+            resamples,
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapter to a folder: safetensors, a JSON card, and a model card in the hub's format. See `saving`."""
+        from modelgraft_adapters.saving import save
+
+        return save(self, Path(folder))
+
+    @staticmethod
+    def load(name: str | Path, **options: Any) -> FrozenAdapter:
+        """A saved adapter, by its folder or by a name the registry resolves to one. Needs no training data.
+
+        Args:
+            options: device, dtype, batch_size, workers, store, as for a new one.
+        """
+        from modelgraft_adapters.saving import load_adapter
+
+        return load_adapter(name, **options)
+
+    def _fitted(self) -> LearnedHead:
+        if self.head_ is None:
+            raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
+        return self.head_
+
+    def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
+        data = read_data(X, y, modality=self._modality())
+        if part is not None and part in data.split_names:
+            data = data.part(part)
+        elif part == "train" and data.split_names and set(data.split_names) != {"train"}:
+            raise UsageError(f"the data are split into {', '.join(data.split_names)}, and have no split 'train'")
+        if self._extractor is None:
+            self.extractor_options["modality"] = data.modality
+        elif self._extractor.modality != data.modality:
+            raise UsageError(
+                f"these are {data.modality}s, and {self.entry.name} is used on {self._extractor.modality}s here"
+            )
+        return data
+
+    def _modality(self) -> Any:
+        if self._extractor is not None:
+            return self._extractor.modality
+        return self.extractor_options["modality"]
+
+    def _unlabelled(self, given: Any, plain: Dataset) -> np.ndarray | None:
+        if given is None and "unlabelled" not in self.spec.needs:
+            return None  # what nobody learns from is not read
+        data = plain if given is None else self._read(given, None, "unlabelled")
+        if not len(data):
+            return None
+        found = self.extractor.embed(data.items)
+        self._note_unreadable(data, found)
+        return found.features[found.good]
+
+    def _note_unreadable(self, data: Dataset, found: Embedded) -> None:
+        broken = [n for n, error in enumerate(found.errors) if error is not None]
+        if broken:
+            first = f"{data.identity(broken[0])}: {found.errors[broken[0]]}"
+            self.notes_.append(
+                f"{len(broken)} of {len(data)} items could not be read and are left out; the first: {first}"
+            )
+
+    def _wants_text(self) -> bool:
+        """Class embeddings cost a loaded model: they are made where the head needs them, or can start from them."""
+        if "text" in self.spec.needs:
+            return True
+        return "text" in self.spec.uses and "zero-shot" in self.entry.tasks
+
+    def _text(self, device: torch.device) -> TextClasses:
+        entry = self.entry
+        if "zero-shot" not in entry.tasks:
+            raise UsageError(
+                f"the head {self.head_name!r} starts from the names of the classes, and {entry.name} has no text tower; 'modelgraft "
+                "list --task zero-shot' shows the models that have"
+            )
+        modality = "text" if entry.modality == "text" else "image"
+        templates = templates_for(self.templates or entry.templates or DEFAULT_BY_MODALITY[modality])
+        backbone = self.extractor.backbone
+        with torch.inference_mode():
+            weight = embed_labels(backbone, label_texts(self.classes, templates, {}))
+        return TextClasses(weight.to(device), backbone.score_rule())
+
+    def _class_weights(self, data: Dataset, device: torch.device) -> torch.Tensor | None:
+        if self.class_weight is None or data.task == "regression":
+            return None
+        assert data.targets is not None
+        if data.task == "single-label":
+            counts = np.bincount(data.targets, minlength=len(data.classes)).astype(np.float64)
+        else:
+            counts = data.targets.sum(axis=0).astype(np.float64)
+        if self.class_weight == "balanced":
+            values = len(data) / (len(data.classes) * counts.clip(1))
+        else:
+            given = dict(self.class_weight)
+            if strangers := [name for name in given if name not in data.classes]:
+                raise UsageError(
+                    f"class_weight names {', '.join(map(repr, strangers[:3]))}, which is no class of the data"
+                )
+            values = np.array([float(given.get(name, 1.0)) for name in data.classes])
+        return torch.tensor(values, dtype=torch.float32, device=device)
+
+    def _aligned(self, data: Dataset) -> np.ndarray:
+        """Targets of other data by the classes of this adapter; -1, or no column, for a class that it does not have."""
+        assert data.targets is not None
+        if data.task != self.task:
+            raise UsageError(f"these data are {data.task}, and the adapter was trained on a {self.task} task")
+        if data.classes == self.classes or self.task == "regression":
+            return data.targets
+        place = {name: n for n, name in enumerate(self.classes)}
+        if self.task == "single-label":
+            own = np.array([place.get(name, -1) for name in data.classes], np.int64)
+            return np.where(data.targets >= 0, own[data.targets], -1)
+        columns = np.zeros((len(data), len(self.classes)), np.float32)
+        for n, name in enumerate(data.classes):
+            if name in place:
+                columns[:, place[name]] = data.targets[:, n]
+        return columns
+
+    def _all_outputs(self, data: Dataset) -> np.ndarray:
+        head = self._fitted()
+        found = self.extractor.embed(data.items)
+        good = found.good
+        outputs = np.full((len(good), len(self.classes)), np.nan, np.float32)
+        outputs[good] = self._outputs(head, found.features[good])
+        if errors := [f"{short(data.identity(n))}: {e}" for n, e in enumerate(found.errors) if e is not None]:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            warnings.warn(f"{len(errors)} of {len(good)} items cannot be read: {errors[0]}{more}", stacklevel=3)
+        return outputs
+
+    def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
+        """(B, C) float32: probabilities, or of a regression the values."""
+        device = self.extractor.device
+        find = head.logits if self.task == "regression" else head.probabilities
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(features), ROWS):
+                rows = torch.from_numpy(np.ascontiguousarray(features[start : start + ROWS])).to(device)
+                parts.append(find(rows).float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+
+
+def _spec(head: str) -> Any:
+    known = {spec.name: spec for spec in list_heads()}
+    if head not in known:
+        raise UsageError(f"no installed plugin brings a head {head!r}; there are: {', '.join(known) or 'none'}")
+    return known[head]

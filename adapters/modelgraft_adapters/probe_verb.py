@@ -1,0 +1,239 @@
+"""``modelgraft probe``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from modelgraft.cli import render
+from modelgraft.cli.completion import model_names
+from modelgraft.errors import UsageError
+from modelgraft.paths import write_atomic
+
+from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.telling import Bar, say
+
+FORMATS = ("table", "json")
+
+
+def probe(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder per class (or train/ and test/ with such), a table (.csv, .tsv, .jsonl, .parquet), or tars."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"Any model. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    head: Annotated[
+        str, typer.Option("--head", help="What is learnt on the features; a wrong name lists those there are.")
+    ] = "linear",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
+    ] = None,
+    item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
+    label_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
+    ] = None,
+    split_column: Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="What parts several labels in one field, such as '|'.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
+    ] = 0.2,
+    shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Items without labels, for the heads that learn from them too.")
+    ] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")] = False,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the training items that settings are chosen by.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
+    layer: Annotated[
+        str | None, typer.Option(help="Where to take the features. Default: the model's embedding.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", "-t", help="Prompts, for heads that start from class names.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the result to this folder: a model by its path from then on.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
+    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
+    repeats: Annotated[
+        bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
+    ] = True,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+) -> None:
+    """Learn a head on the features of a frozen model, and test it: pictures or texts.
+
+    Everything is chosen on parts of the training items; the test items are looked at once. Leaves with 0, with 1 if some item could
+    not be read, with 2 for wrong use.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    for path in (output, report):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"the folder of {str(path)!r} does not exist")
+    settings = _settings(set_ or [])
+
+    from modelgraft_adapters.data.reading import read_data
+
+    found = read_data(
+        data,
+        task=task,  # type: ignore[arg-type]
+        item_column=item_column,
+        label_column=None if not label_column else label_column[0] if len(label_column) == 1 else label_column,
+        split_column=split_column,
+        label_separator=label_separator,
+    )
+
+    from modelgraft import resolve
+
+    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+
+    # torch is imported from here on.
+    from modelgraft_adapters.frozen import FrozenAdapter
+    from modelgraft_adapters.probing import run_probe
+
+    adapter = FrozenAdapter(
+        entry,
+        head,
+        layer=layer,
+        n_folds=folds,
+        class_weight="balanced" if balanced else None,
+        templates=None if not template else template[0] if len(template) == 1 else template,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        **settings,
+    )
+    with Bar() as bar:
+        run = run_probe(
+            adapter,
+            found,
+            test_fraction=test_fraction,
+            shots=shots,
+            unlabelled=unlabelled,
+            find_repeated=repeats,
+            progress=bar.tell,
+        )
+    for note in run.notes:
+        say(note)
+    text = json.dumps(run.record(), indent=2) + "\n" if format == "json" else _table(run, data)
+    if output is None:
+        print(text, end="")
+    else:
+        write_atomic(output, text.encode())
+    if save is not None:
+        say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {_place(save)}' uses it")
+    if report is not None:
+        _write_report(run, report, data)
+        say(f"report in {report}")
+    broken = int((~run.train_features.good).sum() + (~run.test_features.good).sum())
+    if broken:
+        say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
+        raise typer.Exit(1)
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set {word!r} does not read NAME=VALUE, such as C=0.1")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _place(folder: Path) -> str:
+    """How the folder is named as a model: a bare word would be taken for a model's name."""
+    text = str(folder)
+    return shlex.quote(text if text.startswith(("/", ".", "~")) else f"./{text}")
+
+
+def _table(run: Any, data: str) -> str:
+    adapter, evaluation = run.adapter, run.evaluation
+    chosen = ", ".join(f"{name} = {_number(value)}" for name, value in adapter.report_.get("chosen", {}).items())
+    ties = [value for value in adapter.report_.get("ties", []) if isinstance(value, (int, float))]
+    if len(ties) > 1:
+        chosen += f" ({_number(min(ties))} to {_number(max(ties))} do as well)"
+    certificate = adapter.report_.get("certificate")
+    lines = [
+        ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {_what(adapter)}"),
+        ("model", f"{adapter.entry.name}, features of {run.train_features.features.shape[-1]} numbers"),
+        ("head", f"{adapter.head_name}{'; ' + chosen if chosen else ''}"),
+    ]
+    if certificate:
+        lines.append(("optimum", f"certified to {certificate:.1e} nats"))
+    lines += [(score.name, _interval(score)) for score in evaluation.scores]
+    if run.zero_shot is not None:
+        lines.append(
+            (
+                "zero-shot",
+                f"{_interval(run.zero_shot.score)} {run.zero_shot.score.name}, by the names of the classes alone",
+            )
+        )
+    if run.chance.value == run.chance.value:
+        lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)
+    lines.append(("cost", f"{spent}; {run.encoded} items through the model, {run.peak_mib:.0f} MiB"))
+    width = max(len(name) for name, _ in lines)
+    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
+
+
+def _what(adapter: Any) -> str:
+    return f"{len(adapter.classes)} {'numbers' if adapter.task == 'regression' else 'classes'}"
+
+
+def _interval(score: Any) -> str:
+    known = score.low == score.low
+    return f"{score.value:.3f}" + (f"  (95 %: {score.low:.3f} to {score.high:.3f})" if known else "")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _write_report(run: Any, path: Path, data: str) -> None:
+    from modelgraft_adapters.report import build_report, collect
+
+    page = collect(
+        run.adapter,
+        run.train,
+        run.train_features,
+        run.test,
+        run.test_features,
+        data_name=Path(data).name,
+        evaluation=run.evaluation,
+        duplicates=run.repeated,
+        timings=run.seconds,
+        command="modelgraft " + shlex.join(sys.argv[1:]),
+    )
+    write_atomic(path, build_report(page).encode())
