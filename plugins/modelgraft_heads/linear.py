@@ -78,7 +78,7 @@ class LinearHead(nn.Module):
     @classmethod
     def _fit_logistic(cls, examples: Examples, strengths: list[float]) -> Self:
         design = Design.of(examples.features)
-        sweep = _Sweep(design, examples)
+        sweep = Sweep(design, examples)
         notes: list[str] = []
         folds = examples.folds.unique().tolist()
         curve: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ class LinearHead(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class _Sweep:
+class Sweep:
     """The problems of one set of examples: a strength and a fold each."""
 
     design: Design

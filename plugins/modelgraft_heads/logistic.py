@@ -226,10 +226,7 @@ class _Batch:
 
         h is the mean curvature of the loss: mean_i (1 - sum_c p_ic^2) / C, or mean_i p (1 - p) for labels that stand alone.
         """
-        if self.classes > 1:
-            spread = 1 - torch.einsum("ckn,ckn->kn", p, p)
-        else:
-            spread = p[0] * (1 - p[0])
+        spread = 1 - torch.einsum("ckn,ckn->kn", p, p) if self.classes > 1 else p[0] * (1 - p[0])
         h = ((spread * self.weights).sum(dim=1) / self.classes).clamp_min(1e-12)
         diagonal = torch.empty(len(h), self.rank + 1, dtype=p.dtype, device=p.device)
         diagonal[:, :-1] = h[:, None] * self.variances + self.penalties[:, None]
@@ -271,10 +268,9 @@ class _Batch:
     def _bend(self, p: torch.Tensor, zd: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
         """(K,): the second derivative of the loss along a direction whose logits are ``zd``."""
         pz = p * zd
-        if self.classes > 1:
-            bend = torch.einsum("ckn,ckn->kn", pz, zd) - pz.sum(dim=0).square()
-        else:
-            bend = (pz * zd)[0] * (1 - p[0])
+        mean = pz.sum(dim=0)
+        square = torch.einsum("ckn,ckn->kn", pz, zd)
+        bend = square - mean.square() if self.classes > 1 else square * (1 - p[0])
         return (bend * self.weights[which]).sum(dim=1)
 
     def _bound(self, gradient: torch.Tensor) -> torch.Tensor:
