@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from modelgraft import Entry, Examples, TextClasses, list_heads, load_head
+from modelgraft import Entry, TextClasses, load_head
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.learning import LearnedHead, Task
 
@@ -23,12 +23,10 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.data.splitting import folds as split_folds
+from modelgraft_adapters.examples import aligned_targets, head_spec, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
-from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.predictions import Prediction, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
-from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
 
 ROWS = 4096
 """Features that go through a head at once."""
@@ -80,7 +78,7 @@ class FrozenAdapter:
         store: Any = None,
         **settings: Any,
     ) -> None:
-        self.spec = _spec(head)
+        self.spec = head_spec(head)
         self.extractor_options = {
             "modality": modality,
             "layer": layer,
@@ -149,23 +147,20 @@ class FrozenAdapter:
         plain = data.take(~data.labelled)
         data = check_for_training(data)
         data = data.take(data.labelled)
-        self.task, self.classes = data.task, data.classes
-        self.notes_ = list(data.notes)
-        if self.task not in self.spec.tasks:
+        if data.task not in self.spec.tasks:
             raise UsageError(
-                f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {self.task}"
+                f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
             )
         found = self.extractor.embed(data.items)
-        self.notes_ += found.notes
         good = found.good
-        self._note_unreadable(data, found)
-        data = data.take(good)
-        if not len(data):
+        if not good.any():
             raise ModelgraftError(
                 f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
             )
+        notes = [*found.notes, *_unreadable(data, found)]
         extra = self._unlabelled(unlabelled, plain)
-        self._learn(found.features[good], data, extra)
+        self.fit_features(found.features[good], data.take(good), extra)
+        self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
         return self
 
     def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> Self:
@@ -177,25 +172,20 @@ class FrozenAdapter:
         return self
 
     def _learn(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None) -> None:
-        assert data.targets is not None
-        device = self.extractor.device
-        if "unlabelled" in self.spec.needs and (unlabelled is None or not len(unlabelled)):
+        examples = make_examples(
+            features,
+            data,
+            device=self._head_device,
+            n_folds=self.n_folds,
+            seed=self.seed,
+            class_weight=self.class_weight,
+            text=self._text() if wants_text(self.spec, self.entry) else None,
+            unlabelled=unlabelled,
+        )
+        if "unlabelled" in self.spec.needs and examples.unlabelled is None:
             raise UsageError(
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
-        examples = Examples(
-            features=torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device),
-            targets=torch.from_numpy(data.targets).to(device),
-            task=data.task,
-            classes=data.classes,
-            folds=torch.from_numpy(split_folds(data.targets, data.task, self.n_folds, self.seed)).to(device),
-            seed=self.seed,
-            class_weights=self._class_weights(data, device),
-            text=self._text(device) if self._wants_text() else None,
-            unlabelled=None
-            if unlabelled is None
-            else torch.from_numpy(np.ascontiguousarray(unlabelled, np.float32)).to(device),
-        )
         self._trained_on = frozenset(data.identities)
         self.head_ = load_head(self.head_name).fit(examples, **self.settings)
         self.report_ = self.head_.report()  # type: ignore[union-attr]
@@ -206,7 +196,7 @@ class FrozenAdapter:
     def with_head(self, head: str, **settings: Any) -> FrozenAdapter:
         """The same backbone, features and options with another head, not fitted."""
         other = copy.copy(self)
-        other.spec, other.settings = _spec(head), settings
+        other.spec, other.settings = head_spec(head), settings
         other.head_, other.report_, other.evaluation_, other.notes_ = None, {}, None, []
         return other
 
@@ -276,7 +266,7 @@ class FrozenAdapter:
         return evaluate(
             self.task,
             self.classes,
-            self._aligned(kept),
+            aligned_targets(kept, self.classes, self.task),
             outputs,
             [kept.identity(n) for n in range(len(kept))],
             good,
@@ -308,7 +298,7 @@ class FrozenAdapter:
         return self.head_
 
     def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
-        data = read_data(X, y, modality=self._modality())
+        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
         if part is not None and part in data.split_names:
             data = data.part(part)
         elif part == "train" and data.split_names and set(data.split_names) != {"train"}:
@@ -333,72 +323,16 @@ class FrozenAdapter:
         if not len(data):
             return None
         found = self.extractor.embed(data.items)
-        self._note_unreadable(data, found)
         return found.features[found.good]
 
-    def _note_unreadable(self, data: Dataset, found: Embedded) -> None:
-        broken = [n for n, error in enumerate(found.errors) if error is not None]
-        if broken:
-            first = f"{data.identity(broken[0])}: {found.errors[broken[0]]}"
-            self.notes_.append(
-                f"{len(broken)} of {len(data)} items could not be read and are left out; the first: {first}"
-            )
+    def _text(self) -> TextClasses:
+        return text_classes(self.extractor.backbone, self.classes, self.templates, self._head_device)
 
-    def _wants_text(self) -> bool:
-        """Class embeddings cost a loaded model: they are made where the head needs them, or can start from them."""
-        if "text" in self.spec.needs:
-            return True
-        return "text" in self.spec.uses and "zero-shot" in self.entry.tasks
-
-    def _text(self, device: torch.device) -> TextClasses:
-        entry = self.entry
-        if "zero-shot" not in entry.tasks:
-            raise UsageError(
-                f"the head {self.head_name!r} starts from the names of the classes, and {entry.name} has no text tower; 'modelgraft "
-                "list --task zero-shot' shows the models that have"
-            )
-        modality = "text" if entry.modality == "text" else "image"
-        templates = templates_for(self.templates or entry.templates or DEFAULT_BY_MODALITY[modality])
-        backbone = self.extractor.backbone
-        with torch.inference_mode():
-            weight = embed_labels(backbone, label_texts(self.classes, templates, {}))
-        return TextClasses(weight.to(device), backbone.score_rule())
-
-    def _class_weights(self, data: Dataset, device: torch.device) -> torch.Tensor | None:
-        if self.class_weight is None or data.task == "regression":
-            return None
-        assert data.targets is not None
-        if data.task == "single-label":
-            counts = np.bincount(data.targets, minlength=len(data.classes)).astype(np.float64)
-        else:
-            counts = data.targets.sum(axis=0).astype(np.float64)
-        if self.class_weight == "balanced":
-            values = len(data) / (len(data.classes) * counts.clip(1))
-        else:
-            given = dict(self.class_weight)
-            if strangers := [name for name in given if name not in data.classes]:
-                raise UsageError(
-                    f"class_weight names {', '.join(map(repr, strangers[:3]))}, which is no class of the data"
-                )
-            values = np.array([float(given.get(name, 1.0)) for name in data.classes])
-        return torch.tensor(values, dtype=torch.float32, device=device)
-
-    def _aligned(self, data: Dataset) -> np.ndarray:
-        """Targets of other data by the classes of this adapter; -1, or no column, for a class that it does not have."""
-        assert data.targets is not None
-        if data.task != self.task:
-            raise UsageError(f"these data are {data.task}, and the adapter was trained on a {self.task} task")
-        if data.classes == self.classes or self.task == "regression":
-            return data.targets
-        place = {name: n for n, name in enumerate(self.classes)}
-        if self.task == "single-label":
-            own = np.array([place.get(name, -1) for name in data.classes], np.int64)
-            return np.where(data.targets >= 0, own[data.targets], -1)
-        columns = np.zeros((len(data), len(self.classes)), np.float32)
-        for n, name in enumerate(data.classes):
-            if name in place:
-                columns[:, place[name]] = data.targets[:, n]
-        return columns
+    @property
+    def _head_device(self) -> torch.device:
+        """Where the head is: beside the backbone, but on the CPU where the device has no float64, which solvers need."""
+        device = self.extractor.device
+        return torch.device("cpu") if device.type == "mps" else device
 
     def _all_outputs(self, data: Dataset) -> np.ndarray:
         head = self._fitted()
@@ -413,18 +347,22 @@ class FrozenAdapter:
 
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C) float32: probabilities, or of a regression the values."""
-        device = self.extractor.device
+        device = self._head_device
         find = head.logits if self.task == "regression" else head.probabilities
         parts = []
         with torch.inference_mode():
             for start in range(0, len(features), ROWS):
-                rows = torch.from_numpy(np.ascontiguousarray(features[start : start + ROWS])).to(device)
+                rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
+                    device
+                )  # a copy: stored features are read-only
                 parts.append(find(rows).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
 
-def _spec(head: str) -> Any:
-    known = {spec.name: spec for spec in list_heads()}
-    if head not in known:
-        raise UsageError(f"no installed plugin brings a head {head!r}; there are: {', '.join(known) or 'none'}")
-    return known[head]
+def _unreadable(data: Dataset, found: Embedded) -> list[str]:
+    """A line on the items without features, if there are some."""
+    broken = [n for n, error in enumerate(found.errors) if error is not None]
+    if not broken:
+        return []
+    first = f"{data.identity(broken[0])}: {found.errors[broken[0]]}"
+    return [f"{len(broken)} of {len(data)} items could not be read and are left out; the first: {first}"]

@@ -24,7 +24,7 @@ def probe(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder with a folder per class (or train/ and test/ with such), a table (.csv, .tsv, .jsonl, .parquet), or tars."
+            help="A folder with a folder per class (or train/ and test/ of such), a table (CSV, TSV, JSON lines, Parquet), or tars."
         ),
     ],
     model: Annotated[
@@ -36,9 +36,7 @@ def probe(
             autocompletion=model_names,
         ),
     ] = None,
-    head: Annotated[
-        str, typer.Option("--head", help="What is learnt on the features; a wrong name lists those there are.")
-    ] = "linear",
+    head: Annotated[str, typer.Option("--head", help="What is learnt; a wrong name lists those there are.")] = "linear",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
     ] = None,
@@ -224,16 +222,5 @@ def _number(value: Any) -> str:
 def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
-    page = collect(
-        run.adapter,
-        run.train,
-        run.train_features,
-        run.test,
-        run.test_features,
-        data_name=Path(data).name,
-        evaluation=run.evaluation,
-        duplicates=run.repeated,
-        timings=run.seconds,
-        command="modelgraft " + shlex.join(sys.argv[1:]),
-    )
+    page = collect(run, data_name=Path(data).name, command="modelgraft " + shlex.join(sys.argv[1:]))
     write_atomic(path, build_report(page).encode())

@@ -86,8 +86,8 @@ def run_probe(
 ) -> ProbeRun:
     """Split, embed, learn, and test.
 
-    Data without a ``test`` split are split by class, ``test_fraction`` of the items, with the adapter's seed; a ``val`` split is left
-    alone. The test items are looked at once, when everything has been chosen.
+    Data without a ``test`` split are split by class, ``test_fraction`` of the items, with the adapter's seed; a ``val`` split is
+    left alone. The test items are looked at once, when everything has been chosen.
 
     Args:
         shots: learn from that many labels of each class only; the others become unlabelled items where the head uses such.
@@ -184,7 +184,10 @@ def _zero_shot(
     fits = "text" in heads and adapter.task in heads["text"].tasks and adapter.head_name != "text"
     if "zero-shot" not in adapter.entry.tasks or not fits or adapter.extractor.layer is not None:
         return None
-    return adapter.with_head("text").fit_features(features, train).evaluate_features(tested, test)
+    try:
+        return adapter.with_head("text").fit_features(features, train).evaluate_features(tested, test)
+    except UsageError:  # a model that scores classes against each other has no zero-shot of several labels
+        return None
 
 
 def _chance(train: Dataset, evaluation: Evaluation) -> Score:

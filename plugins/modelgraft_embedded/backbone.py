@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import torch
 from modelgraft.contract import ScoreRule
@@ -13,6 +14,8 @@ from PIL import Image
 
 from modelgraft_embedded.model import DualEncoder
 from modelgraft_embedded.preprocess import preprocess
+
+LAYERS: Final = {"image": ("projected", "unprojected", "map"), "text": ("projected",)}
 
 
 class EmbeddedBackbone:
@@ -59,3 +62,23 @@ class EmbeddedBackbone:
     def score_rule(self) -> ScoreRule:
         """Softmax of the scaled cosine, as trained."""
         return ScoreRule("softmax", float(self.module.logit_scale.detach().exp()))
+
+    def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
+        """In the common space; of pictures also the pooled features before the projection, and the map that is pooled."""
+        return LAYERS[modality or "image"]
+
+    @torch.inference_mode()
+    def encode_layer(self, batch: Any, layer: str) -> torch.Tensor:
+        """As `encode_image` or `encode_text`, taken at a layer: (B, D) float32, for ``map`` (B, D, h, w).
+
+        Raises:
+            UsageError: the tower has no such layer.
+        """
+        there = self.layers("image" if isinstance(batch, torch.Tensor) else "text")
+        if layer not in there:
+            raise UsageError(f"{self.entry.name} has no layer {layer!r} there; there are: {', '.join(there)}")
+        if layer == "projected":
+            return self.encode_image(batch) if isinstance(batch, torch.Tensor) else self.encode_text(batch)
+        pixels = batch.to(self.device, self.dtype)
+        tower = self.module.image
+        return (tower.places(pixels) if layer == "map" else tower.features(pixels)).float()

@@ -79,9 +79,13 @@ class ImageTower(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pooled features before the projection: (B, widths[-1]), in the network's dtype."""
+        return self.places(pixels).mean((2, 3))
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """The map that is pooled: (B, widths[-1], S / 16, S / 16)."""
         x = F.relu(self.stem(F.pixel_unshuffle(pixels, 2)), inplace=True)
-        pooled: Tensor = self.stages(x).mean((2, 3))
-        return pooled
+        found: Tensor = self.stages(x)
+        return found
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, embed_dim)."""

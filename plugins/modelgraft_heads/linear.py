@@ -12,6 +12,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch import nn
 
+from modelgraft_heads.base import Given, checked
 from modelgraft_heads.design import Design
 from modelgraft_heads.logistic import LARGEST_BATCH, Problems, Solution, solve
 from modelgraft_heads.ridge import solve_ridge
@@ -50,6 +51,7 @@ class LinearHead(nn.Module):
         C: float | None = None,
         Cs: Sequence[float] = STRENGTHS,
         alpha: float | None = None,
+        **unknown: Any,
     ) -> Self:
         """The head at the best strength.
 
@@ -59,21 +61,18 @@ class LinearHead(nn.Module):
             alpha: of a regression, the penalty as scikit-learn's ``Ridge``; None chooses by leave-one-out.
 
         Raises:
-            UsageError: features that are not finite, C or alpha not above 0.
+            UsageError: features that are not finite, C or alpha not above 0, a setting that does not exist.
         """
+        Given("linear", unknown, ("C", "Cs", "alpha"))
+        checked(examples, "linear", ("single-label", "multi-label", "regression"))
         strengths = [alpha] if alpha is not None else [C] if C is not None else list(Cs)
         if not strengths or not all(isinstance(s, (int, float)) and 0 < s < math.inf for s in strengths):
             raise UsageError(f"the strength of the penalty must be numbers above 0, not {strengths!r}")
         if (alpha if examples.task != "regression" else C) is not None:
             raise UsageError("C is of classification, alpha of regression")
-        home = examples.features.device
-        if home.type == "mps":  # no float64 there
-            home, examples = torch.device("cpu"), _on(examples, torch.device("cpu"))
         if examples.task == "regression":
-            head = cls._fit_ridge(examples, alpha)
-        else:
-            head = cls._fit_logistic(examples, sorted(float(s) for s in strengths))
-        return head.to(examples.features.device)
+            return cls._fit_ridge(examples, alpha)
+        return cls._fit_logistic(examples, sorted(float(s) for s in strengths))
 
     @classmethod
     def _fit_logistic(cls, examples: Examples, strengths: list[float]) -> Self:
@@ -169,11 +168,10 @@ class Sweep:
     def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
         """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
         inside = torch.stack([self.examples.folds != fold for fold in folds])
-        hits, losses = zip(*(self._held_out(strengths, inside, label) for label in self._labels()), strict=True)
-        return [
-            _point(c, *(torch.stack(found)[:, n].mean(dim=0) for found in (hits, losses)), self.examples.task)
-            for n, c in enumerate(strengths)
-        ]
+        found = [self._held_out(strengths, inside, label) for label in self._labels()]
+        hits = torch.stack([right for right, _ in found]).mean(dim=0)
+        losses = torch.stack([loss for _, loss in found]).mean(dim=0)
+        return [_point(c, hits[n], losses[n], self.examples.task) for n, c in enumerate(strengths)]
 
     def _held_out(
         self, strengths: list[float], inside: torch.Tensor, label: int | None
@@ -275,10 +273,3 @@ def _plain(design: Design, solutions: list[Solution]) -> tuple[torch.Tensor, tor
     """(C, D) and (C,) on the features as they were."""
     weight = torch.cat([solution.weight[0] for solution in solutions])
     return design.unrotate(weight, torch.cat([solution.bias[0] for solution in solutions]))
-
-
-def _on(examples: Examples, device: torch.device) -> Examples:
-    from dataclasses import fields, replace
-
-    moved = {f.name: v.to(device) for f in fields(examples) if isinstance(v := getattr(examples, f.name), torch.Tensor)}
-    return replace(examples, **moved)

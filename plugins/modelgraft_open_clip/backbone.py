@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import open_clip
 import torch
@@ -17,6 +17,7 @@ from modelgraft.opening import only, opening
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from PIL import Image
 
+from modelgraft_open_clip import layers as towers
 from modelgraft_open_clip.weights import trained_scale_and_bias
 
 PRECISIONS: Final = {None: "fp32", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -95,6 +96,29 @@ class OpenClipBackbone:
         tokens = self._tokenizer(list(texts)).to(self.device)
         found: torch.Tensor = self._model.encode_text(tokens, normalize=False)
         return found.float()
+
+    def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
+        """In the common space; where the tower has them, the features before the projection; of pictures the dense map."""
+        return towers.text_layers(self._model) if modality == "text" else towers.image_layers(self._model)
+
+    @torch.inference_mode()
+    def encode_layer(self, batch: Any, layer: str) -> torch.Tensor:
+        """As `encode_image` or `encode_text`, taken at a layer: (B, D) float32, for ``map`` (B, D, h, w).
+
+        Raises:
+            UsageError: the tower has no such layer.
+        """
+        pictures = isinstance(batch, torch.Tensor)
+        there = self.layers("image" if pictures else "text")
+        if layer not in there:
+            raise UsageError(f"{self.entry.name} has no layer {layer!r} there; there are: {', '.join(there)}")
+        if layer == "projected":
+            return self.encode_image(batch) if pictures else self.encode_text(batch)
+        if not pictures:
+            return towers.unprojected_text(self._model, self._tokenizer(list(batch)).to(self.device)).float()
+        pixels = batch.to(self.device, self._input_dtype)
+        take = towers.image_map if layer == "map" else towers.unprojected_image
+        return take(self._model, pixels).float()
 
     def text_notes(self, texts: Sequence[str]) -> list[str]:
         """How many texts the tokenizer cuts, which it does silently, and the first of them."""

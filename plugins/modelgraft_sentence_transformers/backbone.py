@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import torch
 import transformers
 from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
-from modelgraft.errors import WeightsUnavailableError
+from modelgraft.errors import UsageError, WeightsUnavailableError
 from modelgraft.opening import only, opening
 from modelgraft.trust import trusts_code_of
 from sentence_transformers import SentenceTransformer
@@ -64,6 +64,30 @@ class SentenceBackbone:
             return torch.zeros(0, self.embed_dim, device=self.device)
         found: torch.Tensor = self._model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
         return found.float()
+
+    def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
+        """The model's own embedding; where it has token embeddings, their first, mean and maximum as they leave the encoder."""
+        # Static embeddings and bags of words have no tokens in a sequence.
+        return ("pooled", "cls", "mean", "max") if hasattr(self._model[0], "auto_model") else ("pooled",)
+
+    def encode_layer(self, batch: Any, layer: str) -> torch.Tensor:
+        """As `encode_text`, taken at a layer: (N, D) float32. ``cls``, ``mean`` and ``max`` are over the tokens of prompt and
+        text with the special ones, before any dense layer or normalisation.
+
+        Raises:
+            UsageError: the model has no such layer.
+        """
+        if layer not in self.layers():
+            raise UsageError(f"{self.entry.name} has no layer {layer!r}; there are: {', '.join(self.layers())}")
+        if layer == "pooled" or not batch:
+            return self.encode_text(batch)
+        found = self._model.encode(list(batch), output_value="token_embeddings", show_progress_bar=False)
+        pools = {
+            "cls": lambda tokens: tokens[0],
+            "mean": lambda tokens: tokens.mean(0),
+            "max": lambda tokens: tokens.amax(0),
+        }
+        return torch.stack([pools[layer](tokens.float()) for tokens in found])
 
     def text_notes(self, texts: Sequence[str]) -> list[str]:
         """The prompt put before every text, and how many texts are cut at the model's length, which it does silently."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Literal, Self
 
 import torch
 from modelgraft.contract import LocalWeights
 from modelgraft.entry import Entry
+from modelgraft.errors import UsageError
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
 from modelgraft_timm.configs import evaluation_config
-from modelgraft_timm.features import pooled_features
+from modelgraft_timm.features import layer_features, layer_names, pooled_features
 from modelgraft_timm.weights import create
 
 
@@ -28,7 +29,10 @@ class TimmBackbone:
         self.device = weight.device
         self.dtype = weight.dtype
         self.embed_dim: int = module.head_hidden_size  # type: ignore[assignment]
-        self._transform = create_transform(**evaluation_config(module.pretrained_cfg), is_training=False)  # type: ignore[arg-type]
+        config = evaluation_config(module.pretrained_cfg)  # type: ignore[arg-type]
+        self._input_size: tuple[int, ...] = tuple(config["input_size"])
+        self._layers: tuple[str, ...] = ()
+        self._transform = create_transform(**config, is_training=False)
 
     @classmethod
     def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
@@ -44,3 +48,22 @@ class TimmBackbone:
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) float32 on `device` of preprocessed pictures (B, 3, H, W): see `pooled_features`."""
         return pooled_features(self.module, pixels.to(self.device, self.dtype)).float()
+
+    @torch.inference_mode()
+    def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
+        """Where embeddings can be taken: see `layer_features`. The first call runs the model once, on an empty picture."""
+        if not self._layers:
+            empty = torch.zeros(1, *self._input_size, device=self.device, dtype=self.dtype)
+            self._layers = layer_names(self.module, empty)
+        return self._layers
+
+    @torch.inference_mode()
+    def encode_layer(self, batch: Any, layer: str) -> torch.Tensor:
+        """As `encode_image`, taken at a layer: (B, D) float32, for ``map`` (B, D, h, w).
+
+        Raises:
+            UsageError: the model has no such layer.
+        """
+        if layer not in self.layers():
+            raise UsageError(f"{self.entry.name} has no layer {layer!r}; there are: {', '.join(self.layers())}")
+        return layer_features(self.module, batch.to(self.device, self.dtype), layer).float()

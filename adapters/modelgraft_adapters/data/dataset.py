@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -51,9 +51,9 @@ class Dataset:
         where = np.flatnonzero(where) if where.dtype == bool else where.astype(np.int64)
         return replace(
             self,
-            items=[self.items[n] for n in where],
+            items=[self.items[n] for n in where.tolist()],
             targets=None if self.targets is None else self.targets[where],
-            identities=[self.identities[n] for n in where] if self.identities else (),
+            identities=[self.identities[n] for n in where.tolist()] if self.identities else (),
             split=None if self.split is None else self.split[where],
         )
 
@@ -78,6 +78,11 @@ class Dataset:
         assert self.split is not None
         return self.take(self.split == name)
 
+    def splits(self, room_for: str = "unlabelled") -> np.ndarray:
+        """A copy of `split` to write into, with room for a further name; all ``train`` where nothing is split."""
+        names = ["train"] * len(self) if self.split is None else self.split.tolist()
+        return np.array(names, f"<U{max(map(len, [*names, room_for]))}")
+
     @property
     def split_names(self) -> tuple[str, ...]:
         """The splits there are, sorted."""
@@ -92,3 +97,59 @@ class Dataset:
     def test(self) -> Dataset:
         """The split ``test``."""
         return self.part("test")
+
+
+def join(parts: Mapping[str, Dataset]) -> Dataset:
+    """One `Dataset` of several, each a split of its own (or with splits of its own, which it keeps).
+
+    Classes are those of all parts: the order of the first that states it where all others know no further ones, else sorted.
+
+    Raises:
+        UsageError: no parts, parts of different modality or task, regressions of different columns.
+    """
+    from modelgraft_adapters.data.encoding import class_order
+
+    if not parts:
+        raise UsageError("no data to join")
+    sets = list(parts.values())
+    labelled = [part for part in sets if part.targets is not None]
+    for what, found in (
+        ("modality", {str(part.modality) for part in sets}),
+        ("task", {str(part.task) for part in labelled}),
+    ):
+        if len(found) > 1:
+            raise UsageError(f"the splits {', '.join(parts)} differ in {what}: {', '.join(sorted(found))}")
+    classes = max((part.classes for part in sets), key=len)
+    if any(not set(part.classes) <= set(classes) for part in sets):
+        if labelled and labelled[0].task == "regression":
+            raise UsageError(f"the splits {', '.join(parts)} have different columns of numbers")
+        classes = class_order(name for part in sets for name in part.classes)
+    task = labelled[0].task if labelled else sets[0].task
+    return Dataset(
+        items=[item for part in sets for item in part.items],
+        modality=sets[0].modality,
+        task=task,
+        targets=np.concatenate([_renumbered(part, task, classes) for part in sets]) if labelled else None,
+        classes=classes,
+        identities=[part.identity(n) for part in sets for n in range(len(part))],
+        split=np.concatenate(
+            [np.full(len(part), name) if part.split is None else part.split for name, part in parts.items()]
+        ),
+        notes=tuple(dict.fromkeys(f"{name}: {note}" for name, part in parts.items() for note in part.notes)),
+    )
+
+
+def _renumbered(part: Dataset, task: Task, classes: tuple[str, ...]) -> np.ndarray:
+    """A part's targets with ``classes`` for columns or numbers."""
+    if task == "single-label":
+        if part.targets is None:
+            return np.full(len(part), -1, np.int64)
+        number = np.array([*(classes.index(name) for name in part.classes), -1], np.int64)
+        return number[part.targets]
+    out = np.full((len(part), len(classes)), np.nan, np.float32)
+    if part.targets is not None:
+        known = ~np.isnan(part.targets).any(axis=1)
+        out[known] = 0
+        for column, name in enumerate(part.classes):
+            out[known, classes.index(name)] = part.targets[known, column]
+    return out

@@ -118,7 +118,8 @@ class Host:
 
 
 def _head(record: dict[str, Any]) -> HeadSpec:
-    return HeadSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return HeadSpec(**fields)
 
 
 @contextmanager

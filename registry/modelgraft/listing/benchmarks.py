@@ -16,6 +16,7 @@ HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "zero-shot": (ZERO_SHOT, SENTENCES),
     "classification": (CLASSIFICATION,),
     "features": (ZERO_SHOT, CLASSIFICATION, SENTENCES),
+    "regression": (),
 }
 """Task -> benchmarks that say something about it, the first that a model has a figure for being its headline."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
@@ -17,6 +18,7 @@ from modelgraft.resolution import File, Part
 from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import source_of
 
+_RECOGNISED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/(?P<place>(hub|file):\S+)")
 LARGEST: Final = 1 << 20
 """Bytes of the largest configuration that is read to recognise a model."""
 
@@ -24,9 +26,11 @@ LARGEST: Final = 1 << 20
 def location_of(name: str) -> tuple[str, str | None] | None:
     """(location, revision) if ``name`` is a place and no name: ``hub:user/repo[@revision]``, ``file:path``, or a path.
 
-    A path is told from a name by how it begins (``/``, ``./``, ``../``, ``~``), never by what lies in the current folder.
+    So is the name of an entry that was recognised at a place (``timm/hub:user/repo``), as lock files have it. A path is told from a name by how it begins (``/``, ``./``, ``../``, ``~``), never by what lies in the current folder.
     """
     text = name.strip()
+    if named := _RECOGNISED.fullmatch(text):
+        text = unquote(named["place"])
     if text.startswith("hub:"):
         repo, _, revision = text[4:].partition("@")
         if not repo or repo.count("/") > 1:

@@ -1,0 +1,120 @@
+"""Lists and arrays to a `Dataset`: paths, PIL pictures, arrays of pixels, texts, with their labels beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from modelgraft.errors import UsageError
+from modelgraft.learning import Task
+from PIL import Image
+
+from modelgraft_adapters.data.dataset import Dataset, Modality
+from modelgraft_adapters.data.encoding import encode
+from modelgraft_adapters.data.names import looks_like_picture, some
+
+
+def read_items(
+    items: Any,
+    labels: Any = None,
+    *,
+    modality: Modality | None = None,
+    task: Task | None = None,
+    label_separator: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """N items and their N labels.
+
+    Rules. PIL pictures, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), ``Path`` objects and objects with ``read_bytes()`` are
+    pictures. Strings are paths of pictures if every one ends like a picture's file (``.jpg`` ...) and one of the first hundred
+    exists; if every one ends so and none exists, or some exist and others are no paths, the call is refused rather than guessed;
+    all else are texts. ``modality`` settles it.
+
+    Args:
+        items: a list, tuple or array of items; an array (N, H, W[, 3 or 4]) of uint8 are N pictures.
+        labels: see `encoding.encode`; None where nothing is known.
+
+    Raises:
+        UsageError: no items, items of several kinds, as many labels as items are not there.
+    """
+    listed = _listed(items)
+    if not listed:
+        raise UsageError("no items")
+    kind = _modality(listed, modality)
+    identities = [_identity(item, index, kind) for index, item in enumerate(listed)]
+    if (
+        kind == "text"
+        and (wrong := next((i for i, item in enumerate(listed) if not isinstance(item, str)), None)) is not None
+    ):
+        if listed[wrong] is not None:
+            raise UsageError(f"item {wrong} is a {type(listed[wrong]).__name__}, not a text")
+        listed = ["" if item is None else item for item in listed]
+    if labels is None:
+        return Dataset(listed, kind, task or "single-label", classes=tuple(classes or ()), identities=identities)
+    raw = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
+    if isinstance(labels, (str, bytes)) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
+        raise UsageError(f"labels={labels!r}: one label for each of the {len(listed):,} items is needed, in a list")
+    if len(raw) != len(listed):
+        raise UsageError(
+            f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
+        )
+    encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
+    return Dataset(listed, kind, encoded.task, encoded.targets, encoded.classes, identities, notes=encoded.notes)
+
+
+def _listed(items: Any) -> list[Any]:
+    if isinstance(items, np.ndarray):
+        if items.dtype.kind in "US" or items.dtype == object:
+            return [str(item) if items.dtype.kind == "U" else item for item in items.ravel().tolist()]
+        if items.dtype != np.uint8 or items.ndim < 3:
+            raise UsageError(
+                f"an array of shape {items.shape} and dtype {items.dtype} holds no pictures: "
+                "(N, H, W) or (N, H, W, 3) of uint8 is read"
+            )
+        if items.ndim == 3 and items.shape[2] in (3, 4):
+            raise UsageError(f"an array of shape {items.shape} is one picture; put it into a list")
+        return list(items)
+    if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+        raise UsageError(f"a {type(items).__name__} is no list of items")
+    return list(items)
+
+
+def _modality(items: list[Any], given: Modality | None) -> Modality:
+    if given is not None:
+        return given
+    strings = [item for item in items if isinstance(item, str) or item is None]
+    for index, item in enumerate(items):
+        if not (
+            item is None or isinstance(item, (str, os.PathLike, Image.Image, np.ndarray)) or hasattr(item, "read_bytes")
+        ):
+            raise UsageError(f"item {index} is a {type(item).__name__}, neither a text nor a picture that is read")
+    if not strings:
+        return "image"
+    if len(strings) < len(items):
+        if any(item is None for item in strings) and len([item for item in strings if item is not None]) == 0:
+            return "image"
+        others = sorted({type(item).__name__ for item in items if not isinstance(item, str) and item is not None})
+        raise UsageError(f"items of several kinds: str and {some(others)}; all must be texts, or all pictures")
+    present = [item for item in strings if item and item.strip()]
+    paths = [item for item in present if looks_like_picture(item)]
+    exists = any(os.path.exists(path.strip()) for path in paths[:100])
+    if paths and len(paths) == len(present):
+        if exists:
+            return "image"
+        raise UsageError(
+            f"the items read as paths of pictures, but {paths[0]!r} does not exist; say modality='text' if they are texts"
+        )
+    if exists:
+        stray = next(item for item in present if not looks_like_picture(item))
+        raise UsageError(
+            f"some items are files of pictures, others not ({stray[:60]!r}); say modality='image' or 'text'"
+        )
+    return "text"
+
+
+def _identity(item: Any, index: int, modality: Modality) -> str:
+    if modality == "image" and isinstance(item, (str, os.PathLike)):
+        return os.fspath(item) if isinstance(os.fspath(item), str) else f"item {index}"
+    return f"item {index}"

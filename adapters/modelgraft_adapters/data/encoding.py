@@ -1,0 +1,239 @@
+"""Labels as the user has them (words, numbers, lists, missing) to targets and class names."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from modelgraft.errors import UsageError
+from modelgraft.learning import Task
+
+from modelgraft_adapters.data.names import clean, counted, some
+
+MANY_VALUES: Final = 20
+"""Labels that are fractions and take more values than this are taken for measurements, not for classes."""
+TASKS: Final = ("single-label", "multi-label", "regression")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Labels as a `Dataset` holds them."""
+
+    task: Task
+    targets: np.ndarray
+    """As `Dataset.targets`."""
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+Call = Callable[[int], str]
+"""Index of an item -> what to call it in a message."""
+
+
+def encode(
+    raw: Sequence[Any] | np.ndarray,
+    task: Task | None = None,
+    *,
+    separator: str | None = None,
+    classes: Sequence[str] | None = None,
+    call: Call = lambda index: f"item {index}",
+) -> Encoded:
+    """Targets of N labels.
+
+    Rules. A label is missing if it is None, NaN or an empty string. Classes are called what was written: 0 and "0" are the class
+    ``0``; blanks around a name are dropped. Classes are sorted, by value if all are whole numbers. Without ``task``: lists
+    (or a ``separator``, or a two-dimensional array of 0 and 1, whose columns are the classes) make a multi-label task; numbers with
+    fractions and more than `MANY_VALUES` values are refused, because only the user knows whether they are measurements; all
+    else is single-label. In a multi-label task an empty list, or a lone separator, is an item that has none of the classes.
+
+    Args:
+        raw: N labels: str, int, bool, float, or lists of them; or an array (N,) or (N, C).
+        task: what the labels are.
+        separator: what parts the labels in one string: ``"|"`` for ``cat|dog``.
+        classes: the classes in the order to number them; sorted if None. Of a regression the names of the columns.
+        call: what messages call an item.
+
+    Raises:
+        UsageError: labels that do not fit the task, a label that is not in ``classes``, an unknown task.
+    """
+    if task is not None and task not in TASKS:
+        raise UsageError(f"no task {task!r}; there are: {', '.join(TASKS)}")
+    if isinstance(raw, np.ndarray) and raw.ndim > 2:
+        raise UsageError(f"labels of shape {raw.shape}; one label per item, or an array (N, C)")
+    if task != "regression" and isinstance(raw, np.ndarray) and raw.ndim == 2 and raw.shape[1] > 1:
+        return _indicators(raw, task, classes)
+    values = list(raw.tolist() if isinstance(raw, np.ndarray) else raw)
+    if isinstance(raw, np.ndarray) and raw.ndim == 2 and task != "regression":
+        values = [row[0] for row in values]
+    values = [None if is_missing(value) else _plain(value) for value in values]
+    if task == "regression":
+        return _numbers(values, classes, call)
+    if task is None:
+        task = "multi-label" if separator or any(isinstance(value, list) for value in values) else "single-label"
+        if task == "single-label":
+            _refuse_measurements(values)
+    return _multi(values, separator, classes, call) if task == "multi-label" else _single(values, classes, call)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN (also pandas' own) or an empty string."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    return (isinstance(value, (float, np.floating)) and math.isnan(value)) or type(value).__name__ == "NAType"
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names sorted; by value if all of them are whole numbers, so that class 10 comes after class 9."""
+    distinct = set(names)
+    if all(name.lstrip("-").isdecimal() for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def _plain(value: Any) -> Any:
+    """A label as a plain Python value; arrays, tuples and sets as lists."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _name(value: Any, where: str) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, (dict, list)):
+        raise UsageError(
+            f"the label of {where} is a {type(value).__name__}, not a class name; task='multi-label' reads lists"
+        )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers becomes floats where one is missing
+    return clean(str(value))
+
+
+def _refuse_measurements(values: list[Any]) -> None:
+    numbers = []
+    for value in values:
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            return
+        try:
+            numbers.append(float(value))
+        except (TypeError, ValueError):
+            return
+    distinct = set(numbers)
+    # Beyond 20 values, or where hardly a value comes twice, a fraction is a measurement and no class.
+    many = len(distinct) > MANY_VALUES or (len(distinct) > 2 and 2 * len(distinct) > len(numbers))
+    if many and any(not number.is_integer() for number in distinct):
+        raise UsageError(
+            f"the labels are {len(distinct):,} different numbers with fractions; "
+            "say task='regression', or task='single-label' if each number is a class"
+        )
+
+
+def _numbering(
+    found: Iterable[str], given: Sequence[str] | None, first: Callable[[str], str]
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    names = set(found)
+    order = class_order(names) if given is None else tuple(clean(str(name)) for name in given)
+    if len(set(order)) < len(order):
+        raise UsageError(f"classes given twice: {some(name for name, n in Counter(order).items() if n > 1)}")
+    for stranger in sorted(names - set(order)):
+        raise UsageError(f"the label {stranger!r} ({first(stranger)}) is not among the {len(order)} classes given")
+    return order, {name: number for number, name in enumerate(order)}
+
+
+def _single(values: list[Any], classes: Sequence[str] | None, call: Call) -> Encoded:
+    names = [None if value is None else _name(value, call(index)) for index, value in enumerate(values)]
+    order, number = _numbering(
+        (name for name in names if name is not None), classes, lambda name: call(names.index(name))
+    )
+    targets = np.array([-1 if name is None else number[name] for name in names], np.int64)
+    return Encoded("single-label", targets, order, _notes(values, sum(name is None for name in names)))
+
+
+def _multi(values: list[Any], separator: str | None, classes: Sequence[str] | None, call: Call) -> Encoded:
+    rows: list[list[str] | None] = []
+    for index, value in enumerate(values):
+        if value is None:
+            rows.append(None)
+            continue
+        if isinstance(value, str):
+            value = value.split(separator) if separator else [value]
+        elif not isinstance(value, list):
+            value = [value]
+        rows.append([_name(label, call(index)) for label in value if not is_missing(label)])
+    order, number = _numbering(
+        (name for row in rows for name in row or ()),
+        classes,
+        lambda name: call(next(index for index, row in enumerate(rows) if name in (row or ()))),
+    )
+    targets = np.zeros((len(rows), len(order)), np.float32)
+    for index, row in enumerate(rows):
+        if row is None:
+            targets[index] = np.nan
+        else:
+            targets[index, [number[name] for name in row]] = 1
+    flat = [label for value in values if isinstance(value, list) for label in value]
+    return Encoded("multi-label", targets, order, _notes(flat, sum(row is None for row in rows)))
+
+
+def _indicators(raw: np.ndarray, task: Task | None, classes: Sequence[str] | None) -> Encoded:
+    if task == "single-label":
+        raise UsageError(f"labels of shape {raw.shape} for a single-label task; one label per item")
+    try:
+        targets = raw.astype(np.float32)
+    except (TypeError, ValueError):
+        raise UsageError(f"labels of shape {raw.shape} that are no numbers; multi-label takes lists of names") from None
+    missing = np.isnan(targets).any(axis=1)
+    if not np.isin(targets[~missing], (0, 1)).all():
+        raise UsageError(f"labels of shape {raw.shape} that are not 0 or 1; say task='regression' if they are numbers")
+    targets[missing] = np.nan
+    names = tuple(map(str, classes if classes is not None else range(raw.shape[1])))
+    if len(names) != raw.shape[1]:
+        raise UsageError(f"{len(names)} classes given for labels of shape {raw.shape}")
+    return Encoded("multi-label", targets, names, _notes((), int(missing.sum())))
+
+
+def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Encoded:
+    rows = [value if isinstance(value, list) else None if value is None else [value] for value in values]
+    widths = Counter(len(row) for row in rows if row is not None)
+    if len(widths) > 1:
+        raise UsageError(f"numbers to learn come in rows of different length: {', '.join(map(str, sorted(widths)))}")
+    width = next(iter(widths), 1)
+    targets = np.full((len(rows), width), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        if row is None or any(is_missing(value) for value in row):
+            continue
+        try:
+            targets[index] = [float(value) for value in row]
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"the label of {call(index)} is no number: {some(row)}; a regression needs numbers"
+            ) from None
+        if not np.isfinite(targets[index]).all():
+            raise UsageError(f"the label of {call(index)} is not finite in float32: {some(row)}")
+    names = tuple(names) if names else ("value",) if width == 1 else tuple(f"value {n}" for n in range(width))
+    if len(names) != width:
+        raise UsageError(f"{len(names)} names given for {width} columns of numbers")
+    return Encoded("regression", targets, names, _notes((), int(np.isnan(targets).any(axis=1).sum())))
+
+
+def _notes(values: Iterable[Any], missing: int) -> tuple[str, ...]:
+    notes = []
+    present = [value for value in values if value is not None]
+    if missing:
+        notes.append(f"{counted(missing, 'item')} without a label: never trained on or scored, only predicted")
+    kinds = sorted({type(value).__name__ for value in present} - {"list"})
+    if len(kinds) > 1 and kinds != ["float", "int"]:
+        notes.append(f"labels of several types ({', '.join(kinds)}): each is taken as it is written")
+    if padded := sum(isinstance(value, str) and value != value.strip() for value in present):
+        notes.append(f"{counted(padded, 'label')} with blanks around: the blanks are dropped")
+    return tuple(notes)

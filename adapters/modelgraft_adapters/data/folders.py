@@ -1,0 +1,229 @@
+"""Folders to a `Dataset`: ``[split/]class/.../file``. Tar files with such members follow the same rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from modelgraft.errors import UsageError
+from modelgraft.learning import Task
+
+from modelgraft_adapters.data.dataset import Dataset, Modality
+from modelgraft_adapters.data.encoding import encode
+from modelgraft_adapters.data.names import (
+    SPLITS,
+    UNLABELLED,
+    clean,
+    counted,
+    is_hidden,
+    is_picture,
+    is_split,
+    some,
+    split_name,
+)
+
+Parts = tuple[str, ...]
+"""A path below the root, folder by folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the folders above each file say."""
+
+    splits: list[str] | None
+    labels: list[str | None] | None
+    """None where there are no class folders at all."""
+    notes: tuple[str, ...]
+
+
+def read_folder(
+    folder: str,
+    *,
+    modality: Modality | None = None,
+    task: Task | None = None,
+    class_level: int = 1,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Pictures (or text files) below a folder, a folder per class; items are paths (texts: what the files say).
+
+    Rules, here and in tar files:
+
+    * If all folders at the top are named after splits (train, training, test, testing, val, valid, validation, dev, unlabelled
+      ...), they are splits; the folders below are classes. Some splits beside other folders are refused.
+    * Folders below a class folder belong to the class. ``class_level=2`` takes the second level as classes instead, -1 the
+      folder that the file lies in.
+    * One folder alone at the top that holds nothing but folders is a wrapper: what it holds counts.
+    * Hidden files and files of other kinds are left out, as is a class folder without files (a note says so).
+    * Files beside class folders, and all below a folder named ``unlabelled`` or ``unsup``, have no label.
+    * No class folders: nothing is labelled. No pictures but ``.txt`` files: a file is a text.
+    * Order: by path. Links to folders are followed, loops are not.
+
+    Raises:
+        UsageError: nothing to read, splits and classes mixed, a task that folders cannot state.
+    """
+    if task not in (None, "single-label"):
+        raise UsageError(f"folders give a class per item; a {task} task needs a table (CSV, JSON lines, Parquet)")
+    files, directories = _walk(folder)
+    chosen, kind = _of_modality([parts[-1] for parts in files], modality, folder)
+    kept = [parts for parts, keep in zip(files, chosen, strict=True) if keep]
+    layout = layout_of(kept, directories, class_level)
+    paths = [os.path.join(folder, *parts) for parts in kept]
+    notes = layout.notes + left_out([parts[-1] for parts, keep in zip(files, chosen, strict=True) if not keep])
+    items: Sequence[Any] = paths
+    if kind == "text":
+        items, more = _texts(paths)
+        notes += more
+    return from_layout(items, paths, kind, layout, notes, classes)
+
+
+def layout_of(files: Sequence[Parts], directories: Sequence[Parts] = (), class_level: int = 1) -> Layout:
+    """Split and label of each file by the folders above it (rules: `read_folder`).
+
+    Args:
+        files: path of each file below the root; not empty.
+        directories: all folders below the root, to find those that hold nothing.
+        class_level: which folder below the split is the class: 1 the first, 2 the second ..., -1 the one the file lies in.
+
+    Raises:
+        UsageError: splits and classes mixed at the top, a ``class_level`` that no file lies so deep for.
+    """
+    if class_level == 0 or class_level < -1:
+        raise UsageError(f"class_level={class_level}: 1 is the first folder, 2 the second ..., -1 the last")
+    notes: list[str] = []
+    folders = [parts[:-1] for parts in files]
+    while True:  # step through wrappers, such as an archive's own folder
+        top = {parts[0] if parts else None for parts in folders}
+        name = next(iter(top))
+        if len(top) > 1 or name is None or is_split(name) or any(len(parts) < 2 for parts in folders):
+            break
+        notes.append(f"the folder {name!r} holds all others: it is taken for a wrapper, not for a class")
+        folders = [parts[1:] for parts in folders]
+        directories = [parts[1:] for parts in directories if parts[0] == name and len(parts) > 1]
+    splits: list[str] | None = None
+    named = sorted({parts[0] for parts in folders if parts})
+    if known := [name for name in named if is_split(name)]:
+        if len(known) < len(named):
+            others = some(name for name in named if name not in known)
+            raise UsageError(
+                f"the folders {some(known)} are splits, but {others} beside them not; put the classes below the splits"
+            )
+        if all(parts for parts in folders):
+            splits = [split_name(parts[0]) for parts in folders]
+            folders = [parts[1:] for parts in folders]
+        elif named:
+            raise UsageError(f"files lie beside the splits {some(known)}; put each below its split")
+    labels = [_label(parts, class_level) for parts in folders]
+    if splits:
+        labels = [None if s == UNLABELLED else label for s, label in zip(splits, labels, strict=True)]
+    deep = sum(len(parts) >= 2 for parts in folders)
+    if class_level == 1 and deep == len(folders):
+        notes.append(
+            "all files lie in folders below the class folders; class_level=2 takes those for the classes instead"
+        )
+    if class_level > 1 and not any(labels):
+        raise UsageError(f"class_level={class_level}, but no file lies so deep")
+    notes += _empty(files, directories, splits is not None)
+    if not any(label is not None for label in labels):
+        return Layout(splits, None, tuple(notes))
+    return Layout(splits, labels, tuple(notes))
+
+
+def from_layout(
+    items: Sequence[Any],
+    identities: Sequence[str],
+    modality: Modality,
+    layout: Layout,
+    notes: tuple[str, ...],
+    classes: Sequence[str] | None,
+) -> Dataset:
+    """The `Dataset` of items whose folders were read."""
+    targets: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    if layout.labels is not None:
+        encoded = encode(layout.labels, "single-label", classes=classes, call=lambda index: identities[index])
+        targets, names, notes = encoded.targets, encoded.classes, notes + encoded.notes
+    return Dataset(
+        items,
+        modality,
+        targets=targets,
+        classes=names,
+        identities=list(identities),
+        split=None if layout.splits is None else np.array(layout.splits),
+        notes=notes,
+    )
+
+
+def _label(folders: Parts, level: int) -> str | None:
+    if any(SPLITS.get(name.lower()) == UNLABELLED for name in folders):
+        return None
+    if level == -1:
+        return clean(folders[-1]) if folders else None
+    return clean(folders[level - 1]) if len(folders) >= level else None
+
+
+def _empty(files: Sequence[Parts], directories: Sequence[Parts], split: bool) -> list[str]:
+    level = 2 if split else 1
+    held = {parts[:level] for parts in files}
+    empty = sorted({parts for parts in directories if len(parts) == level} - held)
+    return [f"no files in {some('/'.join(parts) for parts in empty)}: left out"] if empty else []
+
+
+def _walk(folder: str) -> tuple[list[Parts], list[Parts]]:
+    """All files and all folders below one, hidden ones left out, sorted."""
+    files: list[Parts] = []
+    directories: list[Parts] = []
+    for here, below, names in os.walk(folder, followlinks=True):
+        parts = () if (relative := os.path.relpath(here, folder)) == "." else tuple(relative.split(os.sep))
+        real = os.path.join(os.path.realpath(here), "")
+        below[:] = sorted(
+            name
+            for name in below
+            if not is_hidden(name)
+            and not (
+                os.path.islink(link := os.path.join(here, name))
+                and real.startswith(os.path.join(os.path.realpath(link), ""))
+            )
+        )
+        directories += [(*parts, name) for name in below]
+        files += [(*parts, name) for name in names if not is_hidden(name)]
+    return sorted(files), sorted(directories)
+
+
+def _of_modality(names: Sequence[str], modality: Modality | None, where: str) -> tuple[list[bool], Modality]:
+    """Which files to read, and as what."""
+    if modality != "text":
+        pictures = [is_picture(name) for name in names]
+        if any(pictures) or modality == "image":
+            if not any(pictures):
+                raise UsageError(f"{where!r} holds no pictures (looked for .jpg, .png, .webp ...)")
+            return pictures, "image"
+    texts = [os.path.splitext(name)[1].lower() == ".txt" for name in names]
+    if not any(texts):
+        raise UsageError(f"{where!r} holds no {'' if modality else 'pictures and no '}text files (.txt)")
+    return texts, "text"
+
+
+def left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """A note on files of other kinds: a forgotten format must not go unseen."""
+    if not names:
+        return ()
+    return (f"{counted(len(names), 'file')} of other kinds left out: {some(sorted(set(names)))}",)
+
+
+def _texts(paths: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    texts, damaged = [], []
+    for path in paths:
+        content = b""
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+            texts.append(content.decode("utf-8-sig"))
+        except (OSError, UnicodeDecodeError):  # an unreadable file is an empty text, an error row later
+            texts.append(content.decode("utf-8", "replace"))
+            damaged.append(path)
+    if not damaged:
+        return texts, ()
+    return texts, (f"{counted(len(damaged), 'file')} unreadable or not in UTF-8: {some(damaged)}",)

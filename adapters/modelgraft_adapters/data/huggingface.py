@@ -1,0 +1,186 @@
+"""Data sets of the Hugging Face library ``datasets`` to a `Dataset`. Pictures stay where they are until they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.learning import Task
+
+from modelgraft_adapters.data.dataset import Dataset, Modality
+from modelgraft_adapters.data.encoding import encode
+from modelgraft_adapters.data.names import IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, UNLABELLED, some, split_name
+from modelgraft_adapters.data.tables import file_bytes
+
+
+def is_huggingface(source: Any) -> bool:
+    """Whether an object comes from the library ``datasets``, which is not imported to tell."""
+    return any(kind.__module__.partition(".")[0] == "datasets" for kind in type(source).__mro__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HubItem:
+    """A picture in a row of a data set."""
+
+    rows: Any
+    """The ``datasets.Dataset``, its pictures not decoded."""
+    column: str
+    index: int
+
+    def read_bytes(self) -> bytes:
+        """The picture's file.
+
+        Raises:
+            UnreadableItemError: the row holds no picture, or its file cannot be read.
+        """
+        return file_bytes(self.rows[self.index][self.column])
+
+
+def load_folder(folder: str) -> Any:
+    """What ``save_to_disk`` has written.
+
+    Raises:
+        ModelgraftError: ``datasets`` is not installed, or cannot read the folder.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ModelgraftError(f"reading {folder!r} needs datasets: pip install 'modelgraft[data]'") from None
+    try:
+        return datasets.load_from_disk(folder)
+    except Exception as error:  # the library raises what its parts raise: OSError, ValueError, Arrow's own
+        raise ModelgraftError(
+            f"{folder!r} is no data set that can be read: {' '.join(str(error).split())[:200]}"
+        ) from None
+
+
+def read_huggingface(
+    source: Any,
+    *,
+    modality: Modality | None = None,
+    task: Task | None = None,
+    item_column: str | None = None,
+    label_column: str | None = None,
+    label_separator: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """The items of a ``datasets.Dataset``; of a ``DatasetDict`` all splits, one after the other.
+
+    Rules. Items: the one ``Image`` column, else a string column named for texts, else the only string column. Labels: the
+    column named for them, else the only ``ClassLabel``; class names in the order of the feature, -1 is no label; a list of
+    labels is multi-label. A format or transform set on the data set is not applied: models bring their own preprocessing.
+
+    Raises:
+        UsageError: a streamed data set, no rows, columns that are not there or cannot be told, labels that do not fit.
+    """
+    parts = dict(source) if isinstance(source, dict) else {None: source}
+    for part in parts.values():
+        if not hasattr(part, "features") or not hasattr(part, "with_format") or not hasattr(part, "__len__"):
+            raise UsageError(
+                f"a {type(part).__name__} is read in one pass only; load it without streaming=True, or take rows into a Dataset"
+            )
+    parts = {name: part.with_format(None) for name, part in parts.items()}
+    first = next((part for part in parts.values() if len(part)), None)
+    if first is None:
+        raise UsageError("the data set has no rows")
+    features = first.features
+    for name in (item_column, label_column):
+        if name is not None and name not in features:
+            raise UsageError(f"the data set has no column {name!r}; it has {some(features, 20)}")
+    column, modality = _item_column(features, item_column, modality)
+    label = label_column or _label_column(features, column)
+    items: list[Any] = []
+    identities: list[str] = []
+    raw: list[Any] = []
+    splits: list[str] = []
+    for name, part in parts.items():
+        if not len(part):
+            continue
+        items += _items(part, column, modality)
+        identities += [f"{name or 'row'}:{index}" for index in range(len(part))]
+        splits += [split_name(str(name))] * len(part)
+        if label is not None:
+            present = list(part[label]) if label in part.features else [None] * len(part)
+            raw += [None] * len(part) if split_name(str(name)) == UNLABELLED else present
+    split = None if None in parts else np.array(splits)
+    if label is None:
+        note = f"no labels are read: none of the columns {some(features, 8)} is named for them; give label_column="
+        return Dataset(items, modality, task or "single-label", None, (), identities, split, (note,))
+    names = _class_names(features[label])
+    if names is not None and task != "regression":
+        raw = [_named(value, names) for value in raw]
+    elif task == "regression" and classes is None:
+        classes = [label] if not any(isinstance(value, (list, tuple)) and len(value) > 1 for value in raw) else None
+    encoded = encode(
+        raw, task, separator=label_separator, classes=classes or names, call=lambda index: identities[index]
+    )
+    return Dataset(items, modality, encoded.task, encoded.targets, encoded.classes, identities, split, encoded.notes)
+
+
+def _kind(feature: Any) -> str:
+    return type(feature).__name__
+
+
+def _is_string(feature: Any) -> bool:
+    return _kind(feature) == "Value" and feature.dtype in ("string", "large_string", "string_view")
+
+
+def _item_column(features: Any, given: str | None, modality: Modality | None) -> tuple[str, Modality]:
+    if given is not None:
+        if _kind(features[given]) == "Image":
+            return given, "image"
+        if _is_string(features[given]):
+            return given, modality or "text"
+        raise UsageError(f"column {given!r} holds neither pictures nor texts but {features[given]}")
+    images = [name for name, feature in features.items() if _kind(feature) == "Image"]
+    strings = [name for name, feature in features.items() if _is_string(feature)]
+    lower = {name.lower(): name for name in strings}
+    texts = [lower[name] for name in TEXT_COLUMNS if name in lower]
+    if modality is None and images and texts:
+        raise UsageError(
+            f"the data set has pictures ({images[0]!r}) and texts ({texts[0]!r}); say which with modality="
+        )
+    if modality != "text" and (len(images) == 1 or any(name in IMAGE_COLUMNS for name in images)):
+        return next((name for name in IMAGE_COLUMNS if name in images), images[0]), "image"
+    others = [name for name in strings if name.lower() not in LABEL_COLUMNS]
+    if modality != "image" and not (modality is None and images) and (texts or len(others) == 1):
+        return (texts or others)[0], "text"
+    raise UsageError(f"cannot tell which column holds the items; there are {some(features, 20)}: give item_column=")
+
+
+def _label_column(features: Any, item: str) -> str | None:
+    lower = {name.lower(): name for name in features if name != item}
+    named = next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
+    classed = [name for name in features if name != item and _class_names(features[name]) is not None]
+    return named or (classed[0] if len(classed) == 1 else None)
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """The names of a ``ClassLabel``, or of a list of them."""
+    inner = getattr(feature, "feature", None)
+    if isinstance(feature, list) and feature:
+        inner = feature[0]
+    if inner is not None and not isinstance(inner, dict):
+        return _class_names(inner)
+    return list(feature.names) if _kind(feature) == "ClassLabel" else None
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """Class numbers as names; -1 is how the hub's data sets write that a label is withheld."""
+    if isinstance(value, (list, tuple)):
+        return [names[number] for number in value if number is not None and number >= 0]
+    return None if value is None or value < 0 else names[value]
+
+
+def _items(rows: Any, column: str, modality: Modality) -> list[Any]:
+    if modality == "text":
+        return ["" if value is None else value for value in rows[column]]
+    if _kind(rows.features[column]) != "Image":
+        return [str(value) for value in rows[column]]
+    import datasets
+
+    undecoded = rows.cast_column(column, datasets.Image(decode=False)).select_columns([column])
+    return [HubItem(undecoded, column, index) for index in range(len(rows))]

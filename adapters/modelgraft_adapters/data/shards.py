@@ -1,0 +1,362 @@
+"""Tar files to a `Dataset`, read where they lie: WebDataset samples, or class folders in a tar. Nothing is extracted."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+import numpy as np
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft.learning import Task
+from modelgraft.paths import cache_dir
+
+from modelgraft_adapters.data.dataset import Dataset, Modality
+from modelgraft_adapters.data.encoding import encode, is_missing
+from modelgraft_adapters.data.folders import from_layout, layout_of, left_out
+from modelgraft_adapters.data.names import (
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    UNLABELLED,
+    counted,
+    is_hidden,
+    is_picture,
+    is_split,
+    some,
+    split_name,
+)
+
+SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
+"""Extensions of what lies beside the picture in a WebDataset sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class TarItem:
+    """A file inside an uncompressed tar."""
+
+    path: str
+    """The tar on disk."""
+    name: str
+    """The member's name."""
+    offset: int
+    """Where its bytes begin in the tar."""
+    size: int
+
+    def read_bytes(self) -> bytes:
+        """The file's bytes. Opens the tar anew, so that threads and processes do not share a position.
+
+        Raises:
+            UnreadableItemError: the tar is gone or shorter than it was.
+        """
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(self.offset)
+                content = b"".join(_read(file, self.size))
+        except OSError as error:
+            raise UnreadableItemError(f"{self.path}: {error.strerror or error}") from None
+        if len(content) != self.size:
+            raise UnreadableItemError(f"{self.path} ends in the middle of {self.name}")
+        return content
+
+
+def _read(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (block := file.read(size)):
+        size -= len(block)
+        yield block
+
+
+def is_tar(path: str) -> bool:
+    """Whether a file of this name is a tar."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def read_shards(
+    paths: Sequence[str],
+    *,
+    modality: Modality | None = None,
+    task: Task | None = None,
+    label_column: str | None = None,
+    label_separator: str | None = None,
+    class_level: int = 1,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """The items of one or more tars, in the order of the tars and of their members.
+
+    A compressed tar cannot be read at a place in its middle: it is uncompressed once into modelgraft's cache (``shards``), a note
+    says where. Links, devices, and names that are absolute or hold ``..`` are left out with a note.
+
+    *Class folders* if no file lies beside another of the same key: the rules of `folders.read_folder`.
+
+    *WebDataset* (https://github.com/webdataset/webdataset) otherwise: members of one key (the name up to the first dot of its last
+    part) are one sample. The item is the picture; without pictures the ``.txt``, else the text in the ``.json``. The label is
+    the ``.cls``, else the ``.json``'s field (``label``, ``class`` ...; ``label_column`` names another field or extension),
+    else the ``.txt`` beside a picture if its texts repeat (a text of its own for each picture is a caption), else the folder.
+    The split is the ``.json``'s ``split``, a first folder named after one, or the tar's own name (``train-0001.tar``).
+
+    Raises:
+        UsageError: no tar, nothing in it that is read, labels that do not fit the task.
+        ModelgraftError: a tar that is damaged or cut off.
+    """
+    members: list[TarItem] = []
+    shown: dict[str, str] = {}
+    notes: list[str] = []
+    for path in paths:
+        plain, note = _uncompressed(path)
+        notes += [note] if note else []
+        shown[plain] = os.path.basename(path)
+        found, more = _members(plain, path)
+        members += found
+        notes += more
+    if not members:
+        raise UsageError(f"no files in {some(paths)}")
+    if not _is_webdataset(members):
+        if task not in (None, "single-label") or label_column or label_separator:
+            raise UsageError(
+                "class folders in a tar give one class per item; a label column or another task needs a table"
+            )
+        return _folders(members, shown, modality, class_level, classes, notes)
+    data = _samples(members, shown, modality, task, label_column, label_separator, classes, list(notes))
+    if data.targets is None and task in (None, "single-label"):
+        # Captions or other data beside the pictures of class folders: then the folders say the class.
+        beside = _folders(members, shown, data.modality, class_level, classes, notes)
+        return beside if beside.targets is not None else data
+    return data
+
+
+def _members(plain: str, path: str) -> tuple[list[TarItem], list[str]]:
+    found: dict[str, TarItem] = {}
+    refused: list[str] = []
+    total = os.path.getsize(plain)
+    try:
+        with tarfile.open(plain, "r:") as tar:
+            for member in tar:
+                parts = [part for part in member.name.split("/") if part not in ("", ".")]
+                if member.isdir() or not parts or any(is_hidden(part) for part in parts if part != ".."):
+                    continue
+                if not member.isreg() or member.issparse() or ".." in parts or member.name.startswith(("/", "\\")):
+                    refused.append(member.name)
+                    continue
+                if member.offset_data + member.size > total:
+                    raise ModelgraftError(f"{path!r} is cut off in the middle of {member.name!r}; fetch it again")
+                name = "/".join(parts)
+                # Of two members of one name the later counts, as when a tar is unpacked.
+                found[name] = TarItem(plain, name, member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise ModelgraftError(f"{path!r} is damaged, or no tar file: {error}") from None
+    except OSError as error:
+        raise ModelgraftError(f"cannot read {path!r}: {error.strerror or error}") from None
+    note = f"{counted(len(refused), 'member')} of {path!r} left out (links, devices, names that lead outside): {some(refused)}"
+    return list(found.values()), [note] if refused else []
+
+
+def _uncompressed(path: str) -> tuple[str, str | None]:
+    """A tar that can be read at any place, and a note if one had to be made.
+
+    Made under another name and renamed, so that half a file is never read as whole; what was made of an older state of the same
+    file is deleted.
+    """
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(6)
+            state = os.fstat(file.fileno())
+    except OSError as error:
+        raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from None
+    if magic[:4] == b"\x28\xb5\x2f\xfd":
+        raise UsageError(f"{path!r} is compressed with zstd; uncompress it first: zstd -d {path!r}")
+    openers = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+    opener: Any = next((opener for mark, opener in openers if magic.startswith(mark)), None)
+    if opener is None:
+        return path, None
+    folder = cache_dir() / "shards"
+    stem = hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    target = folder / f"{stem}-{state.st_size}-{state.st_mtime_ns}.tar"
+    if not target.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as out:
+                try:
+                    with opener(path, "rb") as compressed:
+                        shutil.copyfileobj(compressed, out, 1 << 20)
+                    out.flush()
+                    os.fsync(out.fileno())
+                    os.replace(out.name, target)
+                except BaseException:
+                    os.unlink(out.name)
+                    raise
+        except (gzip.BadGzipFile, lzma.LZMAError, EOFError, ValueError) as error:
+            raise ModelgraftError(f"{path!r} is damaged or cut off ({error}); fetch it again") from None
+        except OSError as error:
+            raise ModelgraftError(
+                f"{path!r} cannot be uncompressed into {str(folder)!r}: {error.strerror or error}; "
+                "free some space, or uncompress it yourself"
+            ) from None
+        for old in folder.glob(f"{stem}-*.tar"):
+            if old != target:
+                with contextlib.suppress(OSError):
+                    old.unlink()
+    return str(target), f"{path!r} is compressed: read from an uncompressed copy in {str(folder)!r}"
+
+
+def _key(name: str) -> tuple[str, str]:
+    """Key and extension of a WebDataset member: the last part is cut at its first dot."""
+    folder, _, last = name.rpartition("/")
+    stem, _, extension = last.partition(".")
+    return f"{folder}/{stem}" if folder else stem, extension.lower()
+
+
+def _is_webdataset(members: Sequence[TarItem]) -> bool:
+    extensions: dict[tuple[str, str], set[str]] = {}
+    for member in members:
+        key, extension = _key(member.name)
+        extensions.setdefault((member.path, key), set()).add(extension)
+    return any(len(found) > 1 and (found & FIELDS) for found in extensions.values()) or all(
+        found == {"json"} for found in extensions.values()
+    )
+
+
+def _folders(
+    members: Sequence[TarItem],
+    shown: dict[str, str],
+    modality: Modality | None,
+    class_level: int,
+    classes: Sequence[str] | None,
+    notes: Sequence[str],
+) -> Dataset:
+    pictures = [member for member in members if is_picture(member.name)]
+    texts = [member for member in members if member.name.lower().endswith(".txt")]
+    kind: Modality = modality or ("image" if pictures or not texts else "text")
+    kept = pictures if kind == "image" else texts
+    if not kept:
+        what = "pictures" if kind == "image" else "text files (.txt)"
+        raise UsageError(f"{some(sorted(set(shown.values())))} holds no {what}")
+    kept = sorted(kept, key=lambda member: member.name.split("/"))
+    layout = layout_of([tuple(member.name.split("/")) for member in kept], class_level=class_level)
+    chosen = set(kept)
+    rest = left_out([member.name for member in members if member not in chosen])
+    items: list[Any] = list(kept) if kind == "image" else [_text(member) for member in kept]
+    identities = [f"{shown[member.path]}:{member.name}" for member in kept]
+    return from_layout(items, identities, kind, layout, (*notes, *layout.notes, *rest), classes)
+
+
+def _text(member: TarItem) -> str:
+    return member.read_bytes().decode("utf-8-sig", "replace")
+
+
+@dataclass(slots=True)
+class _Sample:
+    key: str
+    shard: str
+    fields: dict[str, TarItem]
+    record: dict[str, Any]
+
+    @property
+    def picture(self) -> TarItem | None:
+        return next((member for member in self.fields.values() if is_picture(member.name)), None)
+
+    def field(self, name: str) -> Any:
+        """A field of the JSON, else the text of the member with this extension."""
+        if name in self.record:
+            return self.record[name]
+        if name == "json" or name not in self.fields:
+            return None
+        return _text(self.fields[name]).strip()
+
+
+def _samples(
+    members: Sequence[TarItem],
+    shown: dict[str, str],
+    modality: Modality | None,
+    task: Task | None,
+    label_column: str | None,
+    label_separator: str | None,
+    classes: Sequence[str] | None,
+    notes: list[str],
+) -> Dataset:
+    samples: dict[tuple[str, str], _Sample] = {}
+    for member in members:
+        key, extension = _key(member.name)
+        sample = samples.setdefault((member.path, key), _Sample(key, shown[member.path], {}, {}))
+        sample.fields[extension] = member
+        if extension == "json":
+            sample.record = _record(member, shown)
+    pictures = modality != "text" and any(sample.picture for sample in samples.values())
+    found = list(samples.values())
+    items: list[Any] = [sample.picture for sample in found] if pictures else [_own_text(sample) for sample in found]
+    kept = [n for n, item in enumerate(items) if item is not None]
+    if not kept:
+        raise UsageError(
+            f"no sample of {some(sorted(set(shown.values())))} holds a {'picture' if modality == 'image' else 'text'}"
+        )
+    if len(kept) < len(items):
+        what = "picture" if pictures else "text"
+        notes.append(f"{counted(len(items) - len(kept), 'sample')} without a {what} left out")
+    found, items = [found[n] for n in kept], [items[n] for n in kept]
+    identities = [f"{sample.shard}:{sample.key}" for sample in found]
+    raw, more = _labels(found, pictures, label_column)
+    splits = _splits(found)
+    kind: Task = task or "single-label"
+    targets: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    if raw is not None:
+        if splits is not None:
+            raw = [None if split == UNLABELLED else label for label, split in zip(raw, splits, strict=True)]
+        encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
+        targets, names, kind, more = encoded.targets, encoded.classes, encoded.task, more + encoded.notes
+    split = None if splits is None else np.array(splits)
+    return Dataset(items, "image" if pictures else "text", kind, targets, names, identities, split, (*notes, *more))
+
+
+def _record(member: TarItem, shown: dict[str, str]) -> dict[str, Any]:
+    try:
+        record = json.loads(_text(member))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{shown[member.path]}:{member.name} is not JSON: {error}") from None
+    return record if isinstance(record, dict) else {LABEL_COLUMNS[0]: record}
+
+
+def _own_text(sample: _Sample) -> str | None:
+    if "txt" in sample.fields:
+        return _text(sample.fields["txt"])
+    return next((str(sample.record[name]) for name in TEXT_COLUMNS if isinstance(sample.record.get(name), str)), None)
+
+
+def _labels(
+    samples: Sequence[_Sample], pictures: bool, label_column: str | None
+) -> tuple[list[Any] | None, tuple[str, ...]]:
+    names = [label_column] if label_column else ["cls", *(name for name in LABEL_COLUMNS if name != "cls")]
+    name = next((n for n in names if any(n in s.fields or n in s.record for s in samples)), None)
+    if name is not None:
+        return [sample.field(name) for sample in samples], ()
+    if label_column:
+        raise UsageError(f"no sample has a member or a JSON field {label_column!r}")
+    if pictures and any("txt" in sample.fields for sample in samples):
+        texts = [sample.field("txt") for sample in samples]
+        if 2 * len({text for text in texts if not is_missing(text)}) <= len(texts):
+            return texts, ("labels are read from the .txt beside each picture: their texts repeat",)
+        return None, (
+            "no labels: the .txt beside each picture is a caption of its own; label_column='txt' takes it for one",
+        )
+    return None, ()
+
+
+def _splits(samples: Sequence[_Sample]) -> list[str] | None:
+    stated = [sample.record.get("split") for sample in samples]
+    if all(isinstance(split, str) and split.strip() for split in stated):
+        return [split_name(str(split)) for split in stated]
+    first = [sample.key.partition("/")[0] for sample in samples]
+    if all("/" in sample.key for sample in samples) and all(map(is_split, first)):
+        return [split_name(name) for name in first]
+    words = [[word for word in re.split(r"[-_.]", sample.shard) if is_split(word)] for sample in samples]
+    return [split_name(word[0]) for word in words] if all(words) else None

@@ -1,0 +1,205 @@
+"""Table files (CSV, TSV, JSON lines, JSON, Parquet) to columns, each row with the place it comes from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelgraft.errors import ModelgraftError, UsageError
+
+from modelgraft_adapters.data.names import counted, some
+
+SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+SEPARATORS: Final = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length."""
+
+    columns: dict[str, Sequence[Any]]
+    """Name -> N values; of text files strings, an empty one where nothing stands."""
+    identities: Sequence[str]
+    """(N) ``table.csv:7``: the line of the file, of Parquet the row from 1."""
+    name: str
+    """What messages call it."""
+    folder: str | None = None
+    """What paths in it are relative to."""
+
+
+def is_table(path: str) -> bool:
+    """Whether a file of this name is a table."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def read_table(path: str, separator: str | None = None) -> Table:
+    """Read a table file by its suffix.
+
+    CSV: the first line names the columns; UTF-8 (or UTF-16 with its mark); quotes as RFC 4180 has them, so that fields hold
+    separators and line breaks; empty lines are passed over. Without ``separator`` a ``.tsv`` has tabs, a ``.csv`` whichever of
+    comma, semicolon, tab and bar the first line has most of. JSON lines: an object a line; JSON: a list of objects.
+    Parquet needs pyarrow.
+
+    Raises:
+        UsageError: no rows, two columns of one name, a row of another length (with its line), bytes that are no text, bad JSON.
+        ModelgraftError: the file cannot be read; pyarrow is not installed.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    try:
+        if suffix == ".parquet":
+            columns, identities = _parquet(path)
+        elif suffix in (".csv", ".tsv"):
+            columns, identities = _csv(path, "\t" if suffix == ".tsv" and separator is None else separator)
+        elif suffix == ".json":
+            columns, identities = _json(path)
+        else:
+            columns, identities = _json_lines(path)
+    except OSError as error:
+        raise ModelgraftError(f"cannot read the table {path!r}: {error.strerror or error}") from None
+    if not identities:
+        raise UsageError(f"the table {path!r} has no rows")
+    return Table(columns, identities, os.path.basename(path), os.path.dirname(path) or ".")
+
+
+def _text(path: str) -> str:
+    with open(path, "rb") as file:
+        content = file.read()
+    coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return content.decode(coding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}:{line} is not {coding[:6].upper().rstrip('-')} text; save the table as UTF-8"
+        ) from None
+
+
+def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], list[str]]:
+    text = _text(path)
+    if separator is None:
+        first = text.partition("\n")[0]
+        separator = max(SEPARATORS, key=first.count)  # the first of them where there is none
+    elif len(separator) != 1:
+        raise UsageError(f"separator={separator!r}: a table's columns are parted by one character")
+    # The reader's own limit of 131,072 characters a field is for hostile input; long documents are data here.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header: list[str] | None = None
+    rows: list[list[str]] = []
+    identities: list[str] = []
+    name = os.path.basename(path)
+    start = 1
+    try:
+        for row in reader:
+            begun, start = start, reader.line_num + 1
+            if not row:
+                continue
+            if header is None:
+                header = _header([cell.strip() for cell in row], path)
+                continue
+            if len(row) != len(header):
+                raise UsageError(
+                    f"{path}:{begun} has {counted(len(row), 'field')} where the first line has {len(header)}; "
+                    f"a field that holds {separator!r} must stand in quotes"
+                )
+            rows.append(row)
+            identities.append(f"{name}:{begun}")
+    except csv.Error as error:
+        raise UsageError(f"{path}:{start} is not well-formed: {error}") from None
+    if header is None:
+        raise UsageError(f"the table {path!r} is empty")
+    return {column: [row[index] for row in rows] for index, column in enumerate(header)}, identities
+
+
+def _header(names: Sequence[str], path: str) -> list[str]:
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(
+            f"the table {path!r} has two columns named {some(repeated)}; the first line must name each column"
+        )
+    return list(names)
+
+
+def _json_lines(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
+    records, identities = [], []
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}:{number} is not JSON: {error}") from None
+        identities.append(f"{os.path.basename(path)}:{number}")
+    return from_records(records, identities), identities
+
+
+def _json(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
+    try:
+        records = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}; a file with an object a line is called .jsonl") from None
+    if not isinstance(records, list):
+        raise UsageError(f"{path} holds a {type(records).__name__}; a table in JSON is a list of objects")
+    identities = [f"{os.path.basename(path)}:{number}" for number in range(1, len(records) + 1)]
+    return from_records(records, identities), identities
+
+
+def from_records(records: Sequence[Any], identities: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Columns of N objects; None where an object lacks a name.
+
+    Raises:
+        UsageError: a record that is no object.
+    """
+    names: dict[str, None] = {}
+    for record, identity in zip(records, identities, strict=True):
+        if not isinstance(record, dict):
+            raise UsageError(f"{identity} is a {type(record).__name__}; each row is an object, such as {{'text': ...}}")
+        names.update(dict.fromkeys(record))
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def _parquet(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ModelgraftError(
+            f"reading {path!r} needs pyarrow: pip install 'modelgraft[parquet]', or save the table as CSV"
+        ) from None
+    try:
+        table = pyarrow.parquet.read_table(path, partitioning=None)
+    except pyarrow.ArrowException as error:
+        raise UsageError(f"{path!r} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
+    names = _header(table.column_names, path)
+    columns: dict[str, Sequence[Any]] = {}
+    for name, column in zip(names, table.columns, strict=True):
+        columns[name] = BytesColumn(column) if holds_bytes(column.type) else column.to_pylist()
+    return columns, [f"{os.path.basename(path)}:{number}" for number in range(1, table.num_rows + 1)]
+
+
+def holds_bytes(kind: Any) -> bool:
+    """Whether an Arrow type holds files: binary, or a struct with the field ``bytes``, as the hub's data sets have it."""
+    import pyarrow
+
+    if pyarrow.types.is_struct(kind):
+        return any(kind.field(n).name == "bytes" for n in range(kind.num_fields))
+    return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BytesColumn(Sequence[Any]):
+    """A column of files, made Python objects one at a time: a table of pictures is never held twice."""
+
+    column: Any
+    """pyarrow.ChunkedArray of binary, or of struct<bytes, path>."""
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.column[index].as_py()
