@@ -8,7 +8,8 @@
 A repository is a folder below ``root``: ``root/org/name`` (or ``root/name``) is its branch ``main``, and
 ``root/org/name@v1`` its branch or tag ``v1``. Its commit id is a hash of its content: same files, same commit. As on
 the hub, weight files are LFS files, known by their sha256, and the rest by their git blob id. `HubStandIn.fault` makes it
-misbehave (`tests.hub_faults` says how), `HubStandIn.plant` lists file names that no folder could hold.
+misbehave (`tests.hub_faults` says how), `HubStandIn.plant` lists file names that no folder could hold. What a client uploads
+(`tests.hub_uploads`) are files of the folder from then on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub_faults import Answer, Fault, error_answer, json_answer, send_body
+from tests.hub_uploads import body_of, receive
 
 LFS_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".npz", ".msgpack", ".h5", ".gz"})
 _CHUNK = 1 << 20
@@ -72,11 +74,17 @@ class HubStandIn:
     Attributes:
         endpoint: ``http://127.0.0.1:PORT``.
         requests: every request answered so far, in order of completion.
+        token_to_write: the token that uploads need; None lets anybody write.
+        created: repositories that a client made -> what it asked for.
+        lfs_store: content of uploaded large files by their sha256.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.requests: list[Request] = []
+        self.token_to_write: str | None = None
+        self.created: dict[str, dict[str, Any]] = {}
+        self.lfs_store: dict[str, bytes] = {}
         self._gates: dict[str, str | None] = {}
         self._faults: list[Fault] = []
         self._planted: dict[str, dict[str, tuple[Path, str | None]]] = {}
@@ -358,6 +366,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.standin.requests.append(logged)
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = body_of(self)
+        answer = receive(self.standin, self.path, dict(self.headers.items()), body)
+        assert isinstance(answer.body, bytes)
+        self.send_response(answer.status)
+        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+        path = unquote(urlsplit(self.path).path)
+        with self.standin._lock:
+            self.standin.requests.append(Request(self.command, path, answer.status, len(answer.body)))
+
+    do_PUT = do_POST
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + self._clock_off)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,8 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
+from modelgraft_adapters.prediction_rows import write_rows
+from modelgraft_adapters.telling import say
 from modelgraft_adapters.writers import FORMATS, make_writer
 
 
@@ -98,22 +99,11 @@ def classify(
         workers=workers,
     )
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
-        _say("only one label: a softmax over one class is always 1; give it something to choose against")
+        say("only one label: a softmax over one class is always 1; give it something to choose against")
     for note in classifier.notes:
-        _say(note)
-    failed = 0
-    with writer:
-        predictions = classifier.classify(item for _, item in identified)
-        for (identity, _), found in zip(identified, _with_progress(predictions, len(identified)), strict=True):
-            failed += found.error is not None
-            scores = dict(list(found.scores.items())[:top_k])
-            row: dict[str, Any] = {"path": identity, "label": found.label, "score": found.score, "scores": scores}
-            if text:
-                row["text"] = found.item
-            writer.write({**row, "error": found.error, "note": found.note})
-    if failed:
-        _say(f"{failed} of {len(identified)} items could not be read")
-        raise typer.Exit(1)
+        say(note)
+    predictions = classifier.classify(item for _, item in identified)
+    write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
 
 
 def _fits(entry: Any, text: bool) -> None:
@@ -138,18 +128,3 @@ def _read_descriptions(path: Path | None) -> dict[str, list[str]] | None:
     if not good:
         raise UsageError(f"{str(path)!r} must hold an object: label to a text or a list of texts")
     return {label: [texts] if isinstance(texts, str) else texts for label, texts in data.items()}
-
-
-def _say(text: str) -> None:
-    print(f"modelgraft: {text}", file=sys.stderr)
-
-
-def _with_progress(predictions: Iterator[Any], total: int) -> Iterator[Any]:
-    """A progress bar on standard error if that is a terminal and there is enough to wait for."""
-    if not sys.stderr.isatty() or total < 64:
-        yield from predictions
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(predictions, "classifying", total=total, console=Console(stderr=True), transient=True)

@@ -6,6 +6,7 @@ where results silently differ: EXIF orientation, transparency, 16-bit and float 
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ LONG_SIDE_RATIO = 5.0
 
 
 def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Image.Image, str | None]:
-    """Read a picture from a path, a PIL picture, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
+    """Read a picture from a path, a file in memory (`io.BytesIO`), an object with ``read_bytes()`` (a file in an archive), a
+    PIL picture, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
 
     Orientation from EXIF is applied; transparency is laid on white; 16-bit and float samples are scaled to 8 bit by the range
     of their kind, not clipped; of an animation or a multi-page file the first picture is taken.
@@ -34,15 +36,16 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     """
     if isinstance(source, Image.Image):
         return to_rgb(source), None
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_bytes"):
+        source = io.BytesIO(_content(source))
+    if not isinstance(source, (str, os.PathLike, io.BytesIO)):
         return to_rgb(_from_array(source)), None
-    path = Path(source)
     try:
-        with _open(path) as image:
+        with _open(source) as image:
             notes = []
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
-                notes.append(f"{frames} frames, the first is classified")
+                notes.append(f"{frames} frames, the first is taken")
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise UnreadableItemError(
@@ -66,9 +69,18 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
         raise UnreadableItemError(f"damaged or unsupported picture: {_line(error)}") from None
 
 
-def _open(path: Path) -> Image.Image:
+def _content(source: Any) -> bytes:
     try:
-        return Image.open(path)
+        return bytes(source.read_bytes())
+    except UnreadableItemError:
+        raise
+    except Exception as error:  # whatever archive it lies in
+        raise UnreadableItemError(f"cannot be read: {_line(error)}") from None
+
+
+def _open(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
+    try:
+        return Image.open(source)
     except FileNotFoundError:
         raise UnreadableItemError("no such file") from None
     except IsADirectoryError:
@@ -76,7 +88,7 @@ def _open(path: Path) -> Image.Image:
     except PermissionError:
         raise UnreadableItemError("no permission to read it") from None
     except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
+        empty = not source.getbuffer() if isinstance(source, io.BytesIO) else Path(source).stat().st_size == 0
         raise UnreadableItemError("the file is empty" if empty else "not a picture of a format Pillow reads") from None
 
 

@@ -14,6 +14,7 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 from modelgraft.paths import write_atomic
 
+from modelgraft_adapters.card import check_folder
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.telling import Bar, say
 
@@ -94,6 +95,8 @@ def probe(
     for path in (output, report):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"the folder of {str(path)!r} does not exist")
+    if save is not None:
+        check_folder(save)
     settings = _settings(set_ or [])
 
     from modelgraft_adapters.data.reading import read_data

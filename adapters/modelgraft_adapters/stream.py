@@ -6,8 +6,9 @@ Memory is constant in the number of items: at most a few batches are decoded ahe
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,9 +30,84 @@ class Outcome(Generic[Item]):
     error: str | None
 
 
+@dataclass(slots=True)
+class Prepared(Generic[Item, Ready]):
+    """One item as a model reads it, or the reason why it cannot be."""
+
+    item: Item
+    value: Ready | None
+    note: str | None
+    error: str | None
+
+
 def default_workers() -> int:
     """Decoding threads: Pillow releases the interpreter lock, and more than a few only contend with the forward pass."""
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def read_ahead(
+    items: Iterable[Item], prepare: Callable[[Item], tuple[Ready, str | None]], *, workers: int, ahead: int
+) -> Generator[Prepared[Item, Ready], None, None]:
+    """Every item prepared, in order, up to ``ahead`` of them before they are asked for.
+
+    Args:
+        items: read lazily, in the calling thread.
+        prepare: one item to what the model reads and a note; run in ``workers`` threads. It may raise
+            `UnreadableItemError`, which becomes the item's error; anything else ends the run.
+    """
+    source = iter(items)
+    waiting: deque[tuple[Item, Future[tuple[Ready, str | None]]]] = deque()
+    pool = _decoding_pool(workers)
+
+    def submit() -> None:
+        while len(waiting) < ahead:
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            waiting.append((item, pool.submit(prepare, item)))
+
+    try:
+        submit()
+        while waiting:
+            item, future = waiting.popleft()
+            try:
+                value, note = future.result()
+            except UnreadableItemError as error:
+                yield Prepared(item, None, None, str(error))
+            else:
+                del future  # it holds the value, and the one who asked may be done with it first
+                yield Prepared(item, value, note, None)
+            submit()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decoding_pool(workers: int) -> ThreadPoolExecutor:
+    """Threads in which torch works alone.
+
+    A provider's preprocessing uses torch, and torch gives every thread that does a team of its own, as many as there are cores;
+    these teams then stand in the way of the forward pass (measured: a tenth of its throughput). How many threads torch takes is
+    kept by thread, but each new one starts from the number set last: so it is set to 1 while the threads start, and put back.
+    """
+    with _starting:
+        before = torch.get_num_threads()
+        started = threading.Barrier(workers + 1)
+
+        def alone() -> None:
+            torch.set_num_threads(1)
+            torch.get_num_threads()  # from now on this thread has its number
+            started.wait()
+
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="modelgraft-decode")
+        for _ in range(workers):
+            pool.submit(alone)
+        started.wait()
+        torch.set_num_threads(before)
+    return pool
+
+
+_starting = threading.Lock()
 
 
 def stream(
@@ -46,53 +122,29 @@ def stream(
 
     Args:
         items: read lazily.
-        prepare: one item to what the model reads and a note; run in ``workers`` threads. It may raise
-            `UnreadableItemError`, which becomes the row's error; anything else ends the run.
+        prepare: as for `read_ahead`.
         infer: B prepared items to rows (B, ...); run in the calling thread.
     """
-    source = iter(items)
-    waiting: deque[tuple[Item, Future[tuple[Ready, str | None]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="modelgraft-decode") as pool:
-        try:
-            while True:
-                batch: list[Outcome[Item]] = []
-                ready: list[Ready] = []
-                # Errors take no place in a batch, but a folder full of them must not pile up either.
-                while len(ready) < batch_size and len(batch) < 4 * batch_size:
-                    _submit(pool, source, prepare, waiting, 2 * batch_size)
-                    if not waiting:
-                        break
-                    item, future = waiting.popleft()
-                    try:
-                        value, note = future.result()
-                    except UnreadableItemError as error:
-                        batch.append(Outcome(item, None, None, str(error)))
-                    else:
-                        batch.append(Outcome(item, None, note, None))
-                        ready.append(value)
-                if not batch:
-                    return
-                if ready:
-                    _submit(pool, source, prepare, waiting, 2 * batch_size)
-                    rows = iter(infer(ready))
-                    for outcome in batch:
-                        if outcome.error is None:
-                            outcome.row = next(rows)
-                yield from batch
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _submit(
-    pool: ThreadPoolExecutor,
-    source: Iterator[Item],
-    prepare: Callable[[Item], tuple[Ready, str | None]],
-    waiting: deque[tuple[Item, Future[tuple[Ready, str | None]]]],
-    ahead: int,
-) -> None:
-    while len(waiting) < ahead:
-        try:
-            item = next(source)
-        except StopIteration:
-            return
-        waiting.append((item, pool.submit(prepare, item)))
+    prepared = read_ahead(items, prepare, workers=workers, ahead=2 * batch_size)
+    try:
+        while True:
+            batch: list[Outcome[Item]] = []
+            ready: list[Ready] = []
+            # Errors take no place in a batch, but a folder full of them must not pile up either.
+            while len(ready) < batch_size and len(batch) < 4 * batch_size:
+                found = next(prepared, None)
+                if found is None:
+                    break
+                batch.append(Outcome(found.item, None, found.note, found.error))
+                if found.value is not None:
+                    ready.append(found.value)
+            if not batch:
+                return
+            if ready:
+                rows = iter(infer(ready))
+                for outcome in batch:
+                    if outcome.error is None:
+                        outcome.row = next(rows)
+            yield from batch
+    finally:
+        prepared.close()

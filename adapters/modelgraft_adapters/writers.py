@@ -101,6 +101,8 @@ class _Table(_Text):
         score = "" if row["score"] is None else f"{row['score']:.3f}"
         label = "error" if row["error"] else "(none)" if row["label"] is None else row["label"]
         ranked = list(row["scores"].items())
+        if ranked and row["score"] is None:  # a regression: numbers, none of which is a better answer than the others
+            label, ranked = ", ".join(f"{name} {value:.4g}" for name, value in ranked), []
         beside = [item for item in ranked if item[0] != row["label"]][:2]
         cells = [row["path"], label, score]
         if others:

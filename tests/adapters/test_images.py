@@ -90,7 +90,7 @@ def test_animations_give_their_first_frame_and_say_so(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     image, note = read_image(tmp_path / "a.gif")
     assert image.getpixel((5, 5)) == (255, 0, 0)
-    assert note == "3 frames, the first is classified"
+    assert note == "3 frames, the first is taken"
 
 
 def test_a_very_long_picture_is_noted(tmp_path: Path) -> None:
@@ -172,3 +172,32 @@ def test_random_damage_is_an_error_row_or_a_picture(picture: Image.Image, tmp_pa
                 assert image.mode == "RGB"
             except UnreadableItemError as error:
                 assert str(error) and "\n" not in str(error)
+
+
+def test_a_file_in_memory_or_in_an_archive_is_read_as_on_the_disk(tmp_path: Path) -> None:
+    class Member:
+        def __init__(self, content: bytes | OSError) -> None:
+            self.content = content
+
+        def read_bytes(self) -> bytes:
+            if isinstance(self.content, OSError):
+                raise self.content
+            return self.content
+
+    path = tmp_path / "x.gif"
+    frames = [Image.new("RGB", (9, 4), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    expected, note = read_image(path)
+    for source in (Member(path.read_bytes()), io.BytesIO(path.read_bytes())):
+        found, told = read_image(source)
+        assert found.tobytes() == expected.tobytes() and found.size == (9, 4) and told == note
+    whole = io.BytesIO()
+    Image.new("RGB", (50, 50), "red").save(whole, "PNG")
+    for content, said in (
+        (b"", "the file is empty"),
+        (b"no picture", "not a picture"),
+        (whole.getvalue()[:60], "damaged"),
+        (OSError("the tape is torn"), "cannot be read: the tape is torn"),
+    ):
+        with pytest.raises(UnreadableItemError, match=said):
+            read_image(Member(content))

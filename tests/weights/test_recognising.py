@@ -133,6 +133,8 @@ def test_what_is_no_model_is_told(models: Path) -> None:
         ("hub:gpt2", ("hf:gpt2", None)),
         ("/x/y", ("file:/x/y", None)),
         ("file:/x y", ("file:/x y", None)),
+        ("timm/hub:a/b@v1", ("hf:a/b", "v1")),
+        ("adapter/file:/x%20y", ("file:/x y", None)),
         ("timm/resnet18", None),
         ("resnet18@main", None),
     ],

@@ -26,7 +26,8 @@ LARGEST: Final = 1 << 20
 def location_of(name: str) -> tuple[str, str | None] | None:
     """(location, revision) if ``name`` is a place and no name: ``hub:user/repo[@revision]``, ``file:path``, or a path.
 
-    So is the name of an entry that was recognised at a place (``timm/hub:user/repo``), as lock files have it. A path is told from a name by how it begins (``/``, ``./``, ``../``, ``~``), never by what lies in the current folder.
+    So is the name of an entry that was recognised at a place (``timm/hub:user/repo``), as lock files have it. A path is told from a
+    name by how it begins (``/``, ``./``, ``../``, ``~``), never by what lies in the current folder.
     """
     text = name.strip()
     if named := _RECOGNISED.fullmatch(text):

@@ -1,0 +1,144 @@
+"""Everything that a feature depends on but the item itself, as plain JSON: what the feature store is keyed by.
+
+Anything in it that changes makes other features of the same items, which are kept beside the old ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+from functools import cache
+from typing import Any, Final
+
+import torch
+from modelgraft.contract import BackboneBase
+from modelgraft.entry import Entry
+from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
+from modelgraft.resolution import Part
+from modelgraft.weights.fetching import fetch_part
+from modelgraft.weights.resolving import resolve_weights
+from modelgraft.weights.verifying import sha256
+
+READING: Final = 1
+"""Raise it when `modelgraft_adapters.images` gives other pixels for the same file."""
+_DEFAULT: Final = "default"
+
+
+def entry_identity(entry: Entry) -> dict[str, Any]:
+    """The model behind an entry: the digests of its files (the lock file's under ``--locked``), or of what brings it.
+
+    Raises:
+        WeightsUnavailableError: its files are not stored and cannot be asked for.
+        LockError: the lock file does not name them.
+    """
+    from modelgraft.project.lockfile import active
+
+    locked = active()
+    named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
+    resolution = resolve_weights(entry) if locked is None else locked.resolution(named)
+    about: dict[str, Any] = {"weights": [_part(part) for part in resolution.parts]}
+    if not resolution.parts:
+        stated = entry.weights.sha256 if entry.weights else None
+        about = {"weights": "in the plugin", "sha256": stated, "revision": entry.revision}
+    return {
+        "model": entry.name,
+        **about,
+        **_about(entry),
+    }
+
+
+def backbone_identity(backbone: BackboneBase) -> dict[str, Any]:
+    """A backbone that is loaded already, and may have been trained further: its class and every byte of its weights."""
+    kind = type(backbone)
+    return {
+        "model": backbone.entry.name,
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "weights": weights_digest(backbone.module),
+        **_about(backbone.entry),
+    }
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """A digest of every parameter and buffer: name, shape, dtype and bytes."""
+    digest = hashlib.blake2b(digest_size=32)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if isinstance(tensor, torch.Tensor):
+                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+                content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+                digest.update(content.numpy().data)
+    return digest.hexdigest()
+
+
+def settings_identity(
+    modality: str, layer: str | None, device: torch.device, dtype: torch.dtype | None
+) -> dict[str, Any]:
+    """How the model is run: what it reads, the layer taken, precision and kind of device."""
+    precision: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch.") if dtype else "the model's own"}
+    if device.type != "cpu":
+        precision["matmul"] = torch.get_float32_matmul_precision()
+        precision["tf32"] = torch.backends.cudnn.allow_tf32
+    return {
+        "modality": modality,
+        "layer": layer or _DEFAULT,
+        "precision": precision,
+        "device": device.type,
+        "reading": READING,
+    }
+
+
+@cache
+def versions(distribution: str) -> dict[str, str]:
+    """Versions of what computes features: torch, the picture libraries, and what ``distribution`` needs that uses torch itself."""
+    names = {OWN_DISTRIBUTION, "torch", "torchvision", "pillow", "numpy", "tokenizers"}
+    seen: set[str] = set()
+    open_names = [distribution or OWN_DISTRIBUTION]
+    while open_names:
+        name = open_names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            requirements = importlib.metadata.requires(name) or []
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            continue
+        if any(_name(line) == "torch" for line in requirements):
+            names.add(name)
+        if name != "torch":  # what torch itself needs is torch's
+            open_names += [_name(line) for line in requirements if "extra ==" not in line]
+    return {name: found for name in sorted(names) if (found := installed_version(name))}
+
+
+def _about(entry: Entry) -> dict[str, Any]:
+    """Of an entry what its plugin builds the model by, and which plugin that is. Not its figures and texts for people."""
+    return {
+        "loader": _plain(entry.loader),
+        "preprocessing": _plain(entry.preprocessing),
+        "input_size": _plain(entry.input_size),
+        "max_tokens": entry.max_tokens,
+        "provider": {"distribution": entry.distribution, "version": installed_version(entry.distribution)},
+    }
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", found.group()).lower() if found else ""
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if all(file.sha256 or file.blob for file in part.files):
+        files = {file.path: file.sha256 or f"blob {file.blob}" for file in part.files}
+    else:  # a source that states no digests (a folder): the files themselves are looked at
+        local = fetch_part(part)
+        files = {file.path: sha256(local.files[file.path]) for file in part.files}
+    return {"revision": part.revision, "files": dict(sorted(files.items()))}
+
+
+def _plain(value: Any) -> Any:
+    """JSON types, mappings and tuples included."""
+    if hasattr(value, "items"):
+        return {str(key): _plain(inner) for key, inner in sorted(value.items(), key=lambda pair: str(pair[0]))}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

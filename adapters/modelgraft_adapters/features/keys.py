@@ -1,0 +1,142 @@
+"""What an item is, whatever it is called: a 16-byte digest of its content. The same picture under two names is one item."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from modelgraft.errors import UnreadableItemError
+from modelgraft.paths import cache_dir
+
+from modelgraft_adapters.features.records import RecordStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+DIGEST_BYTES: Final = 16
+_CHUNK: Final = 1 << 22
+_HELD: Final = 1 << 26
+"""Files up to this many bytes are read once, for the digest and for decoding."""
+
+
+def text_digest(text: str) -> bytes:
+    """The digest of a text."""
+    return _digest(b"text", text.encode("utf-8", "surrogatepass"))
+
+
+def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
+    """The digest of a picture's content, and the content of its file where it had to be read.
+
+    Args:
+        item: a path, an object with ``read_bytes()``, a PIL picture, or an array.
+
+    Raises:
+        UnreadableItemError: there is no file, or it cannot be read.
+    """
+    if isinstance(item, (str, os.PathLike)):
+        return _file_digest(os.fspath(item))
+    if hasattr(item, "read_bytes"):
+        try:
+            content = bytes(item.read_bytes())
+        except OSError as error:
+            raise UnreadableItemError(f"cannot be read: {error}") from None
+        return _digest(b"file", content), content
+    from PIL import Image
+
+    if isinstance(item, Image.Image):
+        # What reading a picture looks at: its pixels, colours, transparency and orientation.
+        about = (item.mode, item.size, repr(item.info.get("transparency")), item.getexif().get(0x0112))
+        palette = item.palette.getdata()[1] if item.palette is not None else b""
+        return _digest(b"pil", repr(about).encode(), bytes(palette), item.tobytes()), None
+    import numpy as np
+
+    values = np.ascontiguousarray(item)
+    return _digest(b"array", f"{values.shape} {values.dtype}".encode(), values.tobytes()), None
+
+
+class FileDigests:
+    """Digests of files by path, size, inode and times of change, kept on disk so that a second run need not read them all.
+
+    Times are compared for sameness only, never with a clock.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._records = RecordStore(folder or cache_dir() / "features" / "digests", DIGEST_BYTES)
+        self._new: list[tuple[bytes, bytes]] = []
+
+    def digest(self, path: str) -> tuple[bytes, bytes | None]:
+        """As `picture_digest` of a path; the content is None where the digest was known."""
+        name = _state(path)
+        (known,) = self._records.get([name])
+        if known is not None:
+            return known, None
+        found, content = _file_digest(path)
+        if _state(path) == name:  # else it was written to meanwhile
+            self._new.append((name, found))
+        return found, content
+
+    def save(self) -> None:
+        """Keep what was found since.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+        """
+        new, self._new = self._new, []
+        distinct = dict(new)
+        self._records.append(list(distinct), list(distinct.values()))
+
+
+def read_content(path: str) -> bytes:
+    """A file's content. Errors as `picture_digest`."""
+    return _told(lambda: Path(path).read_bytes())
+
+
+def _state(path: str) -> bytes:
+    found = _told(lambda: os.stat(path))
+    if not stat.S_ISREG(found.st_mode):
+        # A pipe or a device might never end.
+        raise UnreadableItemError("a folder, not a file" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+    numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _digest(b"state", os.fsencode(os.path.abspath(path)), repr(numbers).encode())
+
+
+def _file_digest(path: str) -> tuple[bytes, bytes | None]:
+    _state(path)
+
+    def read() -> tuple[bytes, bytes | None]:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size <= _HELD:
+                content = file.read()
+                return _digest(b"file", content), content
+            digest = hashlib.blake2b(b"file\0", digest_size=DIGEST_BYTES)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+            return digest.digest(), None
+
+    return _told(read)
+
+
+def _told(read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise UnreadableItemError("no such file") from None
+    except IsADirectoryError:
+        raise UnreadableItemError("a folder, not a file") from None
+    except PermissionError:
+        raise UnreadableItemError("no permission to read it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UnreadableItemError(f"cannot be read: {error}") from None
+
+
+def _digest(kind: bytes, *parts: bytes) -> bytes:
+    digest = hashlib.blake2b(kind + b"\0", digest_size=DIGEST_BYTES)
+    for number, part in enumerate(parts):
+        if number < len(parts) - 1:  # the last part needs no length: it ends where the digest ends
+            digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

@@ -1,0 +1,268 @@
+"""Saved adapters read back. What is read may be a stranger's or damaged: tensors are data, the card is checked field by field
+(`card`), and the backbone must be the one the head was trained on, by the digests of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from modelgraft import Entry, load_head
+from modelgraft.contract import LocalWeights
+from modelgraft.errors import (
+    LockError,
+    ModelgraftError,
+    UnsafeWeightsError,
+    WeightsUnavailableError,
+)
+from modelgraft.host.host import current_host
+from modelgraft.host.records import key_of
+from modelgraft.opening import first_line, opening
+from modelgraft.project.files import read_json, short
+from modelgraft.weights import local_weights
+from modelgraft.weights.verifying import digest
+
+from modelgraft_adapters.adapter_entry import backbone_entry, find_adapter
+from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, Backbone, Card, plain, read_card
+
+if TYPE_CHECKING:
+    from modelgraft_adapters.frozen import FrozenAdapter
+
+
+def load_adapter(
+    name: str | Path | Entry,
+    *,
+    model: Any = None,
+    device: Any = None,
+    dtype: Any = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    store: Any = None,
+) -> FrozenAdapter:
+    """A saved adapter, ready to predict. Needs no training data.
+
+    Args:
+        name: its folder, or anything that the registry resolves to one (``hub:user/repo``, a registered name).
+        model: the backbone, where it is not to be found by the name in the card: a name, an entry, or a loaded backbone.
+        device, dtype, batch_size, workers, store: as `FeatureExtractor`'s; ``dtype`` None is the one it was trained with.
+
+    Raises:
+        UsageError: there is no such adapter, or it is no adapter.
+        ModelgraftError: it is damaged, its head is not installed, or its backbone is not the one it was trained on.
+    """
+    entry = name if isinstance(name, Entry) else find_adapter(name)
+    # With a backbone given, that of the card is not asked for.
+    weights = local_weights(entry if model is None else replace(entry, loader={}))
+    assert weights is not None
+    options = {"device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers, "store": store}
+    return restored(entry, weights, model, options)
+
+
+def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[str, Any]) -> FrozenAdapter:
+    """The adapter from its verified files: those of ``weights.parts[0]``. Arguments and errors as `load_adapter`."""
+    where = entry.name.partition("/")[2]
+    files = weights.parts[0].files
+
+    def refuse(what: str) -> ModelgraftError:
+        return ModelgraftError(f"the card of the saved adapter {where} ({CARD_FILE}) {what}")
+
+    card = read_card(read_json(files[CARD_FILE], refuse), where)
+    kind = _head_class(card, where)
+    tensors = _tensors(files[HEAD_FILE], card, where)
+    adapter = _on_backbone(card, where, weights, model, options)
+    adapter.head_ = _head(kind, tensors, card, where, adapter.extractor.device)
+    adapter.task, adapter.classes = card.task, card.classes
+    training = card.training
+    report, facts = training.get("report"), training.get("data")
+    adapter.report_ = dict(report) if isinstance(report, dict) else {}
+    adapter.trained_on_ = dict(facts) if isinstance(facts, dict) else {}
+    adapter.settings = dict(given) if isinstance(given := training.get("settings"), dict) else {}
+    adapter.class_weight, adapter.templates = training.get("class_weight"), training.get("templates")
+    for key in ("seed", "n_folds"):
+        if type(training.get(key)) is int:
+            setattr(adapter, key, training[key])
+    adapter.saved_ = card
+    return adapter
+
+
+def brought_by(head: str) -> tuple[str, str]:
+    """Distribution and version that bring a head; two empty texts for one that nobody brings."""
+    host = current_host()
+    _, plugin = host.heads().get(head, (None, None))
+    record = next((record for record in host.records if key_of(record) == plugin), None)
+    return (str(record["distribution"]), str(record["version"])) if record else ("", "")
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """``float32`` and so on."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _head_class(card: Card, where: str) -> Any:
+    distribution, version = brought_by(card.head)
+    if not distribution:
+        raise ModelgraftError(
+            f"the head {card.head!r} of {where} is not installed; it was brought by the distribution "
+            f"{card.head_distribution} {card.head_version}: install that (pip install {card.head_distribution})"
+        )
+    if distribution != card.head_distribution:
+        raise ModelgraftError(
+            f"the head {card.head!r} of {where} is that of the distribution {card.head_distribution}, and here {distribution} "
+            f"{version} brings one of this name; install the one and remove the other"
+        )
+    return load_head(card.head)
+
+
+def _tensors(path: Path, card: Card, where: str) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    found = digest(path, "sha256")
+    if found != card.head_sha256:
+        raise UnsafeWeightsError(
+            f"{HEAD_FILE} of {where} is not the file that its card names (its SHA-256 is {found[:12]}..., not "
+            f"{card.head_sha256[:12]}...); get a whole copy of the adapter"
+        )
+    with opening(f"the head of {where} ({path})"):
+        tensors = load_file(path)
+    there = {name: (dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
+    if there != dict(card.tensors):
+        name = next(name for name in {**there, **card.tensors} if there.get(name) != card.tensors.get(name))
+        raise ModelgraftError(
+            f"the tensor {short(name)} of {where} is {_shown(there.get(name))}, and its card says "
+            f"{_shown(card.tensors.get(name))}; get a whole copy of the adapter"
+        )
+    return tensors
+
+
+def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "not there" if tensor is None else f"{short(tensor[0])[1:-1]} {list(tensor[1])}"
+
+
+def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, device: torch.device) -> Any:
+    """The head, tried on features of zeros: what does not fit together is told here and not at the first picture."""
+    try:
+        head = kind.restore(tensors, dict(card.head_settings)).to(device)
+        with torch.inference_mode():
+            find = head.logits if card.task == "regression" else head.probabilities
+            shape = tuple(find(torch.zeros(1, card.width, device=device)).shape)
+    except Exception as error:  # a head may be anybody's, and so may what it is made from
+        raise ModelgraftError(
+            f"the head {card.head!r} cannot be made from {where} ({first_line(error)}); was it saved by {card.head_distribution} "
+            f"{card.head_version}, and is it whole?"
+        ) from error
+    if shape != (1, len(card.classes)):
+        raise ModelgraftError(
+            f"the head of {where} gives outputs of shape {shape} for {len(card.classes)} classes; its card is wrong"
+        )
+    return head
+
+
+def _on_backbone(
+    card: Card, where: str, weights: LocalWeights, model: Any, options: Mapping[str, Any]
+) -> FrozenAdapter:
+    """An adapter without a head, on the backbone of the card, whose weights have been found to be the right ones."""
+    from modelgraft_adapters.frozen import FrozenAdapter
+
+    def on(given: Any) -> FrozenAdapter:
+        dtype = card.dtype if options["dtype"] is None else options["dtype"]
+        made = FrozenAdapter(
+            given,
+            card.head,
+            layer=card.layer,
+            modality=card.modality,  # type: ignore[arg-type]
+            **{**options, "dtype": dtype},  # type: ignore[arg-type]
+        )
+        why = _other_weights(card.backbone, made)
+        if why is not None:
+            raise _OtherWeights(
+                f"the saved adapter {where} was trained on {card.backbone.name}, and its weights here are others ({why}); give the "
+                "backbone it was trained on, or train it anew"
+            )
+        made.notes_ = _notes(card, made)
+        return made
+
+    if model is not None:
+        return on(model)
+    stated = dict.fromkeys((card.backbone.revision, card.backbone.commit))
+    for number, revision in enumerate(stated, 1):
+        try:
+            return on(_backbone(card, where, revision))
+        except LockError:
+            if len(weights.parts) == 1 and card.backbone.weights is not None:
+                raise
+            return on(_locked_backbone(card, where, weights, options))
+        except (WeightsUnavailableError, _OtherWeights):
+            # The newest is not what it was, or is not here: then the commit that it was.
+            if number == len(stated):
+                raise
+    raise AssertionError("unreachable")
+
+
+class _OtherWeights(ModelgraftError):
+    """The backbone is not the one the head was trained on."""
+
+
+def _backbone(card: Card, where: str, revision: str | None) -> Entry:
+    backbone = card.backbone
+    return backbone_entry(backbone.name, revision, f"{backbone.distribution} {backbone.version}".strip(), where)
+
+
+def _locked_backbone(card: Card, where: str, weights: LocalWeights, options: Mapping[str, Any]) -> Any:
+    """The backbone from the files that the lock names for the adapter: the lock need not name it by itself."""
+    from modelgraft.registry import device_of, dtype_of
+
+    entry = _backbone(card, where, card.backbone.commit)
+    return current_host().call(
+        entry.plugin,
+        "modelgraft_load",
+        f"loading {entry.name}",
+        entry=entry,
+        device=device_of(options["device"]),
+        dtype=dtype_of(options["dtype"] or card.dtype),
+        weights=LocalWeights(weights.parts[1:]) if len(weights.parts) > 1 else None,
+    )
+
+
+def _other_weights(backbone: Backbone, adapter: FrozenAdapter) -> str | None:
+    """Why the weights are not those of the card, or None."""
+    found = adapter.extractor.card
+    there = found["weights"]
+    if isinstance(backbone.weights, str):
+        if not isinstance(there, str) or there == "in the plugin":
+            from modelgraft_adapters.features.identity import weights_digest
+
+            there = weights_digest(adapter.extractor.backbone.module)
+        return None if there == backbone.weights else f"{there[:12]}... where {backbone.weights[:12]}... was used"
+    if isinstance(backbone.weights, list) and isinstance(there, list):
+        stated, has = _digests(backbone.weights), _digests(there)
+        for path in {**stated, **has}:
+            one, other = stated.get(path, "nothing"), has.get(path, "nothing")
+            # Two kinds of digest say nothing about each other.
+            if one != other and one.startswith("blob ") == other.startswith("blob "):
+                return f"{path}: {other[:12]}... where {one[:12]}... was used"
+    if backbone.sha256 and found.get("sha256") and backbone.sha256 != found["sha256"]:
+        return f"{found['sha256'][:12]}... where {backbone.sha256[:12]}... was used"
+    return None
+
+
+def _digests(parts: list[Any]) -> dict[str, str]:
+    return {f"{number}:{path}": value for number, part in enumerate(parts) for path, value in part["files"].items()}
+
+
+def _notes(card: Card, adapter: FrozenAdapter) -> list[str]:
+    backbone, found = card.backbone, adapter.extractor.card
+    notes = []
+    if plain(found["preprocessing"]) != backbone.preprocessing:
+        notes.append(
+            f"{backbone.name} preprocesses otherwise here than when the adapter was trained; results can differ"
+        )
+    version = found["provider"]["version"] or ""
+    if version != backbone.version:
+        notes.append(
+            f"trained with {backbone.distribution} {backbone.version}, and here is {version or 'an unknown version'}"
+        )
+    if isinstance(backbone.weights, list) and not isinstance(found["weights"], list):
+        notes.append(f"a loaded backbone was given: that its weights are those of {backbone.name} was not checked")
+    return notes

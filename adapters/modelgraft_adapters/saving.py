@@ -1,0 +1,205 @@
+"""Saved adapters: a folder of three files that is a model by name. The head as safetensors, the card, and a page for people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.version import __version__
+from modelgraft.weights.recognising import LARGEST
+
+from modelgraft_adapters.card import (
+    CARD_FILE,
+    FORMAT,
+    HEAD_FILE,
+    README_FILE,
+    check_folder,
+    plain,
+    read_card,
+    resolvable,
+)
+from modelgraft_adapters.loading import brought_by, dtype_name
+from modelgraft_adapters.loading import load_adapter as load_adapter
+
+if TYPE_CHECKING:
+    from modelgraft_adapters.frozen import FrozenAdapter
+
+OWN_FILES: Final = (CARD_FILE, HEAD_FILE, README_FILE)
+
+
+def save(adapter: FrozenAdapter, folder: Path) -> Path:
+    """Write a fitted adapter to a folder, which appears whole or not at all.
+
+    A folder that holds a saved adapter is written over: its three files are, whatever else lies there stays.
+
+    Returns:
+        the folder.
+
+    Raises:
+        UsageError: nothing was learnt yet, or the folder holds something else.
+        ModelgraftError: the head has state that cannot be written, or the disk cannot be written.
+    """
+    if adapter.head_ is None:
+        raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
+    folder = check_folder(folder)
+    record, head = _contents(adapter)
+    from modelgraft_adapters.hub_card import readme
+
+    card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
+    files = {
+        HEAD_FILE: head,
+        CARD_FILE: (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"),
+        README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace"),
+    }
+    if len(files[CARD_FILE]) > LARGEST:
+        raise ModelgraftError(
+            f"the card would have {len(files[CARD_FILE]):,} bytes, and no more than {LARGEST:,} are read; are the names of the "
+            f"{len(card.classes)} classes really names?"
+        )
+    try:
+        _write(folder, files)
+    except OSError as error:
+        raise ModelgraftError(f"the adapter cannot be saved to {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def _contents(adapter: FrozenAdapter) -> tuple[dict[str, Any], bytes]:
+    """The card and the bytes of the head's file."""
+    from safetensors.torch import save as to_bytes
+
+    assert adapter.head_ is not None
+    tensors, settings = adapter.head_.state()
+    stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
+    head = to_bytes(stored)
+    try:
+        kept = json.loads(
+            json.dumps({key: plain(value) if key == "report" else value for key, value in settings.items()})
+        )
+        json.dumps(kept, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelgraftError(
+            f"the head {adapter.head_name!r} cannot be saved: its settings are not plain JSON types ({error})"
+        ) from None
+    data = dict(adapter.trained_on_)
+    if adapter._data is not None and "sha256" not in data:
+        from modelgraft_adapters.data.fingerprint import fingerprint
+
+        data["sha256"] = adapter.trained_on_["sha256"] = fingerprint(adapter._data)
+    distribution, version = brought_by(adapter.head_name)
+    identity = adapter.extractor.card
+    precision = identity["precision"]["dtype"]
+    known = adapter.saved_
+    if adapter.evaluation_ is not None:
+        evaluation = plain(adapter.evaluation_.record())
+    else:
+        evaluation = dict(known.evaluated) if known is not None and known.evaluated else None
+    record = {
+        "modelgraft_adapter": FORMAT,
+        "created": _today(),
+        "task": adapter.task,
+        "classes": list(adapter.classes),
+        "backbone": _backbone_record(adapter),
+        "features": {
+            "modality": identity["modality"],
+            "layer": adapter.extractor.layer,
+            "dtype": None if " " in precision else precision,
+            "device": identity["device"],
+            "reading": identity["reading"],
+            "width": adapter.trained_on_.get("width") or (known.width if known is not None else None),
+        },
+        "head": {
+            "name": adapter.head_name,
+            "distribution": distribution,
+            "version": version,
+            "settings": kept,
+            "sha256": hashlib.sha256(head).hexdigest(),
+            "tensors": {
+                name: {"dtype": dtype_name(tensor), "shape": list(tensor.shape)} for name, tensor in stored.items()
+            },
+        },
+        "training": {
+            "seed": adapter.seed,
+            "n_folds": adapter.n_folds,
+            "class_weight": plain(adapter.class_weight),
+            "templates": plain(adapter.templates),
+            "settings": plain(adapter.settings),
+            "report": plain(adapter.report_),
+            "data": plain(data),
+        },
+        "evaluation": evaluation,
+        "versions": {"python": platform.python_version(), "modelgraft": __version__, **identity["versions"]},
+        "notes": list(dict.fromkeys([*(known.notes if known is not None else ()), *adapter.notes_])),
+    }
+    return record, head
+
+
+def _backbone_record(adapter: FrozenAdapter) -> dict[str, Any]:
+    entry, identity = adapter.entry, adapter.extractor.card
+    weights = identity["weights"]
+    inside = weights == "in the plugin"
+    stated = entry.weights
+    return {
+        "name": resolvable(entry.name),
+        "revision": entry.revision,
+        "commit": weights[0]["revision"] if isinstance(weights, list) and weights else entry.revision,
+        "modality": entry.modality,
+        "weights": None if inside else plain(weights),
+        "sha256": identity.get("sha256"),
+        "distribution": entry.distribution or "unknown",
+        "version": identity["provider"]["version"] or "",
+        "licence": entry.licence,
+        "repo": stated.repo if stated else None,
+        "preprocessing": plain(identity["preprocessing"]),
+        "input_size": plain(entry.input_size),
+        "max_tokens": entry.max_tokens,
+    }
+
+
+def _today() -> str:
+    """The UTC date; that of ``SOURCE_DATE_EPOCH`` where it is set (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return time.strftime("%Y-%m-%d", time.gmtime(int(epoch) if epoch.isdecimal() else None))
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        for name, content in files.items():
+            with (new / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        before = os.umask(0o022)  # there is no way to read it but to set it
+        os.umask(before)
+        os.chmod(new, 0o777 & ~before)
+        if folder.is_dir() and os.listdir(folder):
+            _swap(folder, new)
+        else:
+            os.rename(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _swap(folder: Path, new: Path) -> None:
+    """Put a new folder in the place of the old one; what is not ours moves over."""
+    old = new.with_name(f"{new.name}.old")
+    os.rename(folder, old)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    for name in os.listdir(old):
+        if name not in OWN_FILES:
+            os.rename(old / name, folder / name)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""A head that a third party brings to modelgraft."""
