@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py [--data ../shared/data] [--sets cifar10 trec] [--no-scratch]
 
-Pictures: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual encoder (the only one
-with real weights here). Texts: all of them on all-MiniLM-L6-v2. From scratch: the same architectures (MobileNetV2 at 64 pixels,
+Pictures: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual encoder (the
+only one with real weights here). Texts: all of them on all-MiniLM-L6-v2. From scratch: the same architectures (MobileNetV2 at 64 pixels,
 MiniLM), random weights, AdamW, a fixed number of steps, one run a size. Also TF-IDF with logistic regression, which needs no
 pretrained model and no network. Three draws of the labels a size; every score is on the test split, which chooses nothing.
 """
@@ -235,7 +235,9 @@ def mobilenet_folder(data: Path, folder: Path) -> str:
     stated = {key: config[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std", "num_classes")}
     stated |= {"classifier": "classifier", "first_conv": "conv_stem"}
     (folder / "config.json").write_text(
-        json.dumps({"architecture": "mobilenetv2_100", "num_classes": 1000, "num_features": 1280, "pretrained_cfg": stated})
+        json.dumps(
+            {"architecture": "mobilenetv2_100", "num_classes": 1000, "num_features": 1280, "pretrained_cfg": stated}
+        )
     )
     shutil.copy(data / "weights" / "mobilenetv2_100.coral_in1k_plain.safetensors", folder / "model.safetensors")
     return str(folder)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from modelgraft.entry import Entry, Weights
     from modelgraft.errors import ModelgraftError
     from modelgraft.hookspecs import hookimpl
-    from modelgraft.names import Name
     from modelgraft.learning import Examples, LearnedHead, TextClasses
+    from modelgraft.names import Name
     from modelgraft.registry import list_heads, list_models, load, load_head, model_info, plugins, resolve
 
 _WHERE = {
@@ -37,9 +37,7 @@ _WHERE = {
     "Name": "names",
     "ModelgraftError": "errors",
     "hookimpl": "hookspecs",
-    **dict.fromkeys(
-        ("list_models", "list_heads", "model_info", "resolve", "load", "load_head", "plugins"), "registry"
-    ),
+    **dict.fromkeys(("list_models", "list_heads", "model_info", "resolve", "load", "load_head", "plugins"), "registry"),
     **dict.fromkeys(("Examples", "LearnedHead", "TextClasses"), "learning"),
     **dict.fromkeys(
         ("Head", "HeadSpec", "ImageBackbone", "LocalWeights", "ScoreRule", "SourceSpec", "TextBackbone", "VerbSpec"),

@@ -90,7 +90,9 @@ def _head(spec: HeadSpec) -> dict[str, Any]:
     for what, known in (("tasks", HEAD_TASKS), ("needs", HEAD_NEEDS), ("uses", HEAD_NEEDS)):
         stated = getattr(spec, what)
         if isinstance(stated, str) or set(stated) - set(known):
-            raise ValueError(f"the head {spec.name!r} states {what} {stated!r}; they must be some of {', '.join(known)}")
+            raise ValueError(
+                f"the head {spec.name!r} states {what} {stated!r}; they must be some of {', '.join(known)}"
+            )
     return {**_fields(spec), "tasks": list(spec.tasks), "needs": list(spec.needs), "uses": list(spec.uses)}
 
 
