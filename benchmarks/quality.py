@@ -2,10 +2,11 @@
 
     python benchmarks/quality.py [--data ../shared/data] [--sets cifar10 trec] [--no-scratch]
 
-Pictures: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual encoder (the
-only one with real weights here). Texts: all of them on all-MiniLM-L6-v2. From scratch: the same architectures (MobileNetV2 at 64 pixels,
-MiniLM), random weights, AdamW, a fixed number of steps, one run a size. Also TF-IDF with logistic regression, which needs no
-pretrained model and no network. Three draws of the labels a size; every score is on the test split, which chooses nothing.
+Pictures: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual
+encoder (the only one with real weights here). Texts: all of them on all-MiniLM-L6-v2. From scratch: the same
+architectures (MobileNetV2 at 64 pixels, MiniLM), random weights, AdamW, a fixed number of steps, one run a size. Also
+TF-IDF with logistic regression, which needs no pretrained model and no network. Three draws of the labels a size; every
+score is on the test split, which chooses nothing.
 """
 
 from __future__ import annotations

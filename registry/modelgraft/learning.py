@@ -91,6 +91,7 @@ class LearnedHead(Protocol):
         """What was chosen and how well it was found, as plain JSON types: shown to the user and kept in the card.
 
         Keys that the reports know: ``chosen`` (setting -> value), ``curve`` (a list of ``{setting: value, "score": mean,
-        "low": ..., "high": ...}`` over the folds), ``certificate`` (bound on the distance to the optimum), ``notes`` (lines for the user).
+        "low": ..., "high": ...}`` over the folds), ``certificate`` (bound on the distance to the optimum), ``notes``
+        (lines for the user).
         """
         ...
