@@ -24,7 +24,7 @@ class Prediction:
     error: str | None = None
     """Why the item could not be read; None when it could."""
     note: str | None = None
-    """What to know of how it was read ("12 frames, the first is classified")."""
+    """What to know of how it was read ("12 frames, the first is taken")."""
 
 
 def prediction(
