@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import modelgraft
+import modelgraft_embedded
 import numpy as np
 import pytest
 import torch
@@ -173,7 +174,7 @@ def test_the_card_says_all_it_takes(original: Path, fitted: FrozenAdapter) -> No
     card = _card(original)
     assert card["modelgraft_adapter"] == 1 and re.fullmatch(r"\d{4}-\d\d-\d\d", card["created"])
     assert (card["task"], card["classes"]) == ("single-label", CLASSES)
-    weights = Path(modelgraft.__file__).parents[2] / "plugins" / "modelgraft_embedded" / "weights" / "sprig.safetensors"
+    weights = Path(str(modelgraft_embedded.__file__)).parent / "weights" / "sprig.safetensors"
     backbone = card["backbone"]
     assert (
         backbone["name"] == MODEL and backbone["distribution"] == "modelgraft" and backbone["licence"] == "Apache-2.0"
