@@ -30,6 +30,13 @@ MODELS = {
 TOKENS = torch.tensor([[49406, 320, 1125, 49407, *[0] * 73], [49406, 2368, 49407, *[0] * 74]])
 
 
+@pytest.fixture(autouse=True)
+def _open_clip_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configurations of fewer layers end with the test: later ones serve and load whole models in this process."""
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", list(open_clip.factory._MODEL_CONFIG_PATHS))
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
+
+
 def build(name: str, folder: Path) -> OpenClipBackbone:
     """The model with two layers a tower and random weights; the tokenizer is a table of two rows."""
     shrink(name, folder)
