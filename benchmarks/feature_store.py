@@ -17,8 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
 from measure import PYTHON, run_once, save
 
 MEMORY = """
@@ -56,12 +54,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MODELGRAFT_CACHE"] = folder + "/cache"
         paths = _pictures(options.data / "imagenet_samples.tar", Path(folder) / "pictures", options.pictures)
-        if "throughput" in parts:
-            figures["throughput"] = _throughput(options, paths, Path(folder))
+        if "memory" in parts:  # first: a process's peak is never below that of the one that started it
+            figures["memory"] = _memory(Path(folder))
         if "start" in parts:
             figures["start"] = _start(paths, Path(folder))
-        if "memory" in parts:
-            figures["memory"] = _memory(Path(folder))
+        if "throughput" in parts:
+            figures["throughput"] = _throughput(options, paths, Path(folder))
     save("feature_store", figures)
 
 
@@ -77,6 +75,7 @@ def _pictures(archive: Path, into: Path, count: int) -> list[str]:
 
 
 def _throughput(options: argparse.Namespace, paths: list[str], folder: Path) -> dict[str, object]:
+    import torch
     from modelgraft_adapters.features.embedding import FeatureExtractor
     from modelgraft_adapters.images import read_image
 
@@ -104,7 +103,9 @@ def _throughput(options: argparse.Namespace, paths: list[str], folder: Path) -> 
     }
 
 
-def _forward_only(backbone, ready: torch.Tensor, pictures: int) -> float:
+def _forward_only(backbone, ready, pictures: int) -> float:
+    import torch
+
     with torch.inference_mode():
         backbone.encode_image(ready)
         start = time.perf_counter()
@@ -143,7 +144,7 @@ def _memory(folder: Path) -> dict[str, object]:
         env = {"MODELGRAFT_CACHE": str(folder / f"memory{count}")}
         peaks[str(count)] = run_once([PYTHON, "-c", MEMORY, str(count)], env)
     values = [figures["peak_mib"] for figures in peaks.values()]
-    return {"texts": peaks, "spread_mib": float(np.ptp(values))}
+    return {"texts": peaks, "spread_mib": max(values) - min(values)}
 
 
 if __name__ == "__main__":
