@@ -12,7 +12,7 @@ from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, ModelgraftError, UnknownModelError, UsageError
 from modelgraft.project.files import short
 
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, PROVIDER, is_saved_adapter, read_card
+from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, PROVIDER, is_saved_adapter, read_card
 
 
 def entry_of(name: str, configs: Mapping[str, Any]) -> Entry | None:
@@ -76,7 +76,7 @@ def places_of(entry: Entry) -> list[Weights]:
     from modelgraft.weights.resolving import places
 
     assert entry.weights is not None
-    found = [replace(entry.weights, files=(HEAD_FILE, CARD_FILE))]
+    found = [replace(entry.weights, files=(HEAD_FILE, CARD_FILE, BACKBONE_FILE))]
     if entry.loader:
         where, about = entry.name.partition("/")[2], entry.loader
         backbone = backbone_entry(about["backbone"], about["revision"], about["brought_by"], where)

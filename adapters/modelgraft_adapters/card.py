@@ -23,8 +23,11 @@ from modelgraft.specs import HEAD_TASKS
 CARD_FILE: Final = "modelgraft_adapter.json"
 """Not ``modelgraft.json``: that is a project's file of aliases, and one may stand in the folder of an adapter and call it."""
 HEAD_FILE: Final = "head.safetensors"
+BACKBONE_FILE: Final = "backbone.safetensors"
+"""What was trained of the backbone, where it was."""
 README_FILE: Final = "README.md"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1: heads on frozen backbones, which are still written as 1; 2: what was trained of the backbone too."""
 PROVIDER: Final = "adapter"
 """The first part of the names of saved adapters."""
 MOST_CLASSES: Final = 1_000_000
@@ -78,6 +81,8 @@ class Card:
     head_sha256: str
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
     """Name -> (dtype, shape) in `HEAD_FILE`."""
+    tuned: tuple[str, Mapping[str, tuple[str, tuple[int, ...]]]] | None
+    """Of a backbone that was trained further: the digest of `BACKBONE_FILE`, and what is in it, by the names of the module."""
     task: Task
     classes: tuple[str, ...]
     training: Mapping[str, Any]
@@ -91,7 +96,8 @@ class Card:
         """One line for ``modelgraft info``."""
         named = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
         what = "columns" if self.task == "regression" else "classes"
-        line = f"{self.head} on {self.backbone.name} ({self.task}), {len(self.classes)} {what}: {named}"
+        on = self.backbone.name + (" (fine-tuned)" if self.tuned else "")
+        line = f"{self.head} on {on} ({self.task}), {len(self.classes)} {what}: {named}"
         if self.scores:
             line += f"; {shown_score(self.scores[0])}"
         return line
@@ -170,6 +176,7 @@ def read_card(value: Any, where: str) -> Card:
     features, head = top.object("features"), top.object("head")
     task = top.one_of("task", HEAD_TASKS)
     evaluated = top.optional_object("evaluation")
+    tuned = top.object("tuned") if version > 1 and "tuned" in top.fields else None
     return Card(
         record=top.fields,
         backbone=_backbone(top.object("backbone")),
@@ -183,6 +190,7 @@ def read_card(value: Any, where: str) -> Card:
         head_settings=head.object("settings").fields,
         head_sha256=head.digest("sha256"),
         tensors=_tensors(head.object("tensors")),
+        tuned=None if tuned is None else (tuned.digest("sha256"), _tensors(tuned.object("tensors"))),
         task=task,  # type: ignore[arg-type]
         classes=_classes(top),
         training=top.object("training").fields,

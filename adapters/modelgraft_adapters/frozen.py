@@ -7,32 +7,22 @@ so a third party's head is used in the same way.
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
-from modelgraft import Entry, TextClasses, load_head
+from modelgraft import TextClasses, load_head
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft.learning import LearnedHead, Task
 
-from modelgraft_adapters.card import Card
+from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.labels import check_for_training
-from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.examples import aligned_targets, head_spec, make_examples, text_classes, wants_text
-from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
-from modelgraft_adapters.predictions import Prediction, prediction, short
-from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
-
-ROWS = 4096
-"""Features that go through a head at once."""
+from modelgraft_adapters.examples import head_spec, make_examples, text_classes, wants_text
+from modelgraft_adapters.features.embedding import Embedded
 
 
-class FrozenAdapter:
+class FrozenAdapter(Adapter):
     """A pretrained backbone, frozen, and a head that is learnt. Pictures and texts alike.
 
     >>> probe = FrozenAdapter("timm/resnet50", head="linear").fit("flowers/")      # doctest: +SKIP
@@ -78,57 +68,24 @@ class FrozenAdapter:
         store: Any = None,
         **settings: Any,
     ) -> None:
-        self.spec = head_spec(head)
-        self.extractor_options = {
-            "modality": modality,
-            "layer": layer,
-            "device": device,
-            "dtype": dtype,
-            "batch_size": batch_size,
-            "workers": workers,
-            "store": store,
-        }
+        super().__init__(
+            model,
+            head,
+            layer=layer,
+            modality=modality,
+            class_weight=class_weight,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            workers=workers,
+            store=store,
+        )
         if n_folds < 2:
             raise UsageError("n_folds must be 2 or more: hyper-parameters are chosen on parts held out of training")
-        self.model = model
-        self._extractor: FeatureExtractor | None = None
         self.n_folds = n_folds
-        self.class_weight = class_weight
         self.templates = templates
-        self.seed = seed
         self.settings = {name: value for name, value in settings.items() if value is not None}
-        self.task: Task = "single-label"
-        self.classes: tuple[str, ...] = ()
-        self.head_: LearnedHead | None = None
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.trained_on_: dict[str, Any] = {}
-        self.evaluation_: Evaluation | None = None
-        self._trained_on: frozenset[str] = frozenset()
-        self._data: Dataset | None = None  # what it was trained on: its fingerprint is taken when it is saved
-        self.saved_: Card | None = None  # the card it was loaded by
-
-    @property
-    def head_name(self) -> str:
-        """The head's name."""
-        return self.spec.name
-
-    @property
-    def extractor(self) -> FeatureExtractor:
-        """Where the features come from; made for pictures or texts by the first data it sees."""
-        if self._extractor is None:
-            self._extractor = FeatureExtractor(self.model, **self.extractor_options)
-        return self._extractor
-
-    @property
-    def entry(self) -> Entry:
-        """The backbone's entry."""
-        return self.extractor.entry
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """(C,) of str."""
-        return np.array(self.classes)
 
     def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
         """Learn the head.
@@ -200,121 +157,9 @@ class FrozenAdapter:
         other.head_, other.report_, other.evaluation_, other.notes_ = None, {}, None, []
         return other
 
-    def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
-        """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
-
-        Args:
-            threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
-        """
-        head = self._fitted()
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single one: [item]")
-        for row in self.extractor.stream(items):
-            if row.features is None:
-                yield Prediction(row.item, None, None, {}, error=row.error)
-                continue
-            values = self._outputs(head, row.features[None])[0]
-            yield prediction(row.item, values.tolist(), self.classes, self.task, threshold=threshold, note=row.note)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """(N, C) float32, columns as `classes_`; a row of NaN, and a warning, for an item that cannot be read.
-
-        Raises:
-            UsageError: a regression has no probabilities.
-        """
-        if self.task == "regression":
-            raise UsageError("a regression has no probabilities; use predict")
-        return self._all_outputs(self._read(X, None, None))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """single-label: (N,) of object, the class of each item, None where it cannot be read. multi-label: (N, C) float32 of 0 and
-        1 (probability over one half). regression: (N, K) float32. Rows of NaN for items that cannot be read."""
-        outputs = self._all_outputs(self._read(X, None, None))
-        broken = np.isnan(outputs).any(axis=1)
-        if self.task == "regression":
-            return outputs
-        if self.task == "multi-label":
-            return np.where(broken[:, None], np.nan, outputs > 0.5).astype(np.float32)
-        found = np.empty(len(outputs), dtype=object)
-        for n in np.flatnonzero(~broken):
-            found[n] = self.classes[int(outputs[n].argmax())]
-        return found
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The main score of `evaluate`: accuracy, mean average precision, or R2."""
-        return self.evaluate(X, y).score.value
-
-    def evaluate(self, X: Any, y: Any = None) -> Evaluation:
-        """All scores with their intervals; of data that are split, on the split ``test``. Labels that training did not have
-        count as wrong."""
-        data = self._read(X, y, "test")
-        data = data.take(data.labelled)
-        if seen := sum(name in self._trained_on for name in data.identities):
-            warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
-        found = self.extractor.embed(data.items)
-        result = self.evaluate_features(found, data)
-        self.evaluation_ = result
-        return result
-
-    def evaluate_features(self, found: Embedded, data: Dataset, resamples: int = RESAMPLES) -> Evaluation:
-        """As `evaluate`, on features that were taken before of just these items."""
-        head = self._fitted()
-        good = np.flatnonzero(found.good & data.labelled)
-        outputs = self._outputs(head, found.features[good])
-        broken = {data.identity(n): str(error) for n, error in enumerate(found.errors) if error is not None}
-        kept = data.take(good)
-        return evaluate(
-            self.task,
-            self.classes,
-            aligned_targets(kept, self.classes, self.task),
-            outputs,
-            [kept.identity(n) for n in range(len(kept))],
-            good,
-            broken,
-            self.seed,
-            resamples,
-        )
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the adapter to a folder: safetensors, a JSON card, and a model card in the hub's format. See `saving`."""
-        from modelgraft_adapters.saving import save
-
-        return save(self, Path(folder))
-
-    @staticmethod
-    def load(name: str | Path, **options: Any) -> FrozenAdapter:
-        """A saved adapter, by its folder or by a name the registry resolves to one. Needs no training data.
-
-        Args:
-            options: device, dtype, batch_size, workers, store, as for a new one.
-        """
-        from modelgraft_adapters.saving import load_adapter
-
-        return load_adapter(name, **options)
-
-    def _fitted(self) -> LearnedHead:
-        if self.head_ is None:
-            raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
-        return self.head_
-
-    def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
-        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
-        if part is not None and part in data.split_names:
-            data = data.part(part)
-        elif part == "train" and data.split_names and set(data.split_names) != {"train"}:
-            raise UsageError(f"the data are split into {', '.join(data.split_names)}, and have no split 'train'")
-        if self._extractor is None:
-            self.extractor_options["modality"] = data.modality
-        elif self._extractor.modality != data.modality:
-            raise UsageError(
-                f"these are {data.modality}s, and {self.entry.name} is used on {self._extractor.modality}s here"
-            )
-        return data
-
-    def _modality(self) -> Any:
-        if self._extractor is not None:
-            return self._extractor.modality
-        return self.extractor_options["modality"]
+    def training_record(self) -> dict[str, Any]:
+        """What a card says of how it was trained."""
+        return {**super().training_record(), "n_folds": self.n_folds, "templates": self.templates}
 
     def _unlabelled(self, given: Any, plain: Dataset) -> np.ndarray | None:
         if given is None and "unlabelled" not in self.spec.needs:
@@ -327,36 +172,6 @@ class FrozenAdapter:
 
     def _text(self) -> TextClasses:
         return text_classes(self.extractor.backbone, self.classes, self.templates, self._head_device)
-
-    @property
-    def _head_device(self) -> torch.device:
-        """Where the head is: beside the backbone, but on the CPU where the device has no float64, which solvers need."""
-        device = self.extractor.device
-        return torch.device("cpu") if device.type == "mps" else device
-
-    def _all_outputs(self, data: Dataset) -> np.ndarray:
-        head = self._fitted()
-        found = self.extractor.embed(data.items)
-        good = found.good
-        outputs = np.full((len(good), len(self.classes)), np.nan, np.float32)
-        outputs[good] = self._outputs(head, found.features[good])
-        if errors := [f"{short(data.identity(n))}: {e}" for n, e in enumerate(found.errors) if e is not None]:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            warnings.warn(f"{len(errors)} of {len(good)} items cannot be read: {errors[0]}{more}", stacklevel=3)
-        return outputs
-
-    def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
-        """(B, C) float32: probabilities, or of a regression the values."""
-        device = self._head_device
-        find = head.logits if self.task == "regression" else head.probabilities
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(features), ROWS):
-                rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
-                    device
-                )  # a copy: stored features are read-only
-                parts.append(find(rows).float().cpu().numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
 
 def _unreadable(data: Dataset, found: Embedded) -> list[str]:

@@ -96,8 +96,7 @@ def _text(card: Card, name: str) -> str:
     command = f'modelgraft predict "{item}" --model {name}'
     parts = [
         f"# {_title(name)}",
-        f"A saved adapter of [modelgraft](https://pypi.org/project/modelgraft/) that {does}: the head {_code(card.head)} on frozen "
-        f"features of {whose}. The backbone was not changed, and is not part of these files.",
+        f"A saved adapter of [modelgraft](https://pypi.org/project/modelgraft/) that {does}: {_what(card, whose)}",
         f"{'Columns' if card.task == 'regression' else 'Classes'}: {_classes(card)}",
         "## Use",
         "```python\nfrom modelgraft_adapters import FrozenAdapter\n\n"
@@ -114,6 +113,18 @@ def _text(card: Card, name: str) -> str:
         _limits(card),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _what(card: Card, whose: str) -> str:
+    if card.tuned is None:
+        return (
+            f"the head {_code(card.head)} on frozen features of {whose}. The backbone was not changed, and is not part of "
+            "these files."
+        )
+    return (
+        f"{whose}, trained further under the head {_code(card.head)}. These files hold the {len(card.tuned[1])} tensors of the "
+        "backbone that were trained; the others are the pretrained ones."
+    )
 
 
 def _brought(distribution: str, version: str) -> str:

@@ -14,18 +14,17 @@ from modelgraft.contract import LocalWeights
 from modelgraft.errors import (
     LockError,
     ModelgraftError,
-    UnsafeWeightsError,
     WeightsUnavailableError,
 )
 from modelgraft.host.host import current_host
 from modelgraft.host.records import key_of
-from modelgraft.opening import first_line, opening
-from modelgraft.project.files import read_json, short
+from modelgraft.opening import first_line
+from modelgraft.project.files import read_json
 from modelgraft.weights import local_weights
-from modelgraft.weights.verifying import digest
 
 from modelgraft_adapters.adapter_entry import backbone_entry, find_adapter
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, Backbone, Card, plain, read_card
+from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, Backbone, Card, plain, read_card
+from modelgraft_adapters.tuned import checked_tensors, put_back
 
 if TYPE_CHECKING:
     from modelgraft_adapters.frozen import FrozenAdapter
@@ -70,8 +69,14 @@ def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[s
 
     card = read_card(read_json(files[CARD_FILE], refuse), where)
     kind = _head_class(card, where)
-    tensors = _tensors(files[HEAD_FILE], card, where)
+    tensors = checked_tensors(files[HEAD_FILE], card.head_sha256, dict(card.tensors), where)
     adapter = _on_backbone(card, where, weights, model, options)
+    if card.tuned is not None:
+        if BACKBONE_FILE not in files:
+            raise ModelgraftError(f"{where} lacks {BACKBONE_FILE}; get a whole copy of the adapter")
+        sha256, stated = card.tuned
+        trained = checked_tensors(files[BACKBONE_FILE], sha256, dict(stated), where)
+        put_back(adapter, trained, card, hasattr(model, "module"), where)
     adapter.head_ = _head(kind, tensors, card, where, adapter.extractor.device)
     adapter.task, adapter.classes = card.task, card.classes
     training = card.training
@@ -95,11 +100,6 @@ def brought_by(head: str) -> tuple[str, str]:
     return (str(record["distribution"]), str(record["version"])) if record else ("", "")
 
 
-def dtype_name(tensor: torch.Tensor) -> str:
-    """``float32`` and so on."""
-    return str(tensor.dtype).removeprefix("torch.")
-
-
 def _head_class(card: Card, where: str) -> Any:
     distribution, version = brought_by(card.head)
     if not distribution:
@@ -113,31 +113,6 @@ def _head_class(card: Card, where: str) -> Any:
             f"{version} brings one of this name; install the one and remove the other"
         )
     return load_head(card.head)
-
-
-def _tensors(path: Path, card: Card, where: str) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    found = digest(path, "sha256")
-    if found != card.head_sha256:
-        raise UnsafeWeightsError(
-            f"{HEAD_FILE} of {where} is not the file that its card names (its SHA-256 is {found[:12]}..., not "
-            f"{card.head_sha256[:12]}...); get a whole copy of the adapter"
-        )
-    with opening(f"the head of {where} ({path})"):
-        tensors = load_file(path)
-    there = {name: (dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
-    if there != dict(card.tensors):
-        name = next(name for name in {**there, **card.tensors} if there.get(name) != card.tensors.get(name))
-        raise ModelgraftError(
-            f"the tensor {short(name)} of {where} is {_shown(there.get(name))}, and its card says "
-            f"{_shown(card.tensors.get(name))}; get a whole copy of the adapter"
-        )
-    return tensors
-
-
-def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
-    return "not there" if tensor is None else f"{short(tensor[0])[1:-1]} {list(tensor[1])}"
 
 
 def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, device: torch.device) -> Any:

@@ -10,7 +10,7 @@ from modelgraft.opening import find, first_line
 from modelgraft.project.files import read_json
 from modelgraft.weights.verifying import digest
 
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, README_FILE, read_card
+from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, README_FILE, read_card
 from modelgraft_adapters.hub_card import readme
 
 _HIDDEN: Final = "***"
@@ -50,11 +50,11 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
             "push the backbone first, and train on hub:USER/REPO"
         )
     try:
-        files = {name: (folder / name).read_bytes() for name in (CARD_FILE, HEAD_FILE)}
-        if digest(folder / HEAD_FILE, "sha256") != card.head_sha256:
-            raise ModelgraftError(
-                f"{HEAD_FILE} of {folder} is not the file that its card names; save the adapter again"
-            )
+        stated = {HEAD_FILE: card.head_sha256} | ({BACKBONE_FILE: card.tuned[0]} if card.tuned else {})
+        files = {name: (folder / name).read_bytes() for name in (CARD_FILE, *stated)}
+        for name, sha256 in stated.items():
+            if digest(folder / name, "sha256") != sha256:
+                raise ModelgraftError(f"{name} of {folder} is not the file that its card names; save the adapter again")
         page = folder / README_FILE
         text = page.read_text(encoding="utf-8") if page.is_file() else None
     except (OSError, UnicodeDecodeError) as error:

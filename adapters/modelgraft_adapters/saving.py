@@ -18,6 +18,7 @@ from modelgraft.version import __version__
 from modelgraft.weights.recognising import LARGEST
 
 from modelgraft_adapters.card import (
+    BACKBONE_FILE,
     CARD_FILE,
     FORMAT,
     HEAD_FILE,
@@ -27,16 +28,20 @@ from modelgraft_adapters.card import (
     read_card,
     resolvable,
 )
-from modelgraft_adapters.loading import brought_by, dtype_name
+from modelgraft_adapters.loading import brought_by
 from modelgraft_adapters.loading import load_adapter as load_adapter
+from modelgraft_adapters.tuned import about, trained_tensors
 
 if TYPE_CHECKING:
-    from modelgraft_adapters.frozen import FrozenAdapter
+    import torch
+    from modelgraft import Entry
 
-OWN_FILES: Final = (CARD_FILE, HEAD_FILE, README_FILE)
+    from modelgraft_adapters.adapter import Adapter
+
+OWN_FILES: Final = (CARD_FILE, HEAD_FILE, BACKBONE_FILE, README_FILE)
 
 
-def save(adapter: FrozenAdapter, folder: Path) -> Path:
+def save(adapter: Adapter, folder: Path) -> Path:
     """Write a fitted adapter to a folder, which appears whole or not at all.
 
     A folder that holds a saved adapter is written over: its three files are, whatever else lies there stays.
@@ -51,12 +56,13 @@ def save(adapter: FrozenAdapter, folder: Path) -> Path:
     if adapter.head_ is None:
         raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
     folder = check_folder(folder)
-    record, head = _contents(adapter)
+    record, head, backbone = _contents(adapter)
     from modelgraft_adapters.hub_card import readme
 
     card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
     files = {
         HEAD_FILE: head,
+        **({} if backbone is None else {BACKBONE_FILE: backbone}),
         CARD_FILE: (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"),
         README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace"),
     }
@@ -72,14 +78,16 @@ def save(adapter: FrozenAdapter, folder: Path) -> Path:
     return folder
 
 
-def _contents(adapter: FrozenAdapter) -> tuple[dict[str, Any], bytes]:
-    """The card and the bytes of the head's file."""
+def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
+    """The card and the bytes of the head's file, and of what was trained of the backbone."""
     from safetensors.torch import save as to_bytes
 
     assert adapter.head_ is not None
     tensors, settings = adapter.head_.state()
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     head = to_bytes(stored)
+    trained = trained_tensors(adapter)
+    backbone = to_bytes(trained) if trained else None
     try:
         kept = json.loads(
             json.dumps({key: plain(value) if key == "report" else value for key, value in settings.items()})
@@ -96,6 +104,7 @@ def _contents(adapter: FrozenAdapter) -> tuple[dict[str, Any], bytes]:
         data["sha256"] = adapter.trained_on_["sha256"] = fingerprint(adapter._data)
     distribution, version = brought_by(adapter.head_name)
     identity = adapter.extractor.card
+    pretrained = identity if adapter.tuned_ is None else adapter.tuned_.identity
     precision = identity["precision"]["dtype"]
     known = adapter.saved_
     if adapter.evaluation_ is not None:
@@ -103,11 +112,11 @@ def _contents(adapter: FrozenAdapter) -> tuple[dict[str, Any], bytes]:
     else:
         evaluation = dict(known.evaluated) if known is not None and known.evaluated else None
     record = {
-        "modelgraft_adapter": FORMAT,
+        "modelgraft_adapter": 1 if backbone is None else FORMAT,
         "created": _today(),
         "task": adapter.task,
         "classes": list(adapter.classes),
-        "backbone": _backbone_record(adapter),
+        "backbone": _backbone_record(adapter.entry, pretrained),
         "features": {
             "modality": identity["modality"],
             "layer": adapter.extractor.layer,
@@ -122,28 +131,24 @@ def _contents(adapter: FrozenAdapter) -> tuple[dict[str, Any], bytes]:
             "version": version,
             "settings": kept,
             "sha256": hashlib.sha256(head).hexdigest(),
-            "tensors": {
-                name: {"dtype": dtype_name(tensor), "shape": list(tensor.shape)} for name, tensor in stored.items()
-            },
+            "tensors": _stated(stored),
         },
-        "training": {
-            "seed": adapter.seed,
-            "n_folds": adapter.n_folds,
-            "class_weight": plain(adapter.class_weight),
-            "templates": plain(adapter.templates),
-            "settings": plain(adapter.settings),
-            "report": plain(adapter.report_),
-            "data": plain(data),
-        },
+        "training": {**plain(adapter.training_record()), "data": plain(data)},
         "evaluation": evaluation,
         "versions": {"python": platform.python_version(), "modelgraft": __version__, **identity["versions"]},
         "notes": list(dict.fromkeys([*(known.notes if known is not None else ()), *adapter.notes_])),
     }
-    return record, head
+    if backbone is not None:
+        record["tuned"] = {"sha256": hashlib.sha256(backbone).hexdigest(), "tensors": _stated(trained)}
+    return record, head, backbone
 
 
-def _backbone_record(adapter: FrozenAdapter) -> dict[str, Any]:
-    entry, identity = adapter.entry, adapter.extractor.card
+def _stated(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    found = {name: about(tensor) for name, tensor in tensors.items()}
+    return {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in found.items()}
+
+
+def _backbone_record(entry: Entry, identity: Mapping[str, Any]) -> dict[str, Any]:
     weights = identity["weights"]
     inside = weights == "in the plugin"
     stated = entry.weights

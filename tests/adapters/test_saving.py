@@ -332,7 +332,7 @@ def _drop(*path: str) -> Callable[[dict[str, Any]], None]:
 
 
 CARDS = {
-    "newer format": (_set("modelgraft_adapter", to=2), "has format 2, and this modelgraft reads 1; upgrade modelgraft"),
+    "newer format": (_set("modelgraft_adapter", to=3), "has format 3, and this modelgraft reads 2; upgrade modelgraft"),
     "no format": (_set("modelgraft_adapter", to="1"), "'1' is no format number"),
     "no head": (_drop("head"), "wrong at head: it is missing"),
     "no backbone name": (_drop("backbone", "name"), "wrong at backbone.name: it is missing"),

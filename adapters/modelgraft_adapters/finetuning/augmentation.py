@@ -1,0 +1,49 @@
+"""Random changes of training pictures that keep what is in them, then the model's own size and normalisation. By torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from modelgraft import Entry
+from modelgraft.errors import UsageError
+from PIL import Image
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
+
+def training_transform(backbone: Any, augment: str) -> Callable[[Image.Image], torch.Tensor]:
+    """Upright RGB pictures to float32 (3, H, W).
+
+    ``none`` is the model's evaluation preprocessing. ``flip`` is that of the picture or its mirror image, one as likely as the
+    other. ``crop`` takes a random part of 0.35 to 1 of the area, 3/4 to 4/3 its shape (Szegedy et al. 2015), and flips; ``trivial``
+    adds one random change of colour or geometry (Müller and Hutter 2021, TrivialAugmentWide), ``randaugment`` two (Cubuk et al.
+    2020, magnitude 9).
+
+    Raises:
+        UsageError: the entry does not state its normalisation, which crops need.
+    """
+    from torchvision.transforms import v2
+
+    if augment == "none":
+        return backbone.preprocess  # type: ignore[no-any-return]
+    if augment == "flip":
+        return v2.Compose([v2.RandomHorizontalFlip(0.5), backbone.preprocess])
+    entry: Entry = backbone.entry
+    size, about = entry.input_size, entry.preprocessing
+    if size is None or "mean" not in about or "std" not in about:
+        raise UsageError(f"{entry.name} does not state its size and normalisation; take augment none or flip")
+    stated = str(about.get("interpolation", "bilinear"))
+    interpolation = v2.InterpolationMode(stated if stated in _INTERPOLATIONS else "bilinear")
+    steps: list[Any] = [
+        v2.RandomResizedCrop(size[-2:], scale=(0.35, 1.0), interpolation=interpolation, antialias=True),
+        v2.RandomHorizontalFlip(0.5),
+    ]
+    if augment == "trivial":
+        steps.append(v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR))
+    if augment == "randaugment":
+        steps.append(v2.RandAugment(num_ops=2, magnitude=9, interpolation=v2.InterpolationMode.BILINEAR))
+    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    steps.append(v2.Normalize(mean=list(about["mean"]), std=list(about["std"])))
+    return v2.Compose(steps)

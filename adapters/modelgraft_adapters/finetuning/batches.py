@@ -1,0 +1,146 @@
+"""The training items in the order of the steps: what a step sees is a function of the seed and its number, and of nothing else.
+
+So a run that goes on where it was interrupted sees what it would have seen, and several processes share a step's items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from modelgraft.errors import UnreadableItemError
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from modelgraft_adapters.images import read_image
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one process has of a step."""
+
+    inputs: torch.Tensor | Mapping[str, torch.Tensor]
+    """Pictures (B, C, H, W) or tokens, on the CPU."""
+    index: torch.Tensor
+    """(B,) int64: which training items they are."""
+    broken: tuple[tuple[int, str], ...]
+    """Items that could not be read, and why; they are not among the others."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def places(step: int, size: int, items: int, seed: int) -> list[tuple[int, int]]:
+    """(pass, item) of each of the ``size`` items of a step.
+
+    Passes over the items follow one another without a gap, each in an order of its own; every item comes once in each.
+    """
+    out: list[tuple[int, int]] = []
+    at = step * size
+    while len(out) < size:
+        number, start = divmod(at + len(out), items)
+        out += [(number, int(item)) for item in _order(number, items, seed)[start : start + size - len(out)]]
+    return out
+
+
+@lru_cache(maxsize=4)
+def _order(number: int, items: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, number]).permutation(items)
+
+
+def seed_of(*parts: int) -> int:
+    """A seed (63 bits) out of several numbers, unlike for unlike numbers."""
+    digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class PictureItems(Dataset[Any]):
+    """Pictures as tensors; the random part of the transform is drawn from seed, pass and item alone."""
+
+    items: Sequence[Any]
+    transform: Callable[[Image.Image], torch.Tensor]
+    seed: int
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, torch.Tensor | str]:
+        number, item = place
+        try:
+            image, _ = read_image(self.items[item])
+        except UnreadableItemError as error:
+            return item, str(error)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, number, item))
+            return item, self.transform(image)
+
+    @staticmethod
+    def collate(found: list[tuple[int, Any]]) -> Batch:
+        """A `Batch` of what could be read."""
+        good = [(item, value) for item, value in found if isinstance(value, torch.Tensor)]
+        pixels = torch.stack([value for _, value in good]) if good else torch.zeros(0)
+        index = torch.tensor([item for item, _ in good], dtype=torch.int64)
+        return Batch(pixels, index, tuple((i, v) for i, v in found if isinstance(v, str)))
+
+
+@dataclass(frozen=True, slots=True)
+class TextItems(Dataset[Any]):
+    """Texts as tokens."""
+
+    items: Sequence[str]
+    tokenise: Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, str]:
+        return place[1], self.items[place[1]]
+
+    def collate(self, found: list[tuple[int, str]]) -> Batch:
+        """A `Batch` of the texts that are not empty."""
+        good = [(item, text) for item, text in found if isinstance(text, str) and text.strip()]
+        tokens = self.tokenise([text for _, text in good]) if good else {}
+        named = {item for item, _ in good}
+        index = torch.tensor([item for item, _ in good], dtype=torch.int64)
+        return Batch(tokens, index, tuple((i, "the text is empty") for i, _ in found if i not in named))
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The steps' batches, from any step on."""
+
+    data: PictureItems | TextItems
+    size: int
+    """Items of a step, of all processes together."""
+    seed: int
+    rank: int = 0
+    processes: int = 1
+    workers: int = 0
+    """Processes that read ahead; 0 reads when a batch is wanted."""
+
+    def span(self, start: int, stop: int) -> Iterator[Batch]:
+        """Those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on."""
+        loader = DataLoader(
+            self.data,
+            batch_sampler=_Steps(self, range(start, stop)),  # type: ignore[arg-type]
+            collate_fn=self.data.collate,
+            num_workers=self.workers,
+            multiprocessing_context="fork" if self.workers else None,
+        )
+        return iter(loader)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What torch calls a batch sampler: the places of one process's items, step by step."""
+
+    batches: Batches
+    steps: range
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        own = self.batches
+        for step in self.steps:
+            yield places(step, own.size, len(own.data.items), own.seed)[own.rank :: own.processes]
+
+    def __len__(self) -> int:
+        return len(self.steps)

@@ -1,0 +1,90 @@
+"""A run on disk, so that it goes on after an interruption: one file, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from modelgraft.errors import ModelgraftError, UsageError
+
+from modelgraft_adapters.finetuning.loop import Loop, Progressed
+
+FILE: Final = "checkpoint.pt"
+FORMAT: Final = 1
+
+
+def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[str, Any] | None) -> None:
+    """Write all that the rest of the run depends on: what is trained, the optimiser, the average, the best so far.
+
+    Args:
+        about: what the run is of (data, model, settings), which one that resumes must match.
+    """
+    content = {
+        "format": FORMAT,
+        "about": json.dumps(about, sort_keys=True),
+        "done": asdict(loop.done),
+        "live": {name: value.detach() for name, value in loop.live.items()},
+        "optimiser": loop.optimiser.state_dict(),
+        "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
+        "average": loop.average.values if loop.average else None,
+        "best": best,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with new.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError as error:
+        raise ModelgraftError(f"the checkpoint {path} cannot be written: {error.strerror or error}") from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, Any] | None:
+    """Put a run back to where its checkpoint is; the best so far.
+
+    Raises:
+        UsageError: there is none, or it is of another run: other data, model or settings.
+        ModelgraftError: it is damaged.
+    """
+    if not path.exists():
+        raise UsageError(f"there is nothing to resume: {path} does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        then = json.loads(content["about"])
+    except Exception as error:  # torch.load raises anything on what is no checkpoint
+        raise ModelgraftError(
+            f"{path} is no whole checkpoint ({type(error).__name__}); begin anew without resume"
+        ) from None
+    if content["format"] != FORMAT:
+        raise ModelgraftError(f"{path} was written by another version of modelgraft; begin anew without resume")
+    now = json.loads(json.dumps(about, sort_keys=True))
+    for key in sorted({*then, *now}):
+        if then.get(key) != now.get(key):
+            raise UsageError(
+                f"{path} is of another run: its {key} is {_short(then.get(key))}, and here it is {_short(now.get(key))}; give the "
+                "same, or another folder"
+            )
+    with torch.no_grad():
+        for name, value in loop.live.items():
+            value.copy_(content["live"][name])
+    loop.optimiser.load_state_dict(content["optimiser"])
+    if content["scaler"] is not None and loop.accelerator.scaler:
+        loop.accelerator.scaler.load_state_dict(content["scaler"])
+    if loop.average is not None:
+        loop.average.values = {n: v.to(loop.live[n].device) for n, v in content["average"].items()}
+    loop.done = Progressed(**content["done"])
+    best: dict[str, Any] | None = content["best"]
+    return best
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,264 @@
+"""The training loop: steps from the first or from where a run was interrupted, to the last. Built on accelerate.
+
+A step is its number, the seed and the weights: nothing else enters it, so a run that resumes gives the bits of one that was never
+stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from modelgraft.errors import ModelgraftError
+
+from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
+from modelgraft_adapters.finetuning.grafted import Grafted
+from modelgraft_adapters.finetuning.objective import Objective
+from modelgraft_adapters.finetuning.planning import HEAD, Plan, open_blocks
+from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is."""
+
+    step: int
+    """Steps that are done."""
+    steps: int
+    loss: float
+    """Of the last step, the mean over its items."""
+    accuracy: float | None
+    """Of the last step's items before it was taken; None where it has no meaning (mixed pictures, regression)."""
+    rate: float
+    """The head's learning rate."""
+    items_per_s: float
+    """Over the last steps of this process."""
+    seconds_left: float
+
+
+@dataclass(slots=True)
+class Progressed:
+    """What is known of the steps that are done; all that a checkpoint needs beside the tensors."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Of each step."""
+    broken: dict[int, str] = field(default_factory=dict)
+    """Items that could not be read."""
+    notes: list[str] = field(default_factory=list)
+    accumulate: int = 1
+    """Parts a step is taken in; grows when memory does not suffice."""
+
+
+class Loop:
+    """Trains a grafted module in place.
+
+    Args:
+        grafted: the module; `Grafted.open` and `Grafted.train_by` have been called.
+        plan, settings: what is trained, and how.
+        steps: of the whole run.
+        objective: the loss of an item.
+        batches: what each step sees.
+        targets: of all training items, as `Objective` takes them.
+        mix: of `objective.mixer`.
+        accelerator: an ``accelerate.Accelerator``.
+    """
+
+    def __init__(
+        self,
+        grafted: Grafted,
+        plan: Plan,
+        settings: Settings,
+        steps: int,
+        objective: Objective,
+        batches: Batches,
+        targets: torch.Tensor,
+        mix: Any,
+        accelerator: Any,
+    ) -> None:
+        self.grafted, self.plan, self.settings, self.steps = grafted, plan, settings, steps
+        self.objective, self.batches, self.targets, self._mix = objective, batches, targets, mix
+        self.accelerator = accelerator
+        self.schedule = Schedule.of(settings, steps)
+        self.done = Progressed(accumulate=settings.accumulate)
+        self.optimiser = accelerator.prepare_optimizer(make_optimiser(grafted, plan, settings))
+        self.live = grafted.live()
+        self.average = Average(self.live, settings.ema) if settings.ema else None
+        self._held = Held(self.optimiser.optimizer, settings.l2_sp, settings.l2_head)
+        self._model = self._wrapped()
+        self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self._right = torch.zeros((), dtype=torch.int64)  # items of the step that were right before it
+
+    def run(
+        self, until: int, tell: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None
+    ) -> bool:
+        """Take the steps from where the run is to ``until``.
+
+        Args:
+            tell: told after each step.
+            stop: asked after each step; True ends the call early, between two steps.
+
+        Returns:
+            whether ``until`` was reached.
+
+        Raises:
+            ModelgraftError: the loss is not a number, no memory for a single item, no readable item.
+        """
+        began, first = time.perf_counter(), self.done.step
+        seen = 0
+        with _random_state():
+            for batch in self.batches.span(self.done.step, until):
+                loss, accuracy = self._step(batch)
+                seen += len(batch)
+                if tell:
+                    spent = time.perf_counter() - began
+                    taken = self.done.step - first
+                    left = spent / taken * (self.steps - self.done.step)
+                    rate = self.optimiser.param_groups[-1]["lr"]
+                    tell(Progress(self.done.step, self.steps, loss, accuracy, rate, seen / spent, left))
+                if stop and stop() and self.done.step < until:
+                    return False
+        return True
+
+    def _step(self, batch: Batch) -> tuple[float, float | None]:
+        step = self.done.step
+        self.done.broken.update(dict(batch.broken))
+        if len(self.done.broken) == len(self.targets):
+            first = next(iter(self.done.broken.values()))
+            raise ModelgraftError(f"none of the {len(self.targets)} training items could be read: {first}")
+        factor = self.schedule.at(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * factor
+        while True:
+            try:
+                loss = self._gradient(batch, step)
+                break
+            except RuntimeError as error:
+                self._less_memory(error, batch)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise ModelgraftError(self._not_finite(value, step))
+        self._close(step)
+        if self.settings.clip is not None:
+            self.accelerator.clip_grad_norm_(self._trained, self.settings.clip)
+        self.optimiser.step()
+        self._held.pull()
+        if self.average:
+            self.average.update(self.live, step)
+        self.done.step += 1
+        self.done.losses.append(value)
+        counted = self.objective.task == "single-label" and self._mix is None and len(batch)
+        return value, int(self._right) / len(batch) if counted else None
+
+    def _gradient(self, batch: Batch, step: int) -> torch.Tensor:
+        """The step's gradient, part by part; the mean loss of its items."""
+        device = self.accelerator.device
+        self.optimiser.zero_grad()
+        torch.manual_seed(seed_of(self.batches.seed, step, self.batches.rank))
+        total = torch.zeros((), device=device)
+        self._right = torch.zeros((), dtype=torch.int64, device=device)
+        if not len(batch):  # nothing of it could be read
+            if self.accelerator.num_processes > 1:  # the others wait for its gradient
+                raise ModelgraftError(f"no item of step {step + 1} could be read in one process: {batch.broken[0][1]}")
+            return total
+        inputs, targets = to_device(batch.inputs, device), self.targets[batch.index].to(device)
+        if self._mix is not None:
+            inputs, targets = self._mix(inputs, targets)
+        parts = list(_parts(inputs, targets, self.done.accumulate))
+        for number, (part, wanted) in enumerate(parts):
+            last = number + 1 == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self._model):
+                with self.accelerator.autocast():
+                    logits = self._model(part)
+                loss = self.objective(logits.float(), wanted).sum() / len(batch)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+            if wanted.ndim == 1:
+                self._right += (logits.detach().argmax(dim=1) == wanted).sum()
+        return total
+
+    def _close(self, step: int) -> None:
+        """gradual: no gradient for blocks that are not open yet."""
+        if self.settings.strategy != "gradual":
+            return
+        opened = {HEAD, *open_blocks(self.plan.blocks, step, self.steps)}
+        for group in self.optimiser.param_groups:
+            if group["block"] not in opened:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def _less_memory(self, error: RuntimeError, batch: Batch) -> None:
+        """Take the step in more parts, where the error says that memory did not suffice; else raise it."""
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        if not (should_reduce_batch_size(error) or "can't allocate memory" in str(error)):
+            raise error
+        if self.done.accumulate >= len(batch) or self.accelerator.num_processes > 1:
+            raise ModelgraftError(
+                f"not enough memory for {max(1, len(batch) // self.done.accumulate)} items at once; take recompute, a smaller "
+                "model or picture, or fewer trained blocks (last-1)"
+                if self.accelerator.num_processes == 1
+                else f"not enough memory; take accumulate={2 * self.done.accumulate}"
+            ) from None
+        self.optimiser.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.done.accumulate = min(2 * self.done.accumulate, len(batch))
+        self.done.notes.append(
+            f"not enough memory for a step of {self.batches.size} items at once: each is taken in {self.done.accumulate} parts "
+            f"from step {self.done.step + 1} on, which gives the same step"
+        )
+
+    def _not_finite(self, value: float, step: int) -> str:
+        bad = [n for n, p in self.grafted.named_parameters() if not bool(torch.isfinite(p.detach()).all())]
+        if bad:
+            why = f"the weight {bad[0]} is not finite"
+        elif self.accelerator.mixed_precision == "fp16":
+            why = "numbers grew too large for fp16; bf16 or fp32 hold them"
+        else:
+            why = "the weights are still finite: a training item may hold extreme values"
+        last = f", after {self.done.losses[-1]:.3g} the step before" if self.done.losses else ""
+        rate = self.settings.highest_rate
+        return (
+            f"the loss became {value} at step {step + 1}{last}; {why}. Take a lower learning rate than {rate:g} (lr={rate / 10:g}) "
+            "or clip gradients (clip=1)"
+        )
+
+    def _wrapped(self) -> Any:
+        model: Any = self.grafted
+        if self.settings.compile:
+            model = torch.compile(model)
+        return self.accelerator.prepare_model(model, device_placement=False)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A tensor, or a mapping of some, on a device."""
+    if isinstance(batch, Mapping):
+        return {name: value.to(device) for name, value in batch.items()}
+    return batch.to(device)
+
+
+def _parts(inputs: Any, targets: torch.Tensor, count: int) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Inputs and targets in ``count`` parts of about one size."""
+    if count == 1:
+        yield inputs, targets
+        return
+    size = math.ceil(len(targets) / count)
+    for start in range(0, len(targets), size):
+        where = slice(start, start + size)
+        part = {n: v[where] for n, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[where]
+        yield part, targets[where]
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    """Steps seed torch's generators; afterwards they are what they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield

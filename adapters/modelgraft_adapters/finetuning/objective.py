@@ -1,0 +1,74 @@
+"""The loss of one item, by task; targets as tensors; mixing of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from modelgraft.learning import Task
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Losses (B,) of logits (B, C)."""
+
+    task: Task
+    class_weights: torch.Tensor | None = None
+    """(C,) float32: a factor on the loss of the items of each class (multi-label: of each class that an item has)."""
+    label_smoothing: float = 0.0
+    """eps: targets are (1 - eps) y + eps / C (Szegedy et al. 2016); multi-label (1 - eps) y + eps / 2."""
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(B,) float32. ``targets``: (B,) int64, or (B, C) float32 (parts of classes, or 0 and 1, or numbers)."""
+        if self.task == "single-label":
+            return F.cross_entropy(
+                logits, targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
+            )
+        if self.task == "regression":
+            return F.mse_loss(logits, targets, reduction="none").mean(dim=1)
+        smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+        if self.class_weights is not None:
+            losses = losses * torch.where(targets > 0.5, self.class_weights, 1.0)
+        return losses.mean(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Of a regression: the mean and spread of each column of the training targets. What is learnt has mean 0 and spread 1."""
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+
+    @classmethod
+    def of(cls, targets: np.ndarray) -> Units:
+        """From targets (N, K)."""
+        values = torch.from_numpy(targets).double()
+        spread = values.std(dim=0, correction=0)
+        return cls(values.mean(dim=0).float(), torch.where(spread > 0, spread, 1.0).float())
+
+    def apply(self, targets: torch.Tensor) -> torch.Tensor:
+        """(N, K) in the units that are learnt."""
+        return (targets - self.mean) / self.spread
+
+    def undo(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A head (K, D), (K,) in the units of the data."""
+        return weight * self.spread[:, None], bias * self.spread + self.mean
+
+    def enter(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A head of the data's units in those that are learnt: `undo` backwards."""
+        return weight / self.spread[:, None], (bias - self.mean) / self.spread
+
+
+def mixer(mixup: float, cutmix: float, classes: int) -> Any:
+    """Pictures (B, C, H, W) and class numbers (B,) to mixed pictures and parts of classes (B, C), by torchvision; or None."""
+    if not mixup and not cutmix:
+        return None
+    from torchvision.transforms import v2
+
+    both = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
+    both += [v2.CutMix(alpha=cutmix, num_classes=classes)] if cutmix else []
+    return both[0] if len(both) == 1 else v2.RandomChoice(both)

@@ -1,0 +1,171 @@
+"""A run of the loop from its first step to what is kept of it: checkpoints, the held-out part, the best, interruptions."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from modelgraft.errors import ModelgraftError
+
+from modelgraft_adapters.finetuning.checkpoint import FILE, load_checkpoint, save_checkpoint
+from modelgraft_adapters.finetuning.loop import Loop, Progress
+
+CHECKPOINT_SECONDS: Final = 300.0
+"""A checkpoint is written at least so often (and after a pass over the items where the last is a while ago)."""
+
+
+class Interrupted(ModelgraftError):
+    """The user stopped the run; what is done is in its checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How good the model is on the held-out part."""
+
+    step: int
+    score: float
+    """The main score; higher is better."""
+    loss: float
+
+    def beats(self, other: Held | None) -> bool:
+        """Whether it is the better one: by score, then by loss."""
+        return other is None or (self.score, -self.loss) > (other.score, -other.loss)
+
+
+@dataclass(slots=True)
+class Course:
+    """What became of a run."""
+
+    seconds: float = 0.0
+    """Of this call."""
+    held: list[Held] = field(default_factory=list)
+    best: Held | None = None
+    stopped_early: bool = False
+
+
+def run(
+    loop: Loop,
+    *,
+    folder: Path | None,
+    about: dict[str, Any],
+    resume: bool,
+    judge: Callable[[], tuple[float, float]] | None,
+    patience: int | None,
+    tell: Callable[[Progress], None] | None,
+    say: Callable[[str], None],
+) -> Course:
+    """Train to the end, or until nothing gets better; afterwards the module holds what is kept.
+
+    That is the best by ``judge`` where there is one, else the average of the weights where it was asked for, else the last.
+
+    Args:
+        folder: for the checkpoint; None writes none.
+        about: see `save_checkpoint`.
+        judge: (score, loss) of the module on the held-out part.
+        patience: passes without anything better after which to stop.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
+    course, began = Course(), time.perf_counter()
+    kept: dict[str, torch.Tensor] | None = None
+    path = folder / FILE if folder else None
+    if resume and path:
+        stored = load_checkpoint(path, loop, about)
+        if stored is not None:
+            course.held = [Held(**held) for held in stored["held"]]
+            kept = stored["tensors"]
+            course.best = Held(**stored["best"]) if stored["best"] else None
+        say(f"resumed at step {loop.done.step} of {loop.steps}")
+    pass_ = max(1, round(len(loop.targets) / loop.batches.size))
+    main = loop.accelerator.is_main_process
+
+    def save() -> None:
+        if path and main:
+            held = [_plain(h) for h in course.held]
+            best = {"held": held, "tensors": kept, "best": _plain(course.best) if course.best else None}
+            save_checkpoint(path, loop, about, best)
+
+    saved = time.monotonic()
+    with _interruptible() as asked:
+
+        def pause() -> bool:
+            # Processes that train together must not stop at steps of their own.
+            alone = loop.accelerator.num_processes == 1
+            return alone and (asked() or time.monotonic() > saved + CHECKPOINT_SECONDS)
+
+        while loop.done.step < loop.steps and not course.stopped_early:
+            until = min(loop.steps, (loop.done.step // pass_ + 1) * pass_)
+            whole = loop.run(until, tell, pause)
+            if whole and judge:
+                with _averaged(loop):
+                    now = Held(loop.done.step, *judge())
+                    course.held.append(now)
+                    if now.beats(course.best):
+                        course.best = now
+                        kept = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
+                behind = sum(held.step > course.best.step for held in course.held) if course.best else 0
+                course.stopped_early = patience is not None and behind >= patience
+            if asked() or not whole or until == loop.steps or time.monotonic() > saved + CHECKPOINT_SECONDS / 10:
+                save()
+                saved = time.monotonic()
+            if asked() and loop.done.step < loop.steps:
+                where = f"; go on with resume from {folder}" if folder else ", and without a folder nothing is kept"
+                raise Interrupted(f"stopped at step {loop.done.step} of {loop.steps}{where}")
+    with torch.no_grad():
+        if kept is not None:
+            for name, value in loop.live.items():
+                value.copy_(kept[name])
+        elif loop.average:
+            for name, value in loop.average.values.items():
+                loop.live[name].copy_(value)
+    course.seconds = time.perf_counter() - began
+    return course
+
+
+@contextmanager
+def _averaged(loop: Loop) -> Iterator[None]:
+    """The average of the weights in their place, where it is kept."""
+    if loop.average is None:
+        yield
+        return
+    own = {name: loop.live[name].detach().clone() for name in loop.average.values}
+    with torch.no_grad():
+        for name, value in loop.average.values.items():
+            loop.live[name].copy_(value)
+        try:
+            yield
+        finally:
+            for name, value in own.items():
+                loop.live[name].copy_(value)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends the run after the step it is in; the second ends it at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _plain(held: Held) -> dict[str, Any]:
+    return {"step": held.step, "score": held.score, "loss": held.loss}

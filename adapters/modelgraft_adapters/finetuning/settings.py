@@ -1,0 +1,189 @@
+"""What a user may say of a fine-tuning run, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from modelgraft.errors import UsageError
+
+STRATEGIES: Final = {
+    "full": "every block and a new head, at once",
+    "last-N": "the last N blocks and a new head (last-1, last-2 ...)",
+    "gradual": "the head, then one block more each epoch from the last to the first (Howard and Ruder 2018)",
+    "lp-ft": "the exact probe first, then every block from there (Kumar et al. 2022)",
+    "norm-only": "the scales and shifts of normalisation layers, and a new head (Frankle et al. 2021)",
+    "bias-only": "the biases, and a new head (Ben Zaken et al. 2022)",
+    "surgical": "one chosen block, and a new head (Lee et al. 2023)",
+    "head-only": "nothing of the backbone: the head alone, by the same loop",
+    "scratch": "every block from random weights: the control that says what pretraining is worth",
+}
+RATES: Final = {"norm-only": 1e-3, "bias-only": 1e-3, "head-only": 1e-2, "lp-ft": 3e-5, "scratch": 1e-3}
+"""Learning rates where none is given; 1e-4 for the others."""
+AUGMENTATIONS: Final = ("none", "flip", "crop", "trivial", "randaugment")
+LEAST_STEPS: Final = 100
+EPOCHS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of one run. What is None is chosen when the data and the device are known."""
+
+    strategy: str = "lp-ft"
+    """One of `STRATEGIES`."""
+    block: str | None = None
+    """surgical: the block's name, or its number from the first (0) or the last (-1)."""
+    epochs: float | None = None
+    """Passes over the training items; None is `EPOCHS`, and more where that were fewer than `LEAST_STEPS` steps."""
+    steps: int | None = None
+    """Steps of the optimiser, in place of ``epochs``."""
+    batch_size: int = 32
+    """Items of one step, over all processes and parts of it."""
+    accumulate: int = 1
+    """Parts that a step's items go through the model in, one after the other: the same step with less memory."""
+    lr: float | None = None
+    """Highest learning rate; None is the strategy's usual (`RATES`)."""
+    head_lr: float | None = None
+    """The head's; None is ``lr``."""
+    layer_decay: float = 1.0
+    """Each block's rate is this times that of the block after it (Clark et al. 2020; BEiT's 0.75)."""
+    optimiser: str = "adamw"
+    """``adamw``, or ``sgd`` with Nesterov momentum 0.9."""
+    weight_decay: float = 0.05
+    """Decoupled (Loshchilov and Hutter 2019), on matrices and kernels; never on biases, norms, and what l2_sp holds."""
+    schedule: str = "cosine"
+    """``cosine`` to zero, or ``constant``; both after ``warmup``."""
+    warmup: float = 0.1
+    """Part of the steps in which the rate rises from zero."""
+    clip: float | None = 1.0
+    """Largest norm of a step's gradient; None does not clip."""
+    l2_sp: float = 0.0
+    """alpha: the strength with which weights are held to the pretrained ones (Xuhong Li et al. 2018, arXiv 1802.01483)."""
+    l2_head: float = 0.0
+    """beta: the same for the head, held to zero."""
+    ema: float | None = None
+    """Decay of an exponential average of the weights, which is then what was learnt."""
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    """alpha of its Beta distribution (Zhang et al. 2018); 0 does not mix."""
+    cutmix: float = 0.0
+    """alpha of its Beta distribution (Yun et al. 2019); with mixup one of the two is drawn each step."""
+    augment: str = "crop"
+    """One of `AUGMENTATIONS`: of pictures; texts are taken as they are."""
+    norms: str | None = None
+    """``eval``: batch statistics are not updated and not used; ``train``: both. None: eval, but for full and scratch."""
+    patience: int | None = None
+    """Stop when that many epochs brought nothing on a part held out of training, and keep the best; None trains to the end."""
+    held_out: float = 0.1
+    """That part, where the data have no split ``val``."""
+    precision: str | None = None
+    """``fp32``, ``bf16`` or ``fp16`` (autocast); None is bf16 on a CUDA device that has it, else fp32."""
+    compile: bool = False
+    """torch.compile."""
+    channels_last: bool = False
+    recompute: bool = False
+    """Activations are computed again in the backward pass: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        parse_strategy(self.strategy)
+        if (self.strategy == "surgical") != (self.block is not None):
+            raise UsageError("strategy surgical takes the block to train (block=), and no other does")
+        _one_of("optimiser", self.optimiser, ("adamw", "sgd"))
+        _one_of("schedule", self.schedule, ("cosine", "constant"))
+        _one_of("augment", self.augment, AUGMENTATIONS)
+        for name, words in (("norms", ("eval", "train")), ("precision", ("fp32", "bf16", "fp16"))):
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), words)
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("give epochs or steps, not both")
+        for name in ("epochs", "steps", "batch_size", "accumulate", "lr", "head_lr", "clip", "patience"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < math.inf):
+                raise UsageError(f"{name} must be above 0, not {value!r}")
+        for name in ("weight_decay", "l2_sp", "l2_head", "mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
+        for name, top in (
+            ("layer_decay", 1.0),
+            ("warmup", 1.0),
+            ("label_smoothing", 1.0),
+            ("held_out", 1.0),
+            ("ema", 1.0),
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= top:
+                raise UsageError(f"{name} must be from 0 to {top:g}, not {value!r}")
+        if self.accumulate > self.batch_size:
+            raise UsageError(f"{self.batch_size} items cannot go in {self.accumulate} parts")
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, chosen by strategy where it was not given."""
+        return self.lr if self.lr is not None else RATES.get(self.strategy, 1e-4)
+
+    @property
+    def norms_in_eval(self) -> bool:
+        """Whether layers with running statistics neither update nor leave them."""
+        return self.norms == "eval" if self.norms else self.strategy not in ("full", "scratch")
+
+    def total_steps(self, items: int) -> int:
+        """Steps of a run on so many items."""
+        if self.steps is not None:
+            return int(self.steps)
+        each = items / self.items_of_step(items)
+        if self.epochs is not None:
+            return max(1, round(self.epochs * each))
+        return max(round(EPOCHS * each), LEAST_STEPS)
+
+    def items_of_step(self, items: int) -> int:
+        """Items of one step: never more than there are."""
+        return min(self.batch_size, items)
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON types: what differs from the defaults, and the strategy."""
+        plain = asdict(self)
+        return {f.name: plain[f.name] for f in fields(self) if f.name == "strategy" or plain[f.name] != f.default}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """From a user's words.
+
+        Raises:
+            UsageError: a setting that does not exist, or a value that cannot be.
+        """
+        known = {f.name: f for f in fields(cls)}
+        if strangers := [name for name in given if name not in known]:
+            raise UsageError(f"no setting {strangers[0]!r} of fine-tuning; there are: {', '.join(known)}")
+        for name, value in given.items():
+            kind = str(known[name].type)
+            good = (
+                (value is None and "None" in kind)
+                or (isinstance(value, bool) if kind == "bool" else False)
+                or (isinstance(value, str) and "str" in kind)
+                or (isinstance(value, int) and not isinstance(value, bool) and ("int" in kind or "float" in kind))
+                or (isinstance(value, float) and "float" in kind)
+            )
+            if not good:
+                raise UsageError(f"{name} is {value!r}; it takes {kind.replace(' | None', '')}")
+        return cls(**given)
+
+
+def parse_strategy(text: str) -> tuple[str, int]:
+    """``last-3`` is (last-N, 3); any other is itself and 0.
+
+    Raises:
+        UsageError: there is no such strategy.
+    """
+    name, _, count = text.rpartition("-")
+    if name == "last" and count.isdecimal() and int(count) > 0:
+        return "last-N", int(count)
+    if text not in STRATEGIES or text == "last-N":
+        raise UsageError(f"no strategy {text!r}; there are: {', '.join(STRATEGIES)}")
+    return text, 0
+
+
+def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
+    if value not in words:
+        raise UsageError(f"{name} is {value!r}; it takes {', '.join(words)}")

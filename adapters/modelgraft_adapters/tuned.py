@@ -1,0 +1,88 @@
+"""The part of a backbone that was trained further: as bytes to save, and put back onto the pretrained one."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from modelgraft.errors import ModelgraftError, UnsafeWeightsError
+from modelgraft.opening import opening
+from modelgraft.project.files import short
+from modelgraft.weights.verifying import digest
+
+from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.card import Card
+from modelgraft_adapters.features.embedding import FeatureExtractor
+
+
+def trained_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """Name -> value, on the CPU, of what differs from the pretrained backbone; empty where nothing was trained."""
+    if adapter.tuned_ is None:
+        return {}
+    state = adapter.extractor.backbone.module.state_dict()
+    return {name: state[name].detach().cpu().contiguous().clone() for name in adapter.tuned_.names}
+
+
+def checked_tensors(
+    path: Path, sha256: str, stated: dict[str, tuple[str, tuple[int, ...]]], where: str
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file of a saved adapter, which are those that its card names.
+
+    Raises:
+        UnsafeWeightsError: it is another file.
+        ModelgraftError: it is damaged.
+    """
+    from safetensors.torch import load_file
+
+    found = digest(path, "sha256")
+    if found != sha256:
+        raise UnsafeWeightsError(
+            f"{path.name} of {where} is not the file that its card names (its SHA-256 is {found[:12]}..., not "
+            f"{sha256[:12]}...); get a whole copy of the adapter"
+        )
+    with opening(f"{path.name} of {where} ({path})"):
+        tensors = load_file(path)
+    there = {name: about(tensor) for name, tensor in tensors.items()}
+    if there != stated:
+        name = next(name for name in {**there, **stated} if there.get(name) != stated.get(name))
+        raise ModelgraftError(
+            f"the tensor {short(name)} of {where} is {_shown(there.get(name))}, and its card says "
+            f"{_shown(stated.get(name))}; get a whole copy of the adapter"
+        )
+    return tensors
+
+
+def about(tensor: torch.Tensor) -> tuple[str, tuple[int, ...]]:
+    """(dtype, shape) as a card states them."""
+    return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+
+
+def put_back(adapter: Adapter, tensors: dict[str, torch.Tensor], card: Card, given: bool, where: str) -> None:
+    """Train-time weights onto the adapter's pretrained backbone; of one that the user ``given`` a copy is changed.
+
+    Raises:
+        ModelgraftError: the backbone has no such tensors.
+    """
+    pretrained = adapter.extractor
+    backbone: Any = copy.deepcopy(pretrained.backbone) if given else pretrained.backbone
+    state = backbone.module.state_dict()
+    for name, tensor in tensors.items():
+        if name not in state or state[name].shape != tensor.shape:
+            has = "not there" if name not in state else str(list(state[name].shape))
+            raise ModelgraftError(
+                f"the trained weight {short(name)} of {where} does not fit {card.backbone.name}, where it is {has}; install the "
+                f"{card.backbone.distribution} it was trained with ({card.backbone.version})"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            state[name].copy_(tensor)
+    adapter.tuned_ = Tuned(pretrained.card, tuple(tensors))
+    options = {key: adapter.extractor_options[key] for key in ("modality", "layer", "batch_size", "workers", "store")}
+    adapter.model = backbone
+    adapter._extractor = FeatureExtractor(backbone, **{**options, "store": options["store"] or False})
+
+
+def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "not there" if tensor is None else f"{short(tensor[0])[1:-1]} {list(tensor[1])}"

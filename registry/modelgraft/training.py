@@ -1,0 +1,53 @@
+"""What a backbone that can be trained further and the adapters promise each other. Types only: importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A step of the way from input to embedding that is trained, frozen, or given a learning rate as a whole."""
+
+    name: str
+    """Where it lies in the module, such as ``layer3.5`` or ``blocks.11``; ``stem`` and ``final`` for what is before and after."""
+    parameters: tuple[str, ...]
+    """Full names, as ``module.named_parameters()`` has them."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A backbone whose weights an adapter may change. Nothing has to be subclassed; what lacks these members stays frozen."""
+
+    def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
+        """The tower's blocks from input to embedding. ``modality`` says which tower; None is that of pictures where there is one.
+
+        Every parameter that the embedding depends on is in exactly one block; those it does not depend on (the other tower, the
+        published classifier, the scale of the scores) are in none.
+        """
+        ...
+
+    def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """Texts as the text tower reads them, padded to the longest: tensors on the CPU, rows in the order given."""
+        ...
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Embeddings (B, D) float32 that gradients flow through, of preprocessed pictures or a `token_batch`, any device.
+
+        The module stays in the mode it is in. In eval mode they are those of `encode_image` or `encode_text`.
+        """
+        ...
+
+    def recompute(self, on: bool) -> bool:
+        """Keep activations of a training step (off), or compute them again in the backward pass (Chen et al. 2016, arXiv
+        1604.06174), which takes less memory and more time. False where the model cannot; it then stays as it was."""
+        ...
+
+    def randomise(self, seed: int) -> None:
+        """Draw all weights anew, in place, as the source library initialises a model that is trained from nothing."""
+        ...
