@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         SemiSupervisedClassifier,
     )
     from modelgraft_adapters.features.embedding import FeatureExtractor
+    from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.frozen import FrozenAdapter
     from modelgraft_adapters.predictions import Prediction
     from modelgraft_adapters.scores import Evaluation
@@ -30,6 +31,7 @@ _WHERE = {
     "Evaluation": "scores",
     "FeatureExtractor": "features.embedding",
     "FewShotClassifier": "estimators",
+    "FineTuner": "finetuning.tuner",
     "FrozenAdapter": "frozen",
     "KNNClassifier": "estimators",
     "LinearProbe": "estimators",
@@ -45,6 +47,7 @@ __all__ = [
     "Evaluation",
     "FeatureExtractor",
     "FewShotClassifier",
+    "FineTuner",
     "FrozenAdapter",
     "KNNClassifier",
     "LinearProbe",

@@ -26,6 +26,8 @@ HEAD_FILE: Final = "head.safetensors"
 BACKBONE_FILE: Final = "backbone.safetensors"
 """What was trained of the backbone, where it was."""
 README_FILE: Final = "README.md"
+RUN_FOLDER: Final = "run"
+"""Beside them, of an adapter that was trained in steps: its checkpoint and its log."""
 FORMAT: Final = 2
 """1: heads on frozen backbones, which are still written as 1; 2: what was trained of the backbone too."""
 PROVIDER: Final = "adapter"
@@ -151,7 +153,7 @@ def check_folder(folder: Path) -> Path:
         inside = os.listdir(folder) if folder.is_dir() else []
     except OSError as error:
         raise ModelgraftError(f"the folder {folder} cannot be read: {error.strerror}") from None
-    if inside and CARD_FILE not in inside:
+    if set(inside) - {RUN_FOLDER} and CARD_FILE not in inside:
         raise UsageError(f"the folder {folder} is not empty and holds no saved adapter; give another one")
     return folder
 

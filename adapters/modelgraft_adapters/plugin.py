@@ -36,6 +36,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Learn a head on the features of a frozen model, and test it.",
         ),
         VerbSpec(
+            "finetune",
+            "modelgraft_adapters.finetune_verb:finetune",
+            "Train a pretrained model further on data of yours, and test it.",
+        ),
+        VerbSpec(
             "explore",
             "modelgraft_adapters.explore_verb:explore",
             "See what is in data without training: clusters, a map, outliers, repeated items.",

@@ -97,7 +97,7 @@ def probe(
             raise UsageError(f"the folder of {str(path)!r} does not exist")
     if save is not None:
         check_folder(save)
-    settings = _settings(set_ or [])
+    settings = parse_settings(set_ or [])
 
     from modelgraft_adapters.data.reading import read_data
 
@@ -150,7 +150,7 @@ def probe(
     else:
         write_atomic(output, text.encode())
     if save is not None:
-        say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {_place(save)}' uses it")
+        say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     if report is not None:
         _write_report(run, report, data)
         say(f"report in {report}")
@@ -160,7 +160,12 @@ def probe(
         raise typer.Exit(1)
 
 
-def _settings(given: list[str]) -> dict[str, Any]:
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` words; values are JSON where they read so, else text.
+
+    Raises:
+        UsageError: a word that reads otherwise.
+    """
     found: dict[str, Any] = {}
     for word in given:
         name, equals, value = word.partition("=")
@@ -173,7 +178,7 @@ def _settings(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _place(folder: Path) -> str:
+def place(folder: Path) -> str:
     """How the folder is named as a model: a bare word would be taken for a model's name."""
     text = str(folder)
     return shlex.quote(text if text.startswith(("/", ".", "~")) else f"./{text}")
@@ -193,12 +198,12 @@ def _table(run: Any, data: str) -> str:
     ]
     if certificate:
         lines.append(("optimum", f"certified to {certificate:.1e} nats"))
-    lines += [(score.name, _interval(score)) for score in evaluation.scores]
+    lines += [(score.name, interval(score)) for score in evaluation.scores]
     if run.zero_shot is not None:
         lines.append(
             (
                 "zero-shot",
-                f"{_interval(run.zero_shot.score)} {run.zero_shot.score.name}, by the names of the classes alone",
+                f"{interval(run.zero_shot.score)} {run.zero_shot.score.name}, by the names of the classes alone",
             )
         )
     if run.chance.value == run.chance.value:
@@ -213,7 +218,8 @@ def _what(adapter: Any) -> str:
     return f"{len(adapter.classes)} {'numbers' if adapter.task == 'regression' else 'classes'}"
 
 
-def _interval(score: Any) -> str:
+def interval(score: Any) -> str:
+    """A score for the table."""
     known = score.low == score.low
     return f"{score.value:.3f}" + (f"  (95 %: {score.low:.3f} to {score.high:.3f})" if known else "")
 

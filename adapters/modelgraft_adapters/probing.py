@@ -147,7 +147,7 @@ def run_probe(
         tested,
         evaluation,
         zero_shot,
-        _chance(readable, evaluation),
+        chance_of(readable, evaluation),
         repeated,
         extra,
         {name: round(value, 3) for name, value in seconds.items()},
@@ -190,7 +190,7 @@ def _zero_shot(
         return None
 
 
-def _chance(train: Dataset, evaluation: Evaluation) -> Score:
+def chance_of(train: Dataset, evaluation: Evaluation) -> Score:
     """Of the training items' most frequent class, its share among the test items."""
     if evaluation.task != "single-label" or train.targets is None:
         return Score("none", float("nan"), float("nan"), float("nan"))

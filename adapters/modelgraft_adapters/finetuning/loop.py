@@ -126,6 +126,11 @@ class Loop:
                     return False
         return True
 
+    def finish(self) -> None:
+        """Let go of what only further steps need: gradients and the optimiser's state."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.optimizer.state.clear()
+
     def _step(self, batch: Batch) -> tuple[float, float | None]:
         step = self.done.step
         self.done.broken.update(dict(batch.broken))

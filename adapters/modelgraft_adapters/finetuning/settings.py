@@ -65,6 +65,8 @@ class Settings:
     """beta: the same for the head, held to zero."""
     ema: float | None = None
     """Decay of an exponential average of the weights, which is then what was learnt."""
+    wise: float | None = None
+    """Where between the pretrained weights (0) and the learnt ones (1) to end (Wortsman et al. 2022, WiSE-FT, takes 0.5)."""
     label_smoothing: float = 0.0
     mixup: float = 0.0
     """alpha of its Beta distribution (Zhang et al. 2018); 0 does not mix."""
@@ -111,6 +113,7 @@ class Settings:
             ("label_smoothing", 1.0),
             ("held_out", 1.0),
             ("ema", 1.0),
+            ("wise", 1.0),
         ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= top:

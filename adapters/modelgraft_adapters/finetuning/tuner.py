@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,10 +26,13 @@ from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.accelerating import make_accelerator
 from modelgraft_adapters.finetuning.augmentation import training_transform
 from modelgraft_adapters.finetuning.batches import Batches, PictureItems, TextItems, seed_of
+from modelgraft_adapters.finetuning.checkpoint import FILE as CHECKPOINT_FILE
 from modelgraft_adapters.finetuning.grafted import Grafted, Seal
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.objective import Objective, Units, mixer
 from modelgraft_adapters.finetuning.planning import Plan, make_plan
+from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
+from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.frozen import FrozenAdapter
@@ -57,7 +60,9 @@ class FineTuner(Adapter):
         head_, classes_, notes_, extractor: as `FrozenAdapter`'s; the extractor has the trained backbone once it is fitted.
         report_: what was chosen, losses, the held-out part, time.
         tuned_: how the backbone differs from the pretrained one.
-        start_: what was trained, as it was before the first step: full name -> tensor, on the CPU.
+        probe_: lp-ft: the adapter on the frozen backbone that it began as.
+        start_, end_: what was trained, as it was before the first step and after the last: full name -> tensor, on the CPU.
+        alpha_: where the weights are between the two (`robust.move`).
 
     Raises:
         UsageError: no such model, strategy or setting.
@@ -84,6 +89,11 @@ class FineTuner(Adapter):
         self.tell = tell
         self._workers = workers
         self.start_: dict[str, torch.Tensor] = {}
+        self.end_: dict[str, torch.Tensor] = {}
+        self.alpha_ = 1.0
+        self.run_: Loop | None = None
+        self._fitting: _Ready | None = None
+        self.probe_: FrozenAdapter | None = None
         self.plan_: Plan | None = None
         self.course_: Course | None = None
 
@@ -99,37 +109,59 @@ class FineTuner(Adapter):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
+        ready = self._ready(X, y)
+        loop, train, grafted = ready.loop, ready.train, ready.grafted
+        course = run(
+            loop,
+            folder=self.folder,
+            about=self._about(ready),
+            resume=resume,
+            judge=None if ready.val is None else lambda: self._judge(ready),
+            patience=self.tuning.patience,
+            tell=self.tell,
+            say=self.notes_.append,
+        )
+        ready.seal.check(grafted)
+        grafted.eval()
+        self.model, self.plan_, self.course_ = ready.backbone, loop.plan, course
+        self.run_, self._fitting, self.alpha_ = loop, ready, 1.0
+        self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
+        loop.finish()
+        self.settle()
+        names = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
+        self.tuned_ = Tuned(ready.identity, tuple(names))
+        self._extractor = FeatureExtractor(ready.backbone, modality=train.modality, store=False)
+        self._report(ready, course)
+        self.trained_on_ = training_facts(train, ready.backbone.embed_dim, 0)
+        return self if self.tuning.wise is None else move(self, self.tuning.wise)
+
+    def discard_checkpoint(self) -> None:
+        """Delete the checkpoint, of a run that is finished and saved."""
+        if self.folder is not None:
+            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+    def find_rate(self, X: Any, y: Any = None) -> RangeTest:
+        """A learning rate for these data, by rising it until the loss no longer falls. Nothing is learnt, `fit` begins anew.
+
+        Arguments and errors as `fit`.
+        """
+        return range_test(self._ready(X, y).loop)
+
+    def _ready(self, X: Any, y: Any) -> _Ready:
+        """Everything up to the first step."""
         train, val = self._parts(X, y)
         self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
         self._trained_on, self._data, self.saved_ = frozenset(train.identities), train, None
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         backbone, identity = self._backbone()
-        grafted = Grafted(backbone, nn.Linear(backbone.embed_dim, len(train.classes), device=backbone.device))
+        head = nn.Linear(backbone.embed_dim, len(train.classes), device=backbone.device)
         units = Units.of(train.targets) if train.task == "regression" and train.targets is not None else None
-        _begin(grafted.head, start, units, self.seed)
+        _begin(head, start, units, self.seed)
+        grafted = Grafted(backbone, head)
         loop, seal = self._loop(grafted, backbone, train, units)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
-        course = run(
-            loop,
-            folder=self.folder,
-            about=self._about(identity, train, loop),
-            resume=resume,
-            judge=None if val is None else lambda: self._judge(grafted, val, loop, units),
-            patience=self.tuning.patience,
-            tell=self.tell,
-            say=self.notes_.append,
-        )
-        seal.check(grafted)
-        grafted.eval()
-        self.model, self.plan_, self.course_ = backbone, loop.plan, course
-        self._settle(grafted, units)
-        names = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
-        self.tuned_ = Tuned(identity, tuple(names))
-        self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
-        self._report(loop, course, seal, len(train))
-        self.trained_on_ = training_facts(train, backbone.embed_dim, 0)
-        return self
+        return _Ready(train, val, backbone, identity, grafted, head, units, loop, seal)
 
     def _parts(self, X: Any, y: Any) -> tuple[Dataset, Dataset | None]:
         """What is trained on, and what ``patience`` looks at."""
@@ -147,7 +179,7 @@ class FineTuner(Adapter):
     def _probe(self, train: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         """lp-ft: the exact head on the frozen features."""
         options = {key: self.extractor_options[key] for key in ("modality", "device")}
-        probe = FrozenAdapter(
+        self.probe_ = probe = FrozenAdapter(
             self.model, "linear", class_weight=self.class_weight, seed=self.seed, dtype="float32", **options
         ).fit(train)
         self.notes_ += probe.notes_
@@ -217,47 +249,55 @@ class FineTuner(Adapter):
         steps = settings.total_steps(len(train))
         return Loop(grafted, plan, settings, steps, objective, batches, targets, mix, accelerator), seal
 
-    def _judge(self, grafted: Grafted, val: Dataset, loop: Loop, units: Units | None) -> tuple[float, float]:
+    def _judge(self, ready: _Ready) -> tuple[float, float]:
         """(main score, log loss or error) on the held-out part."""
-        grafted.eval()
-        self._settle(grafted, units)
-        result = self.evaluate_features(self.extractor.embed(val.items), val, resamples=2)
-        grafted.train_by(loop.settings.norms_in_eval)
+        assert ready.val is not None
+        ready.grafted.eval()
+        self._settle(ready)
+        result = self.evaluate_features(self.extractor.embed(ready.val.items), ready.val, resamples=2)
+        ready.grafted.train_by(self.tuning.norms_in_eval)
         named = {score.name: score.value for score in result.scores}
         loss = named.get("log loss", named.get("mean absolute error", -result.score.value))
         return result.score.value, loss
 
-    def _settle(self, grafted: Grafted, units: Units | None) -> None:
+    def settle(self, alpha: float = 1.0) -> None:
+        """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
+        assert self._fitting is not None
+        self._fitting.grafted.eval()
+        self.alpha_ = alpha
+        self._settle(self._fitting)
+
+    def _settle(self, ready: _Ready) -> None:
         """The head as it is now, as the head that predicts."""
-        assert isinstance(grafted.head, nn.Linear)
-        weight, bias = (value.detach().float().cpu() for value in (grafted.head.weight, grafted.head.bias))
-        if units is not None:
-            weight, bias = units.undo(weight, bias)
+        weight, bias = (value.detach().float().cpu() for value in (ready.head.weight, ready.head.bias))
+        if ready.units is not None:
+            weight, bias = ready.units.undo(weight, bias)
         found = {"chosen": self.tuning.record(), "notes": []}
         state = {"weight": weight.clone(), "bias": bias.clone()}
         self.head_ = load_head("linear").restore(state, {"task": self.task, "found": found}).to(self._head_device)
 
-    def _about(self, identity: Mapping[str, Any], train: Dataset, loop: Loop) -> dict[str, Any]:
+    def _about(self, ready: _Ready) -> dict[str, Any]:
         """What a checkpoint belongs to."""
         return {
-            "model": identity["model"],
-            "weights": identity["weights"],
-            "data": fingerprint(train),
+            "model": ready.identity["model"],
+            "weights": ready.identity["weights"],
+            "data": fingerprint(ready.train),
             "classes": list(self.classes),
             "settings": self.tuning.record(),
-            "steps": loop.steps,
+            "steps": ready.loop.steps,
             "seed": self.seed,
             "class_weight": self.class_weight
             if not isinstance(self.class_weight, Mapping)
             else dict(self.class_weight),
         }
 
-    def _report(self, loop: Loop, course: Course, seal: Seal, items: int) -> None:
-        trained = sum(p.numel() for p in loop.grafted.parameters() if p.requires_grad)
-        broken = [f"{self._data.identity(n)}: {why}" for n, why in loop.done.broken.items()] if self._data else []
+    def _report(self, ready: _Ready, course: Course) -> None:
+        loop, train = ready.loop, ready.train
+        trained = sum(p.numel() for p in ready.grafted.parameters() if p.requires_grad)
+        broken = [f"{train.identity(n)}: {why}" for n, why in loop.done.broken.items()]
         if broken:
             self.notes_.append(
-                f"{len(broken)} of {items} items could not be read and are left out; the first: {broken[0]}"
+                f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
             )
         self.notes_ += loop.done.notes
         self.report_ = {
@@ -267,16 +307,31 @@ class FineTuner(Adapter):
             "best_step": course.best.step if course.best else None,
             "stopped_early": course.stopped_early,
             "trained_parameters": trained,
-            "frozen_tensors": seal.count,
+            "frozen_tensors": ready.seal.count,
             "seconds": round(course.seconds, 3),
             "unreadable": len(broken),
             "notes": [],
         }
 
 
-def _begin(head: nn.Module, start: tuple[torch.Tensor, torch.Tensor] | None, units: Units | None, seed: int) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A run before its first step."""
+
+    train: Dataset
+    val: Dataset | None
+    """The held-out part, where ``patience`` asks for one."""
+    backbone: Any
+    identity: Mapping[str, Any]
+    grafted: Grafted
+    head: nn.Linear
+    units: Units | None
+    loop: Loop
+    seal: Seal
+
+
+def _begin(head: nn.Linear, start: tuple[torch.Tensor, torch.Tensor] | None, units: Units | None, seed: int) -> None:
     """The head before the first step: the probe, or small random weights."""
-    assert isinstance(head, nn.Linear)
     with torch.no_grad():
         if start is not None:
             weight, bias = start if units is None else units.enter(*start)

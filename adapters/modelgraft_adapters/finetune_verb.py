@@ -1,0 +1,193 @@
+"""``modelgraft finetune``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from modelgraft.cli import render
+from modelgraft.cli.completion import model_names
+from modelgraft.errors import UsageError
+
+from modelgraft_adapters.card import RUN_FOLDER, check_folder
+from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.probe_verb import interval, parse_settings, place
+from modelgraft_adapters.telling import say
+
+FORMATS = ("table", "json")
+
+
+def finetune(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder per class (or train/ and test/ of such), a table (CSV, TSV, JSON lines, Parquet), or tars."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for the result: a model by its path from then on; and for the checkpoint."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"Any model that can be trained. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", help="What is trained; a wrong name lists those there are.")
+    ] = "lp-ft",
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the training items. Default: 10, at least 100 steps.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, in place of passes.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Items of a step.")] = 32,
+    lr: Annotated[
+        str | None, typer.Option(help="Highest learning rate, or 'find'. Default: the strategy's usual.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, NAME=VALUE (layer_decay=0.75, l2_sp=0.01). Can be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
+    label_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
+    ] = None,
+    split_column: Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="What parts several labels in one field, such as '|'.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
+    ] = 0.2,
+    shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")] = False,
+    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read items ahead.")] = None,
+) -> None:
+    """Train a pretrained model further on data of yours, and test it: pictures or texts.
+
+    The test items are looked at once, at the end. Ctrl-C keeps what is done; --resume goes on, to the same result. Leaves with 0,
+    with 1 if some item could not be read or training failed, with 2 for wrong use.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    folder = check_folder(output)
+    find = lr == "find"
+    settings = {
+        "strategy": strategy,
+        "batch_size": batch_size,
+        **({} if epochs is None else {"epochs": epochs}),
+        **({} if steps is None else {"steps": steps}),
+        **({} if lr is None or find else {"lr": _rate(lr)}),
+        **parse_settings(set_ or []),
+    }
+
+    from modelgraft_adapters.finetuning.settings import Settings
+
+    Settings.of(settings)
+
+    from modelgraft_adapters.data.reading import read_data
+
+    found = read_data(
+        data,
+        task=task,  # type: ignore[arg-type]
+        item_column=item_column,
+        label_column=None if not label_column else label_column[0] if len(label_column) == 1 else label_column,
+        split_column=split_column,
+        label_separator=label_separator,
+    )
+
+    from modelgraft import resolve
+
+    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+
+    # torch is imported from here on.
+    from modelgraft_adapters.finetuning.following import Follower
+    from modelgraft_adapters.finetuning.tuner import FineTuner
+    from modelgraft_adapters.finetuning.whole_run import main_process, parted, run_finetune
+
+    first = main_process()
+    options: dict[str, Any] = {
+        "modality": found.modality,
+        "class_weight": "balanced" if balanced else None,
+        "seed": seed,
+        "device": device,
+        "workers": workers,
+    }
+    whole = parted(found, test_fraction, shots, seed)
+    if find:
+        test = FineTuner(entry, **options, **settings).find_rate(whole)
+        settings["lr"] = float(f"{test.chosen:.2g}")
+        if first:
+            say(
+                f"learning rate {settings['lr']:g}: a tenth of that at which the loss was least, of {len(test.rates)} tried"
+            )
+    run_folder = folder / RUN_FOLDER
+    with Follower(run_folder, tensorboard=tensorboard, quiet=not first, resumed=resume) as follower:
+        tuner = FineTuner(entry, **options, folder=run_folder, tell=follower, **settings)
+        run = run_finetune(tuner, whole, resume=resume)
+    if not first:
+        return
+    for note in run.notes:
+        say(note)
+    saved = tuner.save(folder)
+    tuner.discard_checkpoint()
+    say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
+    print(json.dumps(run.record(), indent=2) + "\n" if format == "json" else _table(run, data), end="")
+    broken = run.tuner.report_["unreadable"] + len(run.evaluation.unreadable)
+    if broken:
+        say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
+        raise typer.Exit(1)
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--lr {text!r} is no number, and not 'find'") from None
+
+
+def _table(run: Any, data: str) -> str:
+    tuner, report = run.tuner, run.tuner.report_
+    chosen = report["chosen"]
+    trained, count = report["trained_parameters"], len(tuner.classes)
+    what = "numbers" if tuner.task == "regression" else "classes"
+    settings = ", ".join(
+        f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in chosen.items() if n != "strategy"
+    )
+    lines = [
+        ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {count} {what}"),
+        ("model", f"{tuner.entry.name}, {trained:,} parameters trained"),
+        ("strategy", f"{tuner.tuning.strategy}; {settings}"),
+    ]
+    if report["best_step"] is not None:
+        early = ", where it was stopped" if report["stopped_early"] else ""
+        lines.append(("kept", f"step {report['best_step']} of {chosen['steps']}, the best on the held-out part{early}"))
+    lines += [(score.name, interval(score)) for score in run.evaluation.scores]
+    if run.probe is not None:
+        lines.append(("probe", f"{interval(run.probe.score)} {run.probe.score.name}, of the frozen model it began as"))
+    if run.chance.value == run.chance.value:
+        lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)
+    gpu = "" if run.gpu_peak_mib is None else f", {run.gpu_peak_mib:.0f} MiB of the GPU"
+    lines.append(("cost", f"{spent}; {run.peak_mib:.0f} MiB{gpu}"))
+    width = max(len(name) for name, _ in lines)
+    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
