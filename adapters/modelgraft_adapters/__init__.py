@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelgraft_adapters.data.dataset import Dataset
     from modelgraft_adapters.data.reading import read_data
+    from modelgraft_adapters.adapter import Adapter
     from modelgraft_adapters.estimators import (
         FewShotClassifier,
         KNNClassifier,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from modelgraft_adapters.zero_shot import ZeroShotClassifier
 
 _WHERE = {
+    "Adapter": "adapter",
     "Dataset": "data.dataset",
     "Evaluation": "scores",
     "FeatureExtractor": "features.embedding",
@@ -43,6 +45,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "Adapter",
     "Dataset",
     "Evaluation",
     "FeatureExtractor",

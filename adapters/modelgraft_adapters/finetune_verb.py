@@ -48,13 +48,19 @@ def finetune(
         float | None, typer.Option(help="Passes over the training items. Default: 10, at least 100 steps.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, in place of passes.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Items of a step.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Items of a step. Default: 32, of contrastive 16 pairs.")
+    ] = None,
     lr: Annotated[
         str | None, typer.Option(help="Highest learning rate, or 'find'. Default: the strategy's usual.")
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other setting, NAME=VALUE (layer_decay=0.75, l2_sp=0.01). Can be repeated."),
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="Further pictures (a folder, a table, tars) to learn from without labels; see the settings semi..."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
@@ -93,7 +99,7 @@ def finetune(
     find = lr == "find"
     settings = {
         "strategy": strategy,
-        "batch_size": batch_size,
+        **({} if batch_size is None else {"batch_size": batch_size}),
         **({} if epochs is None else {"epochs": epochs}),
         **({} if steps is None else {"steps": steps}),
         **({} if lr is None or find else {"lr": _rate(lr)}),
@@ -133,8 +139,9 @@ def finetune(
         "workers": workers,
     }
     whole = parted(found, test_fraction, shots, seed)
+    more = None if unlabelled is None else read_data(unlabelled, modality=found.modality)
     if find:
-        test = FineTuner(entry, **options, **settings).find_rate(whole)
+        test = FineTuner(entry, **options, **settings).find_rate(whole, unlabelled=more)
         settings["lr"] = float(f"{test.chosen:.2g}")
         if first:
             say(
@@ -143,7 +150,7 @@ def finetune(
     run_folder = folder / RUN_FOLDER
     with Follower(run_folder, tensorboard=tensorboard, quiet=not first, resumed=resume) as follower:
         tuner = FineTuner(entry, **options, folder=run_folder, tell=follower, **settings)
-        run = run_finetune(tuner, whole, resume=resume)
+        run = run_finetune(tuner, whole, unlabelled=more, resume=resume)
     if not first:
         return
     for note in run.notes:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from modelgraft import Entry
 from modelgraft.errors import UsageError
 from PIL import Image
 
@@ -22,7 +21,7 @@ def training_transform(backbone: Any, augment: str) -> Callable[[Image.Image], t
     2020, magnitude 9).
 
     Raises:
-        UsageError: the entry does not state its normalisation, which crops need.
+        UsageError: the model's normalisation, which crops need, is not by channel.
     """
     from torchvision.transforms import v2
 
@@ -30,20 +29,30 @@ def training_transform(backbone: Any, augment: str) -> Callable[[Image.Image], t
         return backbone.preprocess  # type: ignore[no-any-return]
     if augment == "flip":
         return v2.Compose([v2.RandomHorizontalFlip(0.5), backbone.preprocess])
-    entry: Entry = backbone.entry
-    size, about = entry.input_size, entry.preprocessing
-    if size is None or "mean" not in about or "std" not in about:
-        raise UsageError(f"{entry.name} does not state its size and normalisation; take augment none or flip")
-    stated = str(about.get("interpolation", "bilinear"))
+    size, mean, std = _measured(backbone)
+    stated = str(backbone.entry.preprocessing.get("interpolation", "bicubic"))
     interpolation = v2.InterpolationMode(stated if stated in _INTERPOLATIONS else "bilinear")
     steps: list[Any] = [
-        v2.RandomResizedCrop(size[-2:], scale=(0.35, 1.0), interpolation=interpolation, antialias=True),
+        v2.RandomResizedCrop(size, scale=(0.35, 1.0), interpolation=interpolation, antialias=True),
         v2.RandomHorizontalFlip(0.5),
     ]
     if augment == "trivial":
         steps.append(v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR))
     if augment == "randaugment":
         steps.append(v2.RandAugment(num_ops=2, magnitude=9, interpolation=v2.InterpolationMode.BILINEAR))
-    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    steps.append(v2.Normalize(mean=list(about["mean"]), std=list(about["std"])))
+    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean=mean, std=std)]
     return v2.Compose(steps)
+
+
+def _measured(backbone: Any) -> tuple[tuple[int, int], list[float], list[float]]:
+    """(height and width, mean, standard deviation) of what the model reads, from its own preprocessing of black and of white: not
+    every entry states them, and what is measured cannot be other than what is done."""
+    black, white = (
+        backbone.preprocess(Image.new("RGB", (256, 256), colour)).double() for colour in ((0, 0, 0), (255, 255, 255))
+    )
+    height, width = black.shape[-2:]
+    low, high = (found[:, height // 2, width // 2] for found in (black, white))
+    if not bool((high > low).all()):
+        raise UsageError(f"{backbone.entry.name} does not scale pictures channel by channel; take augment none or flip")
+    std = 1 / (high - low)
+    return (int(height), int(width)), (-low * std).tolist(), std.tolist()

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,13 +35,35 @@ class Batch:
         return len(self.index)
 
 
-def places(step: int, size: int, items: int, seed: int) -> list[tuple[int, int]]:
+class Items(Protocol):
+    """What a step's rows are read from."""
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """As many as there are rows in a pass."""
+        ...
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        """Of (pass, item): a function of these and a seed alone."""
+        ...
+
+    def collate(self, found: list[Any]) -> Batch:
+        """A batch of some of them."""
+        ...
+
+
+def places(step: int, size: int, items: int, seed: int, ordered: bool = False) -> list[tuple[int, int]]:
     """(pass, item) of each of the ``size`` items of a step.
 
     Passes over the items follow one another without a gap, each in an order of its own; every item comes once in each.
+
+    Args:
+        ordered: the items come in the order of their numbers: they are too many to be shuffled, and drawn at random already.
     """
-    out: list[tuple[int, int]] = []
     at = step * size
+    if ordered:
+        return [divmod(at + number, items) for number in range(size)]
+    out: list[tuple[int, int]] = []
     while len(out) < size:
         number, start = divmod(at + len(out), items)
         out += [(number, int(item)) for item in _order(number, items, seed)[start : start + size - len(out)]]
@@ -109,7 +131,7 @@ class TextItems(Dataset[Any]):
 class Batches:
     """The steps' batches, from any step on."""
 
-    data: PictureItems | TextItems
+    data: Items
     size: int
     """Items of a step, of all processes together."""
     seed: int
@@ -120,8 +142,8 @@ class Batches:
 
     def span(self, start: int, stop: int) -> Iterator[Batch]:
         """Those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on."""
-        loader = DataLoader(
-            self.data,
+        loader: Any = DataLoader(
+            self.data,  # type: ignore[arg-type]
             batch_sampler=_Steps(self, range(start, stop)),  # type: ignore[arg-type]
             collate_fn=self.data.collate,
             num_workers=self.workers,
@@ -139,8 +161,9 @@ class _Steps:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         own = self.batches
+        ordered = bool(getattr(own.data, "ordered", False))
         for step in self.steps:
-            yield places(step, own.size, len(own.data.items), own.seed)[own.rank :: own.processes]
+            yield places(step, own.size, len(own.data.items), own.seed, ordered)[own.rank :: own.processes]
 
     def __len__(self) -> int:
         return len(self.steps)

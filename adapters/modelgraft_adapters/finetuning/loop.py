@@ -11,17 +11,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from modelgraft.errors import ModelgraftError
 
 from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
 from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.objective import Objective
 from modelgraft_adapters.finetuning.planning import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
+
+
+class Goal(Protocol):
+    """The loss of a row of a step."""
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(B,) float32 of what the module gave for B rows."""
+        ...
+
+    def right(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+        """How many of the rows were right before the step; None where that has no meaning."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +74,9 @@ class Loop:
         grafted: the module; `Grafted.open` and `Grafted.train_by` have been called.
         plan, settings: what is trained, and how.
         steps: of the whole run.
-        objective: the loss of an item.
+        goal: the loss of a row.
         batches: what each step sees.
-        targets: of all training items, as `Objective` takes them.
+        targets: what ``Batch.index`` points into, as the goal takes them.
         mix: of `objective.mixer`.
         accelerator: an ``accelerate.Accelerator``.
     """
@@ -76,14 +87,14 @@ class Loop:
         plan: Plan,
         settings: Settings,
         steps: int,
-        objective: Objective,
+        goal: Goal,
         batches: Batches,
         targets: torch.Tensor,
         mix: Any,
         accelerator: Any,
     ) -> None:
         self.grafted, self.plan, self.settings, self.steps = grafted, plan, settings, steps
-        self.objective, self.batches, self.targets, self._mix = objective, batches, targets, mix
+        self.goal, self.batches, self.targets, self._mix = goal, batches, targets, mix
         self.accelerator = accelerator
         self.schedule = Schedule.of(settings, steps)
         self.done = Progressed(accumulate=settings.accumulate)
@@ -93,7 +104,7 @@ class Loop:
         self._held = Held(self.optimiser.optimizer, settings.l2_sp, settings.l2_head)
         self._model = self._wrapped()
         self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
-        self._right = torch.zeros((), dtype=torch.int64)  # items of the step that were right before it
+        self._right: torch.Tensor | None = None  # rows of the step that were right before it
 
     def run(
         self, until: int, tell: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None
@@ -134,9 +145,9 @@ class Loop:
     def _step(self, batch: Batch) -> tuple[float, float | None]:
         step = self.done.step
         self.done.broken.update(dict(batch.broken))
-        if len(self.done.broken) == len(self.targets):
+        if len(self.done.broken) == (count := len(self.batches.data.items)):
             first = next(iter(self.done.broken.values()))
-            raise ModelgraftError(f"none of the {len(self.targets)} training items could be read: {first}")
+            raise ModelgraftError(f"none of the {count} training items could be read: {first}")
         factor = self.schedule.at(step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * factor
@@ -158,8 +169,7 @@ class Loop:
             self.average.update(self.live, step)
         self.done.step += 1
         self.done.losses.append(value)
-        counted = self.objective.task == "single-label" and self._mix is None and len(batch)
-        return value, int(self._right) / len(batch) if counted else None
+        return value, None if self._right is None else int(self._right) / len(batch)
 
     def _gradient(self, batch: Batch, step: int) -> torch.Tensor:
         """The step's gradient, part by part; the mean loss of its items."""
@@ -167,7 +177,7 @@ class Loop:
         self.optimiser.zero_grad()
         torch.manual_seed(seed_of(self.batches.seed, step, self.batches.rank))
         total = torch.zeros((), device=device)
-        self._right = torch.zeros((), dtype=torch.int64, device=device)
+        self._right = None
         if not len(batch):  # nothing of it could be read
             if self.accelerator.num_processes > 1:  # the others wait for its gradient
                 raise ModelgraftError(f"no item of step {step + 1} could be read in one process: {batch.broken[0][1]}")
@@ -180,12 +190,12 @@ class Loop:
             last = number + 1 == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self._model):
                 with self.accelerator.autocast():
-                    logits = self._model(part)
-                loss = self.objective(logits.float(), wanted).sum() / len(batch)
+                    outputs = self._model(part)
+                loss = self.goal(outputs.float(), wanted).sum() / len(batch)
                 self.accelerator.backward(loss)
             total += loss.detach()
-            if wanted.ndim == 1:
-                self._right += (logits.detach().argmax(dim=1) == wanted).sum()
+            right = self.goal.right(outputs.detach(), wanted)
+            self._right = right if self._right is None or right is None else self._right + right
         return total
 
     def _close(self, step: int) -> None:

@@ -20,6 +20,8 @@ class Objective:
     """(C,) float32: a factor on the loss of the items of each class (multi-label: of each class that an item has)."""
     label_smoothing: float = 0.0
     """eps: targets are (1 - eps) y + eps / C (Szegedy et al. 2016); multi-label (1 - eps) y + eps / 2."""
+    mixed: bool = False
+    """Items are mixtures of several, of no one class."""
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(B,) float32. ``targets``: (B,) int64, or (B, C) float32 (parts of classes, or 0 and 1, or numbers)."""
@@ -34,6 +36,12 @@ class Objective:
         if self.class_weights is not None:
             losses = losses * torch.where(targets > 0.5, self.class_weights, 1.0)
         return losses.mean(dim=1)
+
+    def right(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+        """How many of the items the logits have right: () int64; None for tasks without one class per item, and mixtures."""
+        if self.task != "single-label" or self.mixed:
+            return None
+        return (logits.argmax(dim=1) == targets).sum()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.finetuning.batches import Batches
 from modelgraft_adapters.finetuning.grafted import Grafted
 from modelgraft_adapters.finetuning.interpolation import State, greedy_soup, interpolate, recalibrate, soup
@@ -117,3 +119,32 @@ def gather(grafted: Grafted, batches: Batches, device: torch.device) -> None:
     steps = min(_RECALIBRATION_STEPS, max(1, len(batches.data.items) // batches.size))
     found = (batch for batch in batches.span(0, steps) if len(batch))
     recalibrate(grafted, (lambda b=batch: grafted(to_device(b.inputs, device)) for batch in found))  # type: ignore[misc]
+
+
+def zero_shot_kept(tuner: FineTuner, X: Any, y: Any = None) -> tuple[Evaluation, Evaluation]:
+    """Zero-shot classification, by names alone, before and after fine-tuning: of classes that were not trained on it says what the
+    model still knows beyond its task.
+
+    Args:
+        X, y: as `Adapter.evaluate`'s, of any classes.
+
+    Returns:
+        the pretrained model's evaluation, and that of the model as it is now.
+
+    Raises:
+        UsageError: no dual encoder, or as `Adapter.evaluate`.
+    """
+    from modelgraft_adapters.frozen import FrozenAdapter
+
+    data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=tuner.extractor.modality)
+    data = data.part("test") if "test" in data.split_names else data
+    data = data.take(data.labelled)
+    before = tuner.alpha_
+    found = []
+    for alpha in (0.0, before):
+        move(tuner, alpha)
+        judge = FrozenAdapter(tuner.model, "text", modality=data.modality, store=False)
+        features = judge.extractor.embed(data.items)
+        judge.fit_features(features.features[features.good], data.take(features.good))
+        found.append(judge.evaluate_features(features, data))
+    return found[0], found[1]

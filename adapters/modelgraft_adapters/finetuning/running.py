@@ -84,7 +84,7 @@ def run(
             kept = stored["tensors"]
             course.best = Held(**stored["best"]) if stored["best"] else None
         say(f"resumed at step {loop.done.step} of {loop.steps}")
-    pass_ = max(1, round(len(loop.targets) / loop.batches.size))
+    pass_ = max(1, round(len(loop.batches.data.items) / loop.batches.size))
     main = loop.accelerator.is_main_process
 
     def save() -> None:

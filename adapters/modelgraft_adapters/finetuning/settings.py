@@ -17,14 +17,35 @@ STRATEGIES: Final = {
     "norm-only": "the scales and shifts of normalisation layers, and a new head (Frankle et al. 2021)",
     "bias-only": "the biases, and a new head (Ben Zaken et al. 2022)",
     "surgical": "one chosen block, and a new head (Lee et al. 2023)",
+    "lora": "low-rank matrices beside the weights, merged at the end (Hu et al. 2022), and a new head",
+    "dora": "the same with the lengths of the weights apart (Liu et al. 2024), and a new head",
+    "contrastive": "texts of a class drawn together, others apart, then the exact probe (Tunstall et al. 2022, SetFit)",
+    "flyp": "pictures and the names of their classes drawn together, both towers (Goyal et al. 2023)",
     "head-only": "nothing of the backbone: the head alone, by the same loop",
     "scratch": "every block from random weights: the control that says what pretraining is worth",
 }
-RATES: Final = {"norm-only": 1e-3, "bias-only": 1e-3, "head-only": 1e-2, "lp-ft": 3e-5, "scratch": 1e-3}
+RATES: Final = {
+    "norm-only": 1e-3,
+    "bias-only": 1e-3,
+    "head-only": 1e-2,
+    "lp-ft": 3e-5,
+    "scratch": 1e-3,
+    "lora": 1e-3,
+    "dora": 1e-3,
+    "contrastive": 2e-5,
+    "flyp": 1e-5,
+}
 """Learning rates where none is given; 1e-4 for the others."""
+LOW_RANK: Final = ("lora", "dora")
 AUGMENTATIONS: Final = ("none", "flip", "crop", "trivial", "randaugment")
 LEAST_STEPS: Final = 100
 EPOCHS: Final = 10
+BATCH: Final = 32
+PAIRS: Final = 16
+"""Of a step of ``contrastive``."""
+MOST_PAIR_STEPS: Final = 2000
+"""``contrastive`` where no length is given: one pass over the pairs, of which there are about as many as texts squared, or so many
+steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +60,8 @@ class Settings:
     """Passes over the training items; None is `EPOCHS`, and more where that were fewer than `LEAST_STEPS` steps."""
     steps: int | None = None
     """Steps of the optimiser, in place of ``epochs``."""
-    batch_size: int = 32
-    """Items of one step, over all processes and parts of it."""
+    batch_size: int | None = None
+    """Items of one step, over all processes and parts of it; None is `BATCH`, for ``contrastive`` `PAIRS` pairs."""
     accumulate: int = 1
     """Parts that a step's items go through the model in, one after the other: the same step with less memory."""
     lr: float | None = None
@@ -76,6 +97,19 @@ class Settings:
     """One of `AUGMENTATIONS`: of pictures; texts are taken as they are."""
     norms: str | None = None
     """``eval``: batch statistics are not updated and not used; ``train``: both. None: eval, but for full and scratch."""
+    rank: int = 8
+    """lora, dora: of the matrices."""
+    lora_alpha: float | None = None
+    """What they add is times ``lora_alpha / rank``; None is ``rank``."""
+    lora_dropout: float = 0.0
+    semi: str = "fixmatch"
+    """What unlabelled pictures are learnt from by: ``fixmatch`` (Sohn et al. 2020), or ``pseudo-label`` (Lee 2013)."""
+    semi_threshold: float = 0.95
+    """tau: the probability from which on a class that the model itself gives an unlabelled picture is taken for its label."""
+    semi_weight: float = 1.0
+    """lambda: of the unlabelled pictures' loss."""
+    semi_ratio: int = 1
+    """mu: unlabelled pictures of a step for each labelled one."""
     patience: int | None = None
     """Stop when that many epochs brought nothing on a part held out of training, and keep the best; None trains to the end."""
     held_out: float = 0.1
@@ -95,16 +129,29 @@ class Settings:
         _one_of("optimiser", self.optimiser, ("adamw", "sgd"))
         _one_of("schedule", self.schedule, ("cosine", "constant"))
         _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("semi", self.semi, ("fixmatch", "pseudo-label"))
         for name, words in (("norms", ("eval", "train")), ("precision", ("fp32", "bf16", "fp16"))):
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), words)
         if self.epochs is not None and self.steps is not None:
             raise UsageError("give epochs or steps, not both")
-        for name in ("epochs", "steps", "batch_size", "accumulate", "lr", "head_lr", "clip", "patience"):
+        above = (
+            "epochs",
+            "steps",
+            "batch_size",
+            "accumulate",
+            "lr",
+            "head_lr",
+            "clip",
+            "patience",
+            "rank",
+            "semi_ratio",
+        )
+        for name in (*above, "lora_alpha"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise UsageError(f"{name} must be above 0, not {value!r}")
-        for name in ("weight_decay", "l2_sp", "l2_head", "mixup", "cutmix"):
+        for name in ("weight_decay", "l2_sp", "l2_head", "mixup", "cutmix", "semi_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
         for name, top in (
@@ -114,17 +161,32 @@ class Settings:
             ("held_out", 1.0),
             ("ema", 1.0),
             ("wise", 1.0),
+            ("lora_dropout", 1.0),
+            ("semi_threshold", 1.0),
         ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= top:
                 raise UsageError(f"{name} must be from 0 to {top:g}, not {value!r}")
-        if self.accumulate > self.batch_size:
-            raise UsageError(f"{self.batch_size} items cannot go in {self.accumulate} parts")
+        if self.accumulate > self.usual_batch:
+            raise UsageError(f"{self.usual_batch} items cannot go in {self.accumulate} parts")
+        if self.strategy == "flyp" and self.accumulate > 1:
+            raise UsageError(
+                "flyp compares all items of a step with each other: it cannot be taken in parts (accumulate)"
+            )
+        if self.strategy in LOW_RANK and self.l2_sp:
+            raise UsageError(
+                "l2_sp holds weights to the pretrained ones, which lora and dora do not move; take weight_decay"
+            )
 
     @property
     def highest_rate(self) -> float:
         """The learning rate, chosen by strategy where it was not given."""
         return self.lr if self.lr is not None else RATES.get(self.strategy, 1e-4)
+
+    @property
+    def usual_batch(self) -> int:
+        """Items (or pairs) of one step where there are enough."""
+        return self.batch_size or (PAIRS if self.strategy == "contrastive" else BATCH)
 
     @property
     def norms_in_eval(self) -> bool:
@@ -138,11 +200,13 @@ class Settings:
         each = items / self.items_of_step(items)
         if self.epochs is not None:
             return max(1, round(self.epochs * each))
+        if self.strategy == "contrastive":
+            return max(1, min(round(each), MOST_PAIR_STEPS))
         return max(round(EPOCHS * each), LEAST_STEPS)
 
     def items_of_step(self, items: int) -> int:
         """Items of one step: never more than there are."""
-        return min(self.batch_size, items)
+        return min(self.usual_batch, items)
 
     def record(self) -> dict[str, Any]:
         """Plain JSON types: what differs from the defaults, and the strategy."""

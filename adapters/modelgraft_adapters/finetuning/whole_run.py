@@ -74,7 +74,9 @@ def parted(data: Dataset, test_fraction: float, shots: int | None, seed: int) ->
     return data
 
 
-def run_finetune(tuner: FineTuner, data: Dataset, *, resume: bool = False) -> TuningRun:
+def run_finetune(
+    tuner: FineTuner, data: Dataset, *, unlabelled: Dataset | None = None, resume: bool = False
+) -> TuningRun:
     """Train on the split ``train`` of `parted` data, then test: the test items are looked at once, at the end.
 
     Errors as `FineTuner.fit`.
@@ -85,7 +87,7 @@ def run_finetune(tuner: FineTuner, data: Dataset, *, resume: bool = False) -> Tu
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    tuner.fit(data, resume=resume)
+    tuner.fit(data, unlabelled=unlabelled, resume=resume)
     seconds["training"] = tuner.report_["seconds"]
     seconds["getting ready"] = time.perf_counter() - began - seconds["training"]
     began = time.perf_counter()

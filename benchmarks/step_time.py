@@ -1,0 +1,112 @@
+"""The time of a fine-tuning step against a loop written by hand over the same model, pictures and augmentation.
+
+    python benchmarks/step_time.py [--steps 20] [--rounds 5] [--batch-size 32]
+
+The loop by hand is what one writes without a library: a torch DataLoader over the same files with the same transform, timm's model,
+cross-entropy, AdamW, clipping, a cosine. Both read, augment and train for the same steps in turn in one process, and the ratio is of
+the best of each; the step's own loss is read every step by both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetuning import small_mobilenet
+from measure import save
+from modelgraft_adapters import FineTuner
+from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.finetuning.augmentation import training_transform
+from PIL import Image
+from quality import DATA
+from torch.utils.data import DataLoader, Dataset
+
+
+class Files(Dataset[Any]):
+    """Pictures and their classes, as one reads them by hand."""
+
+    def __init__(self, paths: list[str], targets: list[int], transform: Any) -> None:
+        self.paths, self.targets, self.transform = paths, targets, transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert("RGB")), self.targets[index]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--data", type=Path, default=DATA)
+    arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--batch-size", type=int, default=32)
+    options = arguments.parse_args()
+    found: dict[str, list[float]] = {"modelgraft": [], "by hand": []}
+    losses: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model").mkdir()
+        model = small_mobilenet(options.data, Path(folder) / "model")
+        with tarfile.open(options.data / "flowers5.tar") as tar:
+            for member in tar.getmembers():
+                if member.isfile() and member.name.startswith("train/"):
+                    path = Path(folder, "pictures", *Path(member.name).parts[1:])
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(io.BytesIO(tar.extractfile(member).read()).getvalue())
+        data = read_data(Path(folder) / "pictures")
+        for _ in range(options.rounds):
+            tuner = FineTuner(model, "full", steps=options.steps, batch_size=options.batch_size, lr=3e-4, workers=0)
+            tuner.fit(data)
+            found["modelgraft"].append(tuner.report_["seconds"] / options.steps)
+            losses["modelgraft"] = tuner.report_["losses"][-1]
+            seconds, losses["by hand"] = by_hand(tuner, data, options)
+            found["by hand"].append(seconds / options.steps)
+    save(
+        "step_time",
+        {
+            "options": {key: value for key, value in vars(options).items() if key != "data"},
+            "seconds_per_step": found,
+            "last_loss": losses,
+            "ratio": min(found["modelgraft"]) / min(found["by hand"]),
+        },
+    )
+
+
+def by_hand(tuner: FineTuner, data: Any, options: argparse.Namespace) -> tuple[float, float]:
+    """(seconds of all steps, the last loss); the weights begin as the tuner's began."""
+    import timm
+
+    model = timm.create_model("mobilenetv2_100", num_classes=len(data.classes))
+    begun = {n.removeprefix("body."): v for n, v in tuner.start_.items() if n.startswith("body.")}
+    model.load_state_dict(begun, strict=False)
+    torch.manual_seed(0)
+    files = Files(list(data.items), data.targets.tolist(), training_transform(tuner.model, "crop"))
+    loader = DataLoader(files, batch_size=options.batch_size, shuffle=True, drop_last=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: 0.5 * (1 + math.cos(math.pi * n / options.steps)))
+    model.train()
+    started, step, value = time.perf_counter(), 0, 0.0
+    while step < options.steps:
+        for pixels, targets in loader:
+            loss = torch.nn.functional.cross_entropy(model(pixels), targets)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            value, step = float(loss.detach()), step + 1
+            if step == options.steps:
+                break
+    return time.perf_counter() - started, value
+
+
+if __name__ == "__main__":
+    main()
