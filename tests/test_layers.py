@@ -28,6 +28,7 @@ CONTRACT = {
     "resolution",
     "shipped",
     "specs",
+    "training",
     "trust",
     "version",
 }

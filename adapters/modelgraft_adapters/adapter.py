@@ -172,7 +172,7 @@ class Adapter:
         count as wrong."""
         data = self._read(X, y, "test")
         data = data.take(data.labelled)
-        if seen := sum(name in self._trained_on for name in data.identities):
+        if seen := len(self._trained_on & data.places):
             warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
         found = self.extractor.embed(data.items)
         result = self.evaluate_features(found, data)

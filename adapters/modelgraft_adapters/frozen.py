@@ -143,7 +143,7 @@ class FrozenAdapter(Adapter):
             raise UsageError(
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
-        self._trained_on = frozenset(data.identities)
+        self._trained_on = data.places
         self.head_ = load_head(self.head_name).fit(examples, **self.settings)
         self.report_ = self.head_.report()  # type: ignore[union-attr]
         self.notes_ += self.report_.get("notes", [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -10,8 +10,10 @@ import torch
 from modelgraft.contract import ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
+from modelgraft.training import Block
 from PIL import Image
 
+from modelgraft_embedded import trainable
 from modelgraft_embedded.model import DualEncoder
 from modelgraft_embedded.preprocess import preprocess
 
@@ -82,3 +84,26 @@ class EmbeddedBackbone:
         pixels = batch.to(self.device, self.dtype)
         tower = self.module.image
         return (tower.places(pixels) if layer == "map" else tower.features(pixels)).float()
+
+    def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
+        """See `modelgraft_embedded.trainable.blocks`."""
+        return trainable.blocks(self.module, modality or "image")
+
+    def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """``ids`` (N, L, P) int64: P at most a word, L words at most a text, -1 where there is none."""
+        return {"ids": trainable.token_ids(self.module, texts)}
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As `encode_image` or `encode_text`, with gradients where parameters ask for them, in the mode that ``module`` is in."""
+        if isinstance(batch, torch.Tensor):
+            return self.module.encode_image(batch.to(self.device, self.dtype))
+        found: torch.Tensor = self.module.text(*self.module.padded_word_vectors(batch["ids"].to(self.device)))
+        return found.float()
+
+    def recompute(self, on: bool) -> bool:
+        """False: the network is too small for it to be worth anything."""
+        return False
+
+    def randomise(self, seed: int) -> None:
+        """The weights that the shipped model's training began with."""
+        trainable.randomise(self.module, seed)

@@ -180,15 +180,26 @@ class DualEncoder(nn.Module):
                 offsets.append(len(ids))
                 ids.extend(pieces)
         device = self.logit_scale.device
-        where = torch.tensor(places, device=device)
         numbers, starts = torch.tensor(ids, device=device), torch.tensor(offsets, device=device)
+        return self._placed(numbers, starts, torch.tensor(places, device=device), len(encoded), length)
+
+    def padded_word_vectors(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As `word_vectors`, of ids (N, L, P) int64: P at most a word, L words at most a text, -1 where there is none."""
+        real = ids >= 0
+        lengths = real.sum(2).flatten()
+        where = lengths.nonzero().squeeze(1)
+        lengths = lengths[where]
+        return self._placed(ids[real], lengths.cumsum(0) - lengths, where, ids.shape[0], ids.shape[1])
+
+    def _placed(self, ids: Tensor, starts: Tensor, where: Tensor, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """Means of the ids of each word, which begin at ``starts``, put at places ``where`` of (N * L)."""
         table = self.text.table.weight
-        words_found = F.embedding_bag(numbers, table, starts, mode="mean")
-        flat = table.new_zeros(len(encoded) * length, table.shape[1])
-        mask = torch.zeros(len(flat), dtype=torch.bool, device=device)
+        words_found = F.embedding_bag(ids, table, starts, mode="mean")
+        flat = table.new_zeros(count * length, table.shape[1])
+        mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
         mask[where] = True
         flat = flat.index_copy(0, where, words_found)
-        return flat.view(len(encoded), length, -1), mask.view(len(encoded), length)
+        return flat.view(count, length, -1), mask.view(count, length)
 
     @classmethod
     def from_file(

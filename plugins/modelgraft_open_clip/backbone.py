@@ -14,10 +14,13 @@ from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError, WeightsUnavailableError
 from modelgraft.opening import only, opening
+from modelgraft.training import Block
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from PIL import Image
 
 from modelgraft_open_clip import layers as towers
+from modelgraft_open_clip import renewal
+from modelgraft_open_clip.blocks import image_blocks, text_blocks
 from modelgraft_open_clip.weights import trained_scale_and_bias
 
 PRECISIONS: Final = {None: "fp32", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -84,18 +87,40 @@ class OpenClipBackbone:
     @torch.inference_mode()
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed pictures (B, 3, H, W)."""
-        # Said aloud: CoCa normalises unless told otherwise.
-        found: torch.Tensor = self._model.encode_image(pixels.to(self.device, self._input_dtype), normalize=False)
-        return found.float()
+        return self.embed(pixels)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embeddings (N, D) float32 on `device`, not normalised, in the order given; long texts are cut (`text_notes`)."""
         if not texts:
             return torch.zeros(0, self.embed_dim, device=self.device)
-        tokens = self._tokenizer(list(texts)).to(self.device)
-        found: torch.Tensor = self._model.encode_text(tokens, normalize=False)
+        return self.embed(self.token_batch(texts))
+
+    def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """``tokens`` (N, L) int64: as open_clip's tokenizer cuts and pads them, all to the tower's own length."""
+        return {"tokens": self._tokenizer(list(texts))}
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As `encode_image` or `encode_text`, with gradients, in the mode that ``module`` is in."""
+        found: torch.Tensor
+        # Said aloud: CoCa normalises unless told otherwise.
+        if isinstance(batch, torch.Tensor):
+            found = self._model.encode_image(batch.to(self.device, self._input_dtype), normalize=False)
+        else:
+            found = self._model.encode_text(batch["tokens"].to(self.device), normalize=False)
         return found.float()
+
+    def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
+        """A layer each, between the ``stem`` and what projects: see `modelgraft_open_clip.blocks`."""
+        return text_blocks(self._model) if modality == "text" else image_blocks(self._model)
+
+    def recompute(self, on: bool) -> bool:
+        """In both towers; False where one of them cannot."""
+        return renewal.recompute(self._model, on)
+
+    def randomise(self, seed: int) -> None:
+        """Both towers as open_clip begins training with them. Errors as `modelgraft_open_clip.renewal.randomise`."""
+        renewal.randomise(self._model, self.entry, seed)
 
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
         """In the common space; where the tower has them, the features before the projection; of pictures the dense map."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, Self
 
@@ -12,9 +12,12 @@ from modelgraft.contract import LocalWeights, ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError, WeightsUnavailableError
 from modelgraft.opening import only, opening
+from modelgraft.training import Block
 from modelgraft.trust import trusts_code_of
 from sentence_transformers import SentenceTransformer
 
+from modelgraft_sentence_transformers import training
+from modelgraft_sentence_transformers.blocks import blocks
 from modelgraft_sentence_transformers.weights import check_whole
 
 SCALE: Final = 20.0
@@ -116,6 +119,38 @@ class SentenceBackbone:
         """The tokenizer's ids of prompt and text; what lies behind the model's length is not read."""
         prompt, limit = self._prompt(), self._model.max_seq_length
         return [row[:limit] for row in self._rows([prompt + text for text in texts])]
+
+    def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
+        """The encoder's layers, between their ``stem`` and what comes after them: see `modelgraft_sentence_transformers.blocks`.
+
+        Raises:
+            UsageError: asked for a tower of pictures.
+        """
+        if modality == "image":
+            raise UsageError(f"{self.entry.name} has no image tower")
+        return blocks(self._model)
+
+    def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """As the model tokenises, its default prompt included: see `modelgraft_sentence_transformers.training.token_batch`."""
+        return training.token_batch(self._model, texts, self._prompt())
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As `encode_text`, with gradients, in the mode that ``module`` is in.
+
+        Raises:
+            UsageError: pictures.
+        """
+        if isinstance(batch, torch.Tensor):
+            raise UsageError(f"{self.entry.name} reads texts, not pictures")
+        return training.embed(self._model, batch, self.device).float()
+
+    def recompute(self, on: bool) -> bool:
+        """By the gradient checkpointing of transformers; False for a model without an encoder of theirs."""
+        return training.recompute(self._model, on)
+
+    def randomise(self, seed: int) -> None:
+        """The weights that training from nothing begins with. Errors as `modelgraft_sentence_transformers.training.randomise`."""
+        training.randomise(self._model, self.entry.name, seed)
 
     def _prompt(self) -> str:
         name = self._model.default_prompt_name

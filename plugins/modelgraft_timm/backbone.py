@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
 from modelgraft.contract import LocalWeights
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
+from modelgraft.training import Block
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
+from modelgraft_timm import renewal
+from modelgraft_timm.blocks import blocks
 from modelgraft_timm.configs import evaluation_config
 from modelgraft_timm.features import layer_features, layer_names, pooled_features
 from modelgraft_timm.weights import create
@@ -47,7 +51,7 @@ class TimmBackbone:
     @torch.inference_mode()
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) float32 on `device` of preprocessed pictures (B, 3, H, W): see `pooled_features`."""
-        return pooled_features(self.module, pixels.to(self.device, self.dtype)).float()
+        return self.embed(pixels)
 
     @torch.inference_mode()
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
@@ -66,4 +70,39 @@ class TimmBackbone:
         """
         if layer not in self.layers():
             raise UsageError(f"{self.entry.name} has no layer {layer!r}; there are: {', '.join(self.layers())}")
-        return layer_features(self.module, batch.to(self.device, self.dtype), layer).float()
+        with renewal.without_caches(self.module):
+            return layer_features(self.module, batch.to(self.device, self.dtype), layer).float()
+
+    def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
+        """timm's own grouping of its layers, without the classifier: see `modelgraft_timm.blocks`.
+
+        Raises:
+            UsageError: asked for a text tower.
+        """
+        if modality == "text":
+            raise UsageError(f"{self.entry.name} has no text tower")
+        return blocks(self.module)
+
+    def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """Always a UsageError: these models read pictures."""
+        raise UsageError(f"{self.entry.name} reads pictures, not texts")
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As `encode_image`, with gradients, in the mode that ``module`` is in.
+
+        Raises:
+            UsageError: tokens of texts.
+        """
+        if not isinstance(batch, torch.Tensor):
+            raise UsageError(f"{self.entry.name} reads pictures, not texts")
+        with renewal.without_caches(self.module):
+            return pooled_features(self.module, batch.to(self.device, self.dtype)).float()
+
+    def recompute(self, on: bool) -> bool:
+        """By timm's gradient checkpointing; False for an architecture that has none. In train mode batch norms' running
+        statistics then see every batch twice."""
+        return renewal.recompute(self.module, on)
+
+    def randomise(self, seed: int) -> None:
+        """The weights that timm begins training with. Errors as `modelgraft_timm.renewal.randomise`."""
+        renewal.randomise(self.module, self.entry, seed)

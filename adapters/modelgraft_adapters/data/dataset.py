@@ -45,6 +45,11 @@ class Dataset:
         """What to call an item."""
         return self.identities[index] if self.identities else f"item {index}"
 
+    @property
+    def places(self) -> frozenset[str]:
+        """The identities that say where an item lies; items of a list are called by a number, which says nothing elsewhere."""
+        return frozenset(name for name in self.identities if not name.startswith("item "))
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at ``indices`` (or under a mask), in that order."""
         where = np.asarray(indices)

@@ -148,7 +148,8 @@ def _decayed(module: nn.Module) -> frozenset[str]:
     """Matrices and kernels. Not biases, norms, embedding tables, tokens and positions: what has no input it is multiplied by."""
     found = set()
     for prefix, inner in module.named_modules():
-        if isinstance(inner, (nn.Embedding, nn.EmbeddingBag)) or is_norm(inner):
+        # DoRA's lengths of the weights are as a norm's scales; of a convolution they are shaped like a kernel.
+        if isinstance(inner, (nn.Embedding, nn.EmbeddingBag)) or is_norm(inner) or "lora_magnitude_vector" in prefix:
             continue
         for name, value in inner.named_parameters(recurse=False):
             if value.ndim >= 2 and name.endswith("weight"):

@@ -164,7 +164,7 @@ class FineTuner(Adapter):
         """Everything up to the first step."""
         train, val = self._parts(X, y)
         self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
-        self._trained_on, self._data, self.saved_ = frozenset(train.identities), train, None
+        self._trained_on, self._data, self.saved_ = train.places, train, None
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         modality, device = self.extractor_options["modality"], self.extractor_options["device"]
@@ -232,12 +232,10 @@ class FineTuner(Adapter):
     def _report(self, ready: Ready, course: Course, train: Dataset) -> None:
         loop = ready.loop
         trained = sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad)
-        items = ready.way.items.items
-        plain = len(items) == len(train)  # a row is an item
-        broken = [f"{train.identity(n) if plain else f'pair {n}'}: {why}" for n, why in loop.done.broken.items()]
+        broken = [f"{train.identity(n)}: {why}" for n, why in loop.done.broken.items()]
         if broken:
             self.notes_.append(
-                f"{len(broken)} of {len(items)} items could not be read and are left out; the first: {broken[0]}"
+                f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
             )
         self.notes_ += loop.done.notes
         self.report_ = {

@@ -143,13 +143,13 @@ def _with_unlabelled(given: Given, way: Way) -> Way:
 
 def _contrastive(given: Given) -> Way:
     """Pairs of texts."""
-    from modelgraft_adapters.finetuning.contrastive import CosineObjective, PairItems, Siamese
+    from modelgraft_adapters.finetuning.contrastive import CosineObjective, PairItems, PairSampler, Siamese
 
     backbone, train = given.backbone, given.train
     if train.modality != "text" or train.task == "regression":
         raise UsageError("the strategy contrastive draws texts of a class together; it takes texts with classes")
     assert train.targets is not None
-    items = PairItems(train.items, train.targets, backbone.token_batch, given.seed)
+    items = PairItems(plain_items(given), PairSampler(train.targets, train.task, given.seed))
     return Way(
         Siamese(backbone, nn.Identity()),
         tuple(backbone.blocks("text")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ def _run(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def _free() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @pytest.mark.parametrize("strategy", ["full", "lp-ft"])
 def test_two_processes_are_one(train: Dataset, tmp_path: Path, strategy: str) -> None:
     for number, (item, target) in enumerate(zip(train.items, train.targets, strict=True)):
@@ -28,7 +35,13 @@ def test_two_processes_are_one(train: Dataset, tmp_path: Path, strategy: str) ->
         item.save(path)
     data, alone, both = str(tmp_path / "data"), tmp_path / "alone.pt", tmp_path / "both.pt"
     _run([sys.executable, str(CLIENT), data, str(alone), strategy])
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", "--rdzv_endpoint=localhost:0"]
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_addr=127.0.0.1",
+        f"--master_port={_free()}",
+    ]
     _run([sys.executable, *launch, str(CLIENT), data, str(both), strategy])
     one, two = torch.load(alone), torch.load(both)
     assert one["weights"].keys() == two["weights"].keys()

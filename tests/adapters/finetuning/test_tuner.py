@@ -63,7 +63,9 @@ def test_step_zero_of_lp_ft_is_the_probe(train: Dataset, test: Dataset) -> None:
 
 def test_l2_sp_with_a_huge_alpha_is_the_probe(train: Dataset, test: Dataset) -> None:
     """Held by alpha to where they began and the head trained no further, the weights are the pretrained ones."""
-    tuner = FineTuner(MODEL, "lp-ft", steps=8, lr=1e-3, head_lr=1e-30, l2_sp=1e12, weight_decay=0.0, batch_size=16).fit(train)
+    tuner = FineTuner(MODEL, "lp-ft", steps=8, lr=1e-3, head_lr=1e-30, l2_sp=1e12, weight_decay=0.0, batch_size=16).fit(
+        train
+    )
     probe = LinearProbe(MODEL, dtype="float32").fit(train)
     np.testing.assert_allclose(tuner.predict_proba(test), probe.predict_proba(test), atol=1e-5)
     free = FineTuner(MODEL, "lp-ft", steps=8, lr=1e-3, head_lr=1e-30, weight_decay=0.0, batch_size=16).fit(train)
