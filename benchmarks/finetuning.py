@@ -1,12 +1,13 @@
-"""Fine-tuning against training from scratch, at 4, 16 and 64 labels per class; LP-FT against full fine-tuning out of domain; WiSE-FT.
+"""Fine-tuning against training from scratch, at 4, 16 and 64 labels a class; LP-FT against full fine-tuning out of domain; WiSE-FT.
 
-    python benchmarks/finetuning.py [--data ../shared/data] [--only shots domains] [--seeds 5]
+    python benchmarks/finetuning.py [--data ../shared/data] [--only shots domains] [--draws 3] [--seeds 5]
 
-shots: each set with a model that was not trained on it: real ImageNet weights of MobileNetV2 (at 96 pixels), real all-MiniLM-L6-v2,
-and the embedded model's picture tower. From scratch is the same architecture, from random weights, with the same data, augmentation
-and loop and twice the steps. domains: trained on one domain (PACS photographs; MNIST) and tested on its test part and on others (art,
-cartoons, sketches; MNIST-M); the curve between the model that training began from (the exact probe) and the tuned one comes from
-the same runs. Every score is on test parts, which choose nothing. What is in the results is kept, so a run goes on.
+shots: each set with a model that was not trained on it: real ImageNet weights of MobileNetV2 (at 96 pixels), the real
+all-MiniLM-L6-v2, and the embedded model's picture tower. From scratch is the same architecture from random weights, with the
+same data, augmentation and loop and twice the steps. domains: trained on one domain (PACS photographs; MNIST) and tested on its
+test part and on others (art, cartoons, sketches; MNIST-M); the curve between the model that training began from (the exact
+probe) and the tuned one comes from the same runs. Every score is on test parts, which choose nothing. What is in the results is
+kept, so a run goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from quality import DATA, load_set, minilm, mobilenet_folder
 
 SIDE, SHOTS, STEPS = 96, (4, 16, 64), 60
 SETS = {
-    "flowers5": ("mobilenet", {"lr": 3e-4}),
+    "ants_bees": ("mobilenet", {"lr": 3e-4}),
     "fashion_mnist": ("embedded", {"lr": 3e-4}),
     "ag_news": ("minilm", {"lr": 5e-5}),
 }
@@ -44,7 +45,8 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--only", nargs="*", default=["shots", "domains"])
     arguments.add_argument("--sets", nargs="*", default=[*SETS, *DOMAINS])
-    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--draws", type=int, default=3, help="of the labels, in shots")
+    arguments.add_argument("--seeds", type=int, default=5, help="of domains")
     options = arguments.parse_args()
     path = RESULTS / "finetuning.json"
     done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -71,7 +73,7 @@ def shots(options: argparse.Namespace, models: dict[str, str], kept: dict[str, A
             continue
         data = load_set(options.data, name)
         for count in SHOTS:
-            for seed in range(options.seeds):
+            for seed in range(options.draws):
                 few = few_shot(data.part("train"), count, seed)
                 for strategy in ("lp-ft", "scratch"):
                     key = f"{name} {kind} {strategy} {count} {seed}"

@@ -10,14 +10,31 @@ import re
 from pathlib import Path
 from typing import Any
 
+from quality_page import (
+    curves,
+    prose,
+    quality_one_number,
+    quality_pictures,
+    quality_scratch,
+    quality_texts,
+    quality_zero_shot,
+)
+
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "quality.md")
+DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def _read(name: str) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     return data
+
+
+def _machine(data: dict[str, Any]) -> str:
+    """The line under a table: what its figures were taken on."""
+    machine = {"cores": data["machine"]["cores"], **data["machine"]}
+    return prose("Taken on: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".") + "\n"
 
 
 def _processes(data: dict[str, Any]) -> str:
@@ -31,7 +48,7 @@ def listing() -> str:
     """Whole processes that list models."""
     data = _read("listing")
     ratio = f"The libraries take {data['cpu_ratio']:.0f} times the CPU time and {data['memory_ratio']:.0f} times the memory."
-    return f"{_processes(data)}\n\n{ratio}\n"
+    return f"{_processes(data)}\n\n{ratio}\n\n{_machine(data)}"
 
 
 def listing_scale() -> str:
@@ -47,52 +64,136 @@ def listing_scale() -> str:
         rows.append(f"| {step} | " + " | ".join(cells) + " |")
     megabytes = ", ".join(f"{data['figures'][size]['snapshot']['mb']:.1f}" for size in sizes)
     last = data["entries_found"][sizes[-1]]["every filter, best first"]
-    return "\n".join(rows) + f"\n\nThe snapshot files hold {megabytes} MB; the filters find {last:,} of the largest.\n"
+    snapshots = f"The snapshot files hold {megabytes} MB; the filters find {last:,} of the largest."
+    return "\n".join(rows) + f"\n\n{snapshots}\n\n{_machine(data)}"
 
 
 def cold_start() -> str:
     """Whole processes from nothing to labels."""
     data = _read("cold_start")
     ratio = f"`classify` takes {data['wall_over_imports']:.2f} times the wall time of importing torch and Pillow."
-    return f"{_processes(data)}\n\n{ratio}\n"
+    return f"{_processes(data)}\n\n{ratio}\n\n{_machine(data)}"
 
 
 def throughput() -> str:
     """The pipeline against the bare forward pass."""
+    machines = {}
     rows = ["| model | batch | forward only, pictures/s | `classify`, pictures/s | ratio |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "benchmarks" / "results").glob("throughput_*.json")):
         data = json.loads(path.read_text())
+        machines[_machine(data)] = None
         best = max(data["forward_only_pictures_per_s"].values())
         rate = max(data["classify_pictures_per_s"])
         options = data["options"]
         rows.append(
             f"| {options['architecture']} | {options['batch_size']} | {best:.1f} | {rate:.1f} | {data['ratio']:.2f} |"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join(rows) + "\n\n" + "\n".join(machines)
 
 
-def taken_on() -> str:
-    """Machine and versions."""
-    machine = _read("listing")["machine"]
-    return ", ".join(f"{key} {value}" for key, value in machine.items()) + ".\n"
+def probe_sweep() -> str:
+    """The batched solve against scikit-learn."""
+    data = _read("probe_sweep")
+    ours, theirs, default = data["batched_s"], data["scikit_learn_s"], data["scikit_learn_at_default_s"]
+    above, equal = data["objective_above_ours_at_default"], data["largest_objective_above_ours"]
+    rows = [
+        "| who | seconds | times the batched solve | objective above the batched solve's, relative |",
+        "|---|---:|---:|---|",
+        f"| modelgraft, one batched solve | {ours:.1f} | 1 | - |",
+        f"| scikit-learn, at equal objective | {theirs:.0f} | {data['ratio']:.1f} | at most {equal:.0e} |",
+        f"| scikit-learn, at its default tolerance | {default:.0f} | {data['ratio_at_default']:.1f} | "
+        f"median {above['median']:.1e}, largest {above['largest']:.1e} |",
+    ]
+    text = prose(
+        f"{data['items']:,} items of {data['numbers']:,} numbers, {data['classes']} classes, {data['fits']} fits, "
+        f"threads: {data['threads']}. {data['fits_at_equal_objective']} of scikit-learn's {data['fits']} fits got to equal "
+        f"objective. Best accuracy over the folds: {data['best_accuracy']:.4f}, scikit-learn's "
+        f"{data['best_accuracy_scikit_learn']:.4f}."
+    )
+    return "\n".join(rows) + f"\n\n{text}\n\n{_machine(data)}"
+
+
+def feature_store() -> str:
+    """Extraction, a second adapter, memory."""
+    data = _read("feature_store")
+    rates, start, memory = data["throughput"], data["start"], data["memory"]
+    forward, embed = max(rates["forward_only_pictures_per_s"].values()), max(rates["embed_pictures_per_s"])
+    runs = [
+        f"| {name} | {(run := start[name])['encoded']} | {run['seconds']:.2f} | {'yes' if run['loaded'] else 'no'} |"
+        for name in ("first", "second", "third")
+    ]
+    peaks = [f"| {int(n):,} | {run['wall']:.1f} | {run['peak_mib']:.0f} |" for n, run in memory["texts"].items()]
+    lines = [
+        "| pictures/s | |",
+        "|---|---:|",
+        f"| forward pass only | {forward:.1f} |",
+        f"| extraction into the store | {embed:.1f} |",
+        f"| ratio | {rates['ratio']:.2f} |",
+        f"| read back from the store | {max(rates['embed_stored_pictures_per_s']):,.0f} |",
+        "",
+        f"| process, {start['pictures']} pictures | forward passes (pictures) | seconds after the imports | model loaded |",
+        "|---|---:|---:|---|",
+        *runs,
+        "",
+        "| texts | wall s | peak MiB |",
+        "|---:|---:|---:|",
+        *peaks,
+        "",
+        f"From the smallest to the largest peak: {memory['spread_mib']:.0f} MiB.",
+    ]
+    return "\n".join(lines) + f"\n\n{_machine(data)}"
+
+
+def quality_machine() -> str:
+    """Where the figures of quality.md come from: they were added over several runs."""
+    return "The figures were added over several runs, the last of them here:\n" + _machine(_read("quality"))
 
 
 def measured() -> str:
     """The README's lines."""
-    start, table = _read("cold_start"), _read("listing")
+    start, table, sweep, store = (_read(name) for name in ("cold_start", "listing", "probe_sweep", "feature_store"))
     ours, peers = table["figures"]["modelgraft list"], table["figures"]["timm and open_clip"]
-    return (
+    lines = [
         f"- `modelgraft list`: {ours['cpu']:.2f} s of CPU and {ours['peak_mib']:.0f} MiB; timm and open_clip listing their models "
-        f"themselves: {peers['cpu']:.1f} s and {peers['peak_mib']:.0f} MiB.\n"
-        f"- The first command above: {start['wall_over_imports']:.2f} times the time of `import torch, PIL.Image`.\n"
+        f"themselves: {peers['cpu']:.1f} s and {peers['peak_mib']:.0f} MiB.",
+        f"- The first command above: {start['wall_over_imports']:.2f} times the time of `import torch, PIL.Image`.",
+        f"- The probe's sweep, {sweep['fits']} fits on {sweep['items']:,} x {sweep['numbers']:,} features of "
+        f"{sweep['classes']} classes: {sweep['batched_s']:.0f} s. scikit-learn takes {sweep['ratio']:.0f} times as long to "
+        f"the same objective, {sweep['ratio_at_default']:.1f} times to its default tolerance, which stops short of it.",
+        f"- Extracting features: {store['throughput']['ratio']:.2f} of the speed of the forward pass alone. From the store: "
+        f"{store['start']['second']['encoded']} forward passes, {store['start']['second']['seconds']:.1f} s for "
+        f"{store['start']['pictures']} pictures. Between 1,000 and 100,000 items the peak memory moves by "
+        f"{store['memory']['spread_mib']:.0f} MiB.",
+    ]
+    return "\n".join(prose(line).replace("\n", "\n  ") for line in lines) + "\n"
+
+
+SECTIONS = {
+    section.__name__: section
+    for section in (
+        listing,
+        listing_scale,
+        cold_start,
+        throughput,
+        probe_sweep,
+        feature_store,
+        measured,
+        quality_machine,
+        quality_scratch,
+        quality_one_number,
+        quality_zero_shot,
+        quality_pictures,
+        quality_texts,
     )
+}
 
 
 def rendered(page: Path) -> str:
     """The page with today's results in it."""
-    return _BLOCK.sub(lambda m: m[1] + "\n" + globals()[m["name"]]() + "\n" + m[3], page.read_text(encoding="utf-8"))
+    return _BLOCK.sub(lambda m: m[1] + "\n" + SECTIONS[m["name"]]() + "\n" + m[3], page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
     for page in PAGES:
         page.write_text(rendered(page), encoding="utf-8")
+    DRAWING.write_text(curves(), encoding="utf-8")

@@ -2,9 +2,9 @@
 
     python benchmarks/step_time.py [--steps 20] [--rounds 5] [--batch-size 32]
 
-The loop by hand is what one writes without a library: a torch DataLoader over the same files with the same transform, timm's model,
-cross-entropy, AdamW, clipping, a cosine. Both read, augment and train for the same steps in turn in one process, and the ratio is of
-the best of each; the step's own loss is read every step by both.
+The loop by hand is what one writes without a library: a torch DataLoader over the same files with the same transform, timm's
+model, cross-entropy, AdamW, clipping, a cosine. Both read, augment and train for the same steps in turn in one process, and the
+ratio is of the best of each; the step's own loss is read every step by both.
 """
 
 from __future__ import annotations

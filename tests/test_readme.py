@@ -1,4 +1,4 @@
-"""Every command and program of the README is run, and what it prints is what the README shows."""
+"""Every command and program of the README and of the guide is run, and what it prints is what they show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.host.environments import Environment
 from tests.hub_standin import HubStandIn
 from tests.readme import Block, blocks
 
-BLOCKS = blocks()
+BLOCKS = [*blocks(), *blocks(ROOT / "docs" / "fine-tuning.md")]
 
 
 def _shell(block: Block, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelgraft_adapters.adapter import Adapter
     from modelgraft_adapters.data.dataset import Dataset
     from modelgraft_adapters.data.reading import read_data
-    from modelgraft_adapters.adapter import Adapter
     from modelgraft_adapters.estimators import (
         FewShotClassifier,
         KNNClassifier,

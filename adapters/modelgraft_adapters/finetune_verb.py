@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +59,9 @@ def finetune(
     ] = None,
     unlabelled: Annotated[
         str | None,
-        typer.Option(help="Further pictures (a folder, a table, tars) to learn from without labels; see the settings semi..."),
+        typer.Option(
+            help="Further pictures (a folder, a table, tars) to learn from without labels; see the settings semi..."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
@@ -158,7 +159,7 @@ def finetune(
     saved = tuner.save(folder)
     tuner.discard_checkpoint()
     say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
-    print(json.dumps(run.record(), indent=2) + "\n" if format == "json" else _table(run, data), end="")
+    print(render.json_text(run.record()) if format == "json" else _table(run, data), end="")
     broken = run.tuner.report_["unreadable"] + len(run.evaluation.unreadable)
     if broken:
         say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")

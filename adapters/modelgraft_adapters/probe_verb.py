@@ -144,7 +144,7 @@ def probe(
         )
     for note in run.notes:
         say(note)
-    text = json.dumps(run.record(), indent=2) + "\n" if format == "json" else _table(run, data)
+    text = render.json_text(run.record()) if format == "json" else _table(run, data)
     if output is None:
         print(text, end="")
     else:

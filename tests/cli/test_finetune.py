@@ -44,19 +44,22 @@ def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
 def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
     done = run("finetune", str(data), "-o", str(tmp_path / "a"), "-s", "last-1", "--steps", "2", "-f", "json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
     assert found["strategy"] == "last-1" and found["train"] == 50 and len(found["report"]["losses"]) == 2
     assert found["test"]["scores"][0]["name"] == "accuracy" and found["probe"] is None
     assert found["report"]["chosen"]["steps"] == 2 and found["unreadable"] == {}
 
 
 def test_interrupted_by_ctrl_c_and_resumed_to_the_same_result(run: Run, data: Path, tmp_path: Path) -> None:
-    words = ["finetune", str(data), "--strategy", "full", "--steps", "60", "-f", "json", "-o"]
+    words = ["finetune", str(data), "--strategy", "full", "--steps", "20", "-f", "json", "-o"]
     whole = run(*words, str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-m", "modelgraft", *words, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "modelgraft", *words, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     log = folder / "run" / "steps.jsonl"
     until = time.monotonic() + 120

@@ -23,7 +23,7 @@ def test_a_table_then_json_from_stored_features(run: Run, data: Path) -> None:
     assert "100 to learn from, 50 to test on, 5 classes" in lines["data"]
     assert lines["head"].strip().startswith("linear; C = ")
     second = run("probe", str(data), "--format", "json")
-    found = json.loads(second.stdout)
+    found = json.loads(second.stdout, parse_constant=pytest.fail)  # NaN is not JSON
     assert found["encoded"] == 0
     assert found["task"] == "single-label" and len(found["classes"]) == 5
     accuracy = found["test"]["scores"][0]

@@ -191,7 +191,7 @@ def _pattern(path: str) -> list[str]:
         elif len(names) > 1 or glob.has_magic(name):
             raise UsageError(f"no file {name!r}" + (f" (of the pattern {path!r})" if len(names) > 1 else " matches"))
         else:
-            raise UsageError(f"no file or folder {path!r}; texts and single items are given as a list")
+            raise UsageError(f"no file or folder {path!r} (in Python, texts and single items are given as a list)")
     return files
 
 

@@ -45,7 +45,7 @@ class Follower:
     def __enter__(self) -> Self:
         if self._folder is not None and not self._quiet:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._log = (self._folder / LOG).open("a" if self._resumed else "w", encoding="utf-8")
+            self._log = (self._folder / LOG).open("a" if self._resumed else "w", encoding="utf-8", buffering=1)
             if self._tensorboard:
                 self._events = _event_writer(self._folder)
         if sys.stderr.isatty() and not self._quiet:

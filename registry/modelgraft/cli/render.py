@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,14 +83,27 @@ def _colour(out: TextIO) -> bool:
 
 
 def as_json(value: Any, out: TextIO | None = None) -> None:
-    """Indented JSON and a newline; texts stay readable, lone surrogates of odd file names are escaped."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    (out or sys.stdout).write(_encodable(text) + "\n")
+    """Write `json_text`."""
+    (out or sys.stdout).write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON and a newline; texts stay readable, lone surrogates of odd file names are escaped; null for what is no number,
+    which JSON has no word for."""
+    return _encodable(json.dumps(_finite(value), indent=2, ensure_ascii=False)) + "\n"
 
 
 def json_line(value: Any) -> str:
     """One compact line of JSON."""
-    return _encodable(json.dumps(value, ensure_ascii=False)) + "\n"
+    return _encodable(json.dumps(_finite(value), ensure_ascii=False)) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _encodable(text: str) -> str:

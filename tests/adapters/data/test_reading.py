@@ -26,7 +26,7 @@ def test_a_dataset_is_returned_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere", "no file or folder '.*nowhere'; texts and single items are given as a list"),
+        ("nowhere", "no file or folder '.*nowhere' .in Python, texts and single items are given as a list"),
         ("nowhere/*.tar", "no file '.*' matches"),
         ("{0..999999}.tar", "names no files, or more than 100,000"),
         ("{5..2}.tar", "names no files"),

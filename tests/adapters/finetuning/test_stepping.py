@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_the_rate_rises_and_falls() -> None:
     rates = [schedule.at(step) for step in range(STEPS)]
     assert rates[:10] == pytest.approx([(n + 1) / 11 for n in range(10)])
     assert max(rates) == rates[10] == 1.0 and rates[55] == pytest.approx(0.5)
-    assert all(a > b > 0 for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(rates[10:]))
     assert {Schedule.of(Settings(schedule="constant", warmup=0.0), STEPS).at(n) for n in range(STEPS)} == {1.0}
 
 
@@ -62,7 +63,7 @@ def test_gradual_opens_from_the_last_block_to_the_first() -> None:
     blocks = ["stem", "1", "2", "final"]
     opened = [open_blocks(blocks, step, STEPS) for step in range(STEPS)]
     assert opened[0] == frozenset() and opened[10] == {"final"} and opened[50] == frozenset(blocks)
-    assert all(a <= b for a, b in zip(opened, opened[1:], strict=False))
+    assert all(a <= b for a, b in pairwise(opened))
 
 
 def test_l2_sp_is_the_proximal_step() -> None:
