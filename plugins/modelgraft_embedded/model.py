@@ -196,7 +196,7 @@ class DualEncoder(nn.Module):
         table = self.text.table.weight
         words_found = F.embedding_bag(ids, table, starts, mode="mean")
         flat = table.new_zeros(count * length, table.shape[1])
-        mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+        mask = torch.zeros(flat.shape[0], dtype=torch.bool, device=flat.device)
         mask[where] = True
         flat = flat.index_copy(0, where, words_found)
         return flat.view(count, length, -1), mask.view(count, length)
