@@ -1,6 +1,6 @@
 """Contrastive tuning of MiniLM on eight labels a class, beside the package setfit on the same texts; the memory that pairs take.
 
-    python benchmarks/contrastive.py [--data ../shared/data] [--sets sst2 ag_news] [--seeds 5]
+    python benchmarks/contrastive.py [--data ../shared/data] [--sets sst2 trec] [--seeds 5]
 
 Ours is ``FineTuner(strategy="contrastive")``, theirs ``setfit.Trainer`` with its defaults (oversampling, steps of 16 pairs, one
 epoch, 2e-5, then scikit-learn's logistic regression); setfit 1.2 runs as it is on sentence-transformers 6 and transformers 5. Both
@@ -44,7 +44,7 @@ METHODS = ("probe", "modelgraft", "setfit")
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=DATA)
-    arguments.add_argument("--sets", nargs="*", default=["sst2", "ag_news"])
+    arguments.add_argument("--sets", nargs="*", default=["sst2", "trec"])
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--methods", nargs="*", default=METHODS)
     options = arguments.parse_args()

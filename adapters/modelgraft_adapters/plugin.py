@@ -41,6 +41,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Train a pretrained model further on data of yours, and test it.",
         ),
         VerbSpec(
+            "compare",
+            "modelgraft_adapters.compare_verb:compare",
+            "Say which of several models, learnt in which way, is right for data of yours.",
+        ),
+        VerbSpec(
             "explore",
             "modelgraft_adapters.explore_verb:explore",
             "See what is in data without training: clusters, a map, outliers, repeated items.",
@@ -49,6 +54,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "predict",
             "modelgraft_adapters.predict_verb:predict",
             "Predict with a saved adapter: pictures or texts.",
+        ),
+        VerbSpec(
+            "export",
+            "modelgraft_adapters.export_verb:export",
+            "Write a saved adapter to one file that runs without modelgraft: ONNX or torch.export.",
         ),
         VerbSpec(
             "push",

@@ -59,6 +59,7 @@ class PromptedItems(TorchDataset[Any]):
         """A `Batch` of what could be read: ``pixels`` (B, 3, H, W) and the tokens of the prompts (B, L)."""
         pictures = PictureItems.collate([(item, pixels) for item, pixels, _ in found])
         texts = [text for _, pixels, text in found if isinstance(pixels, torch.Tensor)]
+        assert isinstance(pictures.inputs, torch.Tensor)
         inputs = {PIXELS: pictures.inputs, **(self.tokenise(texts) if texts else {})}
         return Batch(inputs, pictures.index, pictures.broken)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Losses (B,) of logits (B, C)."""
+    """Losses (B,) of outputs (B, C), which are logits."""
 
     task: Task
     class_weights: torch.Tensor | None = None
@@ -23,25 +23,25 @@ class Objective:
     mixed: bool = False
     """Items are mixtures of several, of no one class."""
 
-    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(B,) float32. ``targets``: (B,) int64, or (B, C) float32 (parts of classes, or 0 and 1, or numbers)."""
         if self.task == "single-label":
             return F.cross_entropy(
-                logits, targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
+                outputs, targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
             )
         if self.task == "regression":
-            return F.mse_loss(logits, targets, reduction="none").mean(dim=1)
+            return F.mse_loss(outputs, targets, reduction="none").mean(dim=1)
         smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
         if self.class_weights is not None:
             losses = losses * torch.where(targets > 0.5, self.class_weights, 1.0)
         return losses.mean(dim=1)
 
-    def right(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
-        """How many of the items the logits have right: () int64; None for tasks without one class per item, and mixtures."""
+    def right(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+        """How many of the items the logits (B, C) have right: () int64; None for tasks without one class per item, and mixtures."""
         if self.task != "single-label" or self.mixed:
             return None
-        return (logits.argmax(dim=1) == targets).sum()
+        return (outputs.argmax(dim=1) == targets).sum()
 
 
 @dataclass(frozen=True, slots=True)

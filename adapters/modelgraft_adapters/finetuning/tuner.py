@@ -140,7 +140,9 @@ class FineTuner(Adapter):
         self.tuned_ = Tuned(begun.identity, tuple(names))
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
         self.trained_on_ = training_facts(train, backbone.embed_dim, begun.unlabelled)
-        return self if self.tuning.wise is None else move(self, self.tuning.wise)
+        if self.tuning.wise is not None:
+            move(self, self.tuning.wise)
+        return self
 
     def discard_checkpoint(self) -> None:
         """Delete the checkpoint, of a run that is finished and saved."""
@@ -237,7 +239,7 @@ class FineTuner(Adapter):
             self.notes_.append(
                 f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
             )
-        self.notes_ += loop.done.notes
+        self.notes_ += [*loop.done.notes, *ready.way.notes()]
         self.report_ = {
             "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": loop.done.step},
             "losses": [round(loss, 6) for loss in loop.done.losses],

@@ -63,6 +63,8 @@ class Way:
     """Its name."""
     mix: Any = None
     low: LowRank | None = None
+    notes: Callable[[], list[str]] = list
+    """What the user should know after the run."""
 
 
 def make_way(given: Given) -> Way:
@@ -137,7 +139,8 @@ def _with_unlabelled(given: Given, way: Way) -> Way:
     strong = training_transform(given.backbone, "randaugment") if settings.semi == "fixmatch" else weak
     way.grafted = WithUnlabelled(given.backbone, way.grafted.head)
     way.items = MixedItems(train.items, unlabelled.items, weak, strong, given.seed, settings.semi_ratio)
-    way.goal = FixMatchObjective(way.goal, settings.semi_threshold, settings.semi_weight)
+    way.goal = goal = FixMatchObjective(way.goal, settings.semi_threshold, settings.semi_weight)
+    way.notes = lambda: [goal.note]
     return way
 
 

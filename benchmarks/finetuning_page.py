@@ -1,0 +1,143 @@
+"""Tables of docs/fine-tuning.md, from the results of finetuning.py, contrastive.py, multitask.py and step_time.py."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from modelgraft_adapters.learning_curve import mean_interval
+from modelgraft_adapters.scores import Score, wilson
+from quality_page import prose
+from scipy.stats import t as student
+
+RESULTS = Path(__file__).parent / "results"
+SHOTS = (4, 16, 64)
+SETS = {
+    "cifar10 mobilenet": ("CIFAR-10, ImageNet MobileNetV2 at 96 pixels", 400),
+    "fashion_mnist embedded": ("Fashion-MNIST, the embedded model's picture tower", 400),
+    "ag_news minilm": ("AG News, all-MiniLM-L6-v2", 400),
+}
+DOMAINS = {
+    "pacs mobilenet": "PACS: photographs → art, cartoons, sketches; MobileNetV2",
+    "mnist embedded": "MNIST → MNIST-M; the embedded model",
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def values(part: str, key: str, field: str) -> list[float]:
+    """One figure of all runs whose key begins so, in the order of their seeds."""
+    runs = read("finetuning")[part]
+    found = {int(name.split()[-1]): run[field] for name, run in runs.items() if name.startswith(f"{key} ")}
+    return [found[seed] for seed in sorted(found)]
+
+
+def interval(accuracies: list[float], tested: int) -> tuple[float, float, float]:
+    """Mean over draws and its 95 % interval over draws and test items."""
+    mean, low, high = mean_interval([Score("accuracy", v, *wilson(v * tested, tested)) for v in accuracies])
+    return mean, max(0.0, low), min(1.0, high)
+
+
+def over_seeds(figures: list[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % t interval over seeds, the test items the same."""
+    found = np.array(figures)
+    half = float(student.ppf(0.975, len(found) - 1)) * float(found.std(ddof=1)) / math.sqrt(len(found))
+    return float(found.mean()), float(found.mean()) - half, float(found.mean()) + half
+
+
+def points(found: tuple[float, float, float], signed: bool = False) -> str:
+    mean, low, high = (100 * value for value in found)
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" if signed else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+
+def finetuning_shots() -> str:
+    """Pretrained against from scratch."""
+    rows = ["| set and model | labels a class | fine-tuned (lp-ft) | from scratch |", "|---|---:|---:|---:|"]
+    for key, (title, tested) in SETS.items():
+        for shots in SHOTS:
+            tuned, scratch = (
+                interval(values("shots", f"{key} {strategy} {shots}", "accuracy"), tested)
+                for strategy in ("lp-ft", "scratch")
+            )
+            mark = "**" if tuned[1] > scratch[2] else ""
+            rows.append(f"| {title} | {shots} | {mark}{points(tuned)}{mark} | {points(scratch)} |")
+    text = "Bold: the intervals have nothing in common."
+    return "\n".join(rows) + f"\n\n{text}\n"
+
+
+def finetuning_domains() -> str:
+    """LP-FT against full fine-tuning."""
+    rows = [
+        "| from → to | strategy | in the domain | out of it |",
+        "|---|---|---:|---:|",
+    ]
+    for key, title in DOMAINS.items():
+        outside = {}
+        for strategy in ("lp-ft", "full"):
+            inside = values("domains", f"{key} {strategy}", "inside")
+            outside[strategy] = values("domains", f"{key} {strategy}", "outside")
+            rows.append(
+                f"| {title} | {strategy} | {points(over_seeds(inside))} | {points(over_seeds(outside[strategy]))} |"
+            )
+        gap = [a - b for a, b in zip(outside["lp-ft"], outside["full"], strict=True)]
+        rows.append(f"| | lp-ft − full, the same seeds | | {points(over_seeds(gap), signed=True)} |")
+    seeds = len(values("domains", "pacs mobilenet lp-ft", "inside"))
+    return "\n".join(rows) + f"\n\nMeans of {seeds} seeds, which draw 16 labels a class, and their 95 % t intervals.\n"
+
+
+def finetuning_wise() -> str:
+    """WiSE-FT's line."""
+    curves = {key: np.array(values("domains", f"{key} lp-ft", "curve")) for key in DOMAINS}
+    rows = ["| α | " + " | ".join(f"{key.split()[0]}: in | out" for key in DOMAINS) + " |"]
+    rows.append("|---:" * (1 + 2 * len(DOMAINS)) + "|")
+    first = next(iter(curves.values()))
+    for row, alpha in enumerate(first[0, :, 0]):
+        cells = [f"{100 * curve[:, row, column].mean():.1f}" for curve in curves.values() for column in (1, 2)]
+        rows.append(f"| {alpha:.1f} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def finetuning_contrastive() -> str:
+    """Pairs of texts, beside setfit."""
+    data = read("contrastive")
+    rows = [
+        "| set | frozen probe | modelgraft | setfit | modelgraft − setfit | seconds, setfit's |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, found in data["sets"].items():
+        cells = [
+            points((found[m]["mean"], found[m]["low"], found[m]["high"])) for m in ("probe", "modelgraft", "setfit")
+        ]
+        gap = found["modelgraft - setfit"]
+        signed = points((gap["mean"], gap["low"], gap["high"]), signed=True)
+        spent = f"{found['modelgraft']['seconds']:.0f}, {found['setfit']['seconds']:.0f}"
+        rows.append(f"| {name} | {' | '.join(cells)} | {signed} | {spent} |")
+    memory = data["memory"]
+    most = str(max(int(n) for n in memory["setfit"]))
+    own, theirs = memory["modelgraft"][most], memory["setfit"][most]
+    largest = max(memory["modelgraft"].values(), key=lambda run: run["pairs"])
+    text = prose(
+        f"{theirs['pairs']:,} pairs take {own['mib']:.2f} MiB here and {theirs['mib']:.0f} MiB there; "
+        f"{largest['pairs']:,} take {largest['mib']:.2f} MiB here: pairs are drawn one by one, never listed."
+    )
+    return "\n".join(rows) + f"\n\n{text}\n"
+
+
+def finetuning_step() -> str:
+    """A step against a loop by hand."""
+    data = read("step_time")
+    best = {name: min(found) for name, found in data["seconds_per_step"].items()}
+    return (
+        prose(
+            f"A step of {data['options']['batch_size']} pictures takes {best['modelgraft']:.3f} s, by hand {best['by hand']:.3f} s: "
+            f"{data['ratio']:.2f} times (best of {data['options']['rounds']} each, in turn, {data['machine']['cores']} cores, torch "
+            f"{data['machine']['torch']})."
+        )
+        + "\n"
+    )

@@ -1,0 +1,336 @@
+"""Several tasks on one backbone: the loss of a step against its formula, learnt weights, heads taken apart, and `MultiTaskTuner`."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from modelgraft import load
+from modelgraft.errors import UsageError
+from modelgraft_adapters import Adapter, FineTuner, LinearProbe
+from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.finetuning.batches import PictureItems, TextItems
+from modelgraft_adapters.finetuning.multitask import (
+    MultiTaskHead,
+    MultiTaskObjective,
+    OneTask,
+    SharedBackbone,
+    TaskItems,
+    Tasks,
+    checked_weights,
+    joined,
+    shares,
+)
+from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner, read_tasks
+from modelgraft_adapters.finetuning.objective import Objective
+from modelgraft_adapters.finetuning.running import Interrupted
+from torch.nn import functional as F
+
+MODEL = "embedded/sprig"
+CPU = torch.device("cpu")
+SHORT: dict[str, Any] = {"steps": 4, "batch_size": 16, "lr": 1e-3}
+
+
+def _labels(data: Dataset) -> dict[str, list[Any]]:
+    """Of photographs: which animal or vehicle, which of the two, what there is on it, how bright it is; each lacking somewhere."""
+    names = [data.classes[n] for n in data.targets]
+    legs = {"cat": ["legs", "fur"], "frog": ["legs"], "truck": ["wheels"]}
+    bright = [float(np.asarray(item).mean()) for item in data.items]
+    return {
+        "fine": [None if n % 5 == 1 else name for n, name in enumerate(names)],
+        "coarse": ["vehicle" if name == "truck" else "animal" for name in names],
+        "has": [None if n % 7 == 2 else legs[name] for n, name in enumerate(names)],
+        "bright": [None if n % 4 == 3 else value for n, value in enumerate(bright)],
+    }
+
+
+def _parts(data: Dataset) -> dict[str, Dataset]:
+    return read_tasks(list(data.items), _labels(data))
+
+
+def _step(tasks: Tasks, rows: list[int], scale: float = 2.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(logits, labelled, targets) of some items, the logits drawn."""
+    drawn = torch.randn(len(rows), sum(tasks.columns), generator=torch.Generator().manual_seed(0))
+    return (scale * drawn).requires_grad_(), tasks.labelled[rows], tasks.targets[rows]
+
+
+@pytest.mark.parametrize("weights", [None, {"fine": 0.5, "bright": 3.0}])
+def test_fixed_weights_give_the_weighted_sum_of_each_tasks_own_mean(train: Dataset, weights: Any) -> None:
+    """Each mean over the items that have the label, by torch's losses on the data's own targets."""
+    parts = _parts(train)
+    tasks = Tasks.of(parts, None, 0.0, CPU)
+    rows = list(range(0, 48, 2))
+    logits, labelled, targets = _step(tasks, rows)
+    fixed = checked_weights(weights, list(parts))
+    loss = MultiTaskObjective(tasks.tasks, fixed)(joined(logits, shares(labelled), None), targets).mean()
+    own = dict(zip(parts, logits.split(tasks.columns, dim=1), strict=True))
+    expected = torch.zeros(())
+    for name, data in parts.items():
+        part = data.take(rows)
+        there = torch.from_numpy(part.labelled)
+        assert name == "coarse" or 0 < int(there.sum()) < len(rows)
+        wanted, given = torch.from_numpy(part.targets)[there], own[name][there]
+        if data.task == "single-label":
+            single = F.cross_entropy(given, wanted)
+        elif data.task == "multi-label":
+            single = F.binary_cross_entropy_with_logits(given, wanted)
+        else:
+            known = data.targets[data.labelled]
+            single = F.mse_loss(given, ((wanted - known.mean()) / known.std()).float())
+        expected = expected + (weights or {}).get(name, 1.0) * single
+    torch.testing.assert_close(loss, expected)
+    assert {data.task for data in parts.values()} == {"single-label", "multi-label", "regression"}
+
+
+def test_learnt_weights_go_to_the_logarithm_of_the_loss() -> None:
+    """Tasks whose losses stay as they are, some with few labels: gradient descent on s ends at log L, where weight times loss is 1."""
+    constant = (0.02, 0.7, 30.0)
+    tasks = tuple(
+        OneTask(str(n), Objective("regression"), slice(n, n + 1), slice(n, n + 1)) for n in range(len(constant))
+    )
+    targets = torch.tensor(constant).sqrt().repeat(8, 1)
+    labelled = torch.ones(8, 3, dtype=torch.bool)
+    labelled[2:, 1] = False
+    targets[2:, 1] = torch.nan
+    head = MultiTaskHead(4, (1, 1, 1), learnt=True)
+    assert not head.log_variances.any()
+    objective = MultiTaskObjective(tasks, (1.0, 1.0, 1.0))
+    optimiser = torch.optim.SGD([head.log_variances], lr=0.1)
+    first = None
+    for _ in range(600):
+        optimiser.zero_grad()
+        loss = objective(joined(torch.zeros(8, 3), shares(labelled), head.log_variances), targets).mean()
+        first = loss.item() if first is None else first
+        loss.backward()
+        optimiser.step()
+    assert first == pytest.approx(sum(constant), rel=1e-6)  # s = 0 is the plain sum
+    torch.testing.assert_close(head.log_variances.detach(), torch.tensor(constant).log(), atol=1e-4, rtol=1e-4)
+    assert loss.item() == pytest.approx(sum(1 + math.log(value) for value in constant), abs=1e-4)
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_parts_of_a_step_add_up_to_the_step(train: Dataset, learnt: bool) -> None:
+    """However the labels lie in them: loss and gradients, of the tasks' weights too."""
+    tasks = Tasks.of(_parts(train), "balanced", 0.1, CPU)
+    logits, labelled, targets = _step(tasks, list(range(16)))
+    labelled = labelled.clone()
+    labelled[:12, 0] = False  # the last part alone has labels of the first task
+    head = MultiTaskHead(4, tasks.columns, learnt)
+    logs = None if head.log_variances is None else head.log_variances
+    if logs is not None:
+        logs.data.copy_(torch.tensor([-1.0, 0.5, 1.0, 0.0]))
+    objective = MultiTaskObjective(tasks.tasks, (1.0, 2.0, 0.5, 1.0))
+    trained = [logits] if logs is None else [logits, logs]
+
+    def taken(parts: int) -> tuple[float, list[torch.Tensor]]:
+        total, gradients = 0.0, [torch.zeros_like(one) for one in trained]
+        outputs = joined(logits, shares(labelled), logs)  # counted for the whole step
+        for rows in torch.arange(16).split(16 // parts):
+            loss = objective(outputs[rows], targets[rows]).sum() / 16
+            total += loss.item()
+            for held, new in zip(gradients, torch.autograd.grad(loss, trained, retain_graph=True), strict=True):
+                held += new
+        return total, gradients
+
+    (whole, first), (summed, second) = taken(1), taken(4)
+    assert summed == pytest.approx(whole, rel=1e-6)
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b)
+    assert not first[0][:12, : tasks.columns[0]].any() and first[0][12:, : tasks.columns[0]].any()
+
+
+def test_a_task_that_no_item_of_a_step_has_counts_nothing(train: Dataset) -> None:
+    """Nothing is not a number, its columns have no gradient, and its own weight stays where it is."""
+    tasks = Tasks.of(_parts(train), None, 0.0, CPU)
+    rows = [1, 6, 11]  # without `fine`
+    logits, labelled, targets = _step(tasks, rows)
+    logs = torch.zeros(4, requires_grad=True)
+    loss = MultiTaskObjective(tasks.tasks, (1.0,) * 4)(joined(logits, shares(labelled), logs), targets).mean()
+    loss.backward()
+    assert math.isfinite(loss.item()) and torch.isfinite(logits.grad).all()
+    assert not logits.grad[:, :3].any() and logits.grad[:, 3:5].any()
+    assert logs.grad[0] == 0 and logs.grad[1] != 0
+
+
+def test_heads_taken_apart_give_the_logits_of_the_joint_one() -> None:
+    torch.manual_seed(0)
+    head = MultiTaskHead(16, (3, 1, 5), learnt=False)
+    features = torch.randn(7, 16)
+    joint = head(features).split((3, 1, 5), dim=1)
+    for task, expected in enumerate(joint):
+        weight, bias = head.of(task)
+        torch.testing.assert_close(features @ weight.T + bias, expected)
+    before = head.of(0)[0].clone()
+    head.weight.data.zero_()
+    assert head.log_variances is None and head.of(0)[0].abs().sum() == 0 and before.any()
+
+
+def test_a_step_counts_the_labels_of_what_could_be_read(train: Dataset, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"nothing")
+    backbone = load(MODEL, device="cpu")
+    labelled = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
+    items = TaskItems(PictureItems([*train.items[:3], damaged], backbone.preprocess, 0), labelled)
+    batch = items.collate([items[0, n] for n in (3, 2, 0, 1)])
+    assert [n for n, _ in batch.broken] == [3] and batch.index.tolist() == [2, 0, 1]
+    expected = torch.tensor([[0.0, 1.5], [1.5, 0.0], [1.5, 1.5]])
+    torch.testing.assert_close(batch.inputs["shares"], expected)
+    head = MultiTaskHead(backbone.embed_dim, (2, 3), learnt=True)
+    outputs = SharedBackbone(backbone, head).eval()(batch.inputs)
+    assert outputs.shape == (3, 5 + 4) and torch.equal(outputs[:, 5:7], batch.inputs["shares"])
+    torch.testing.assert_close(outputs[:, :5], head(backbone.embed(batch.inputs["pixels"])))
+    texts = TaskItems(TextItems(["a cat", "", "a dog"], backbone.token_batch), labelled[:3])
+    words = texts.collate([texts[0, n] for n in range(3)])
+    assert len(words) == 2 and SharedBackbone(backbone, head).eval()(words.inputs).shape == (2, 9)
+
+
+@pytest.mark.parametrize("task", ["fine", "has", "bright"])
+def test_one_task_alone_is_trained_as_by_the_tuner_of_one(train: Dataset, test: Dataset, task: str) -> None:
+    """The same items, steps, start and units, of each kind of task: weights None and one task are `FineTuner`."""
+    names = {"strategy": "last-1", **SHORT, "label_smoothing": 0.1 if task == "fine" else 0.0}
+    labels = [_labels(train)[task][n] for n in range(len(train))]
+    kept = [n for n, label in enumerate(labels) if label is not None]
+    items, labels = [train.items[n] for n in kept], [labels[n] for n in kept]
+    several = MultiTaskTuner(MODEL, weights=None, **names).fit(items, {task: labels})
+    one = FineTuner(MODEL, **names).fit(items, labels)
+    np.testing.assert_allclose(several.report_["losses"], one.report_["losses"], rtol=1e-5, atol=1e-6)
+    for name, value in one.end_.items():
+        torch.testing.assert_close(several.end_[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    give = "predict" if task == "bright" else "predict_proba"
+    ours, theirs = (getattr(adapter, give)(test.items) for adapter in (several.adapters_[task], one))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def tuner(train: Dataset) -> MultiTaskTuner:
+    return MultiTaskTuner(MODEL, "lp-ft", steps=12, batch_size=16, lr=1e-4).fit(list(train.items), _labels(train))
+
+
+def test_step_zero_of_lp_ft_is_the_probe_of_each_task(train: Dataset, test: Dataset) -> None:
+    still = MultiTaskTuner(MODEL, "lp-ft", steps=1, lr=1e-30, weight_decay=0.0).fit(list(train.items), _labels(train))
+    for name, labels in _labels(train).items():
+        known = [n for n, label in enumerate(labels) if label is not None]
+        probe = LinearProbe(MODEL, dtype="float32").fit([train.items[n] for n in known], [labels[n] for n in known])
+        give = "predict" if name == "bright" else "predict_proba"
+        ours, theirs = (getattr(adapter, give)(test.items) for adapter in (still.adapters_[name], probe))
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
+def test_each_task_has_an_adapter_like_any_other(tuner: MultiTaskTuner, test: Dataset, tmp_path: Path) -> None:
+    assert list(tuner.adapters_) == ["fine", "coarse", "has", "bright"]
+    assert {name: adapter.task for name, adapter in tuner.adapters_.items()} == {
+        "fine": "single-label",
+        "coarse": "single-label",
+        "has": "multi-label",
+        "bright": "regression",
+    }
+    labels = {name: [x for x in values] for name, values in _labels(test).items()}
+    found = tuner.evaluate(list(test.items), labels)
+    assert found["coarse"].score.value > 0.9 and found["fine"].score.value > 0.8
+    assert found["has"].score.value > 0.8 and found["bright"].score.value > 0.3
+    for name, adapter in tuner.adapters_.items():
+        assert adapter.extractor.backbone is tuner.model
+        known = [n for n, label in enumerate(labels[name]) if label is not None]
+        alone = adapter.evaluate([test.items[n] for n in known], [labels[name][n] for n in known])
+        assert alone.score.value == pytest.approx(found[name].score.value, abs=1e-9)
+    for name in ("fine", "bright"):
+        again = Adapter.load(tuner.adapters_[name].save(tmp_path / name))
+        np.testing.assert_array_equal(again.predict(test), tuner.adapters_[name].predict(test))
+
+
+def test_the_weights_are_learnt_and_told(tuner: MultiTaskTuner) -> None:
+    """At a rate of their own: the backbone's would leave them where they were. Told are exp(-s)."""
+    logs = tuner.end_["head.log_variances"]
+    assert logs.shape == (4,) and float(logs.abs().min()) > 0.02 and not tuner.start_["head.log_variances"].any()
+    for value, (_, weight) in zip(logs.tolist(), tuner.weights_.items(), strict=True):
+        assert weight == pytest.approx(math.exp(-value), rel=1e-5)
+    assert tuner.report_["task_weights"].keys() == tuner.weights_.keys()
+    assert tuner.run_.optimiser.param_groups[-1]["rate"] == 1e-4  # what is told of a step is the head's rate
+
+
+def test_a_run_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path: Path) -> None:
+    options = {"strategy": "last-1", **SHORT}
+    whole = MultiTaskTuner(MODEL, **options).fit(list(train.items), _labels(train))
+
+    def stop(now: Any) -> None:
+        if now.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        MultiTaskTuner(MODEL, folder=tmp_path, tell=stop, **options).fit(list(train.items), _labels(train))
+    resumed = MultiTaskTuner(MODEL, folder=tmp_path, **options).fit(list(train.items), _labels(train), resume=True)
+    assert any("resumed at step 2" in note for note in resumed.notes_)
+    assert all(torch.equal(value, whole.end_[name]) for name, value in resumed.end_.items())
+    with pytest.raises(UsageError, match="another run: its task weights"):
+        MultiTaskTuner(MODEL, folder=tmp_path, weights=None, **options).fit(
+            list(train.items), _labels(train), resume=True
+        )
+
+
+def test_steps_in_parts_low_rank_and_half_way_back(train: Dataset, test: Dataset) -> None:
+    items, labels = list(train.items), _labels(train)
+    whole, parts = (MultiTaskTuner(MODEL, "last-1", accumulate=n, **SHORT).fit(items, labels) for n in (1, 4))
+    for name, value in whole.end_.items():
+        torch.testing.assert_close(parts.end_[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    half = MultiTaskTuner(MODEL, "last-1", wise=0.5, **SHORT).fit(items, labels)
+    name = next(name for name in whole.end_ if name.startswith("body.") and name.endswith("weight"))
+    torch.testing.assert_close(half.run_.live[name].detach(), (whole.start_[name] + whole.end_[name]) / 2)
+    low = MultiTaskTuner(MODEL, "lora", rank=2, **SHORT).fit(items, labels)
+    assert low.adapters_["coarse"].predict_proba(test.items[:2]).shape == (2, 2)
+    plain = [name for name, _ in load(MODEL).module.named_parameters()]
+    assert [name for name, _ in low.model.module.named_parameters()] == plain
+
+
+def test_tables_have_a_task_in_each_column(tmp_path: Path) -> None:
+    """Questions of two levels, one of them not labelled everywhere; the split test is left alone."""
+    rows = ["split,coarse,fine,text"]
+    for split, count in (("train", 12), ("test", 6)):
+        for n in range(count):
+            fine = ("dog", "car", "cat")[n % 3]
+            rows.append(
+                f"{split},{'vehicle' if fine == 'car' else 'animal'},{'' if n == 4 else fine},a {fine} number {n}"
+            )
+    table = tmp_path / "items.csv"
+    table.write_text("\n".join(rows), encoding="utf-8")
+    parts = {name: read_data(table, label_column=name, item_column="text") for name in ("coarse", "fine")}
+    tuner = MultiTaskTuner(MODEL, "full", steps=25, lr=1e-3).fit(parts)
+    found = tuner.evaluate(parts)
+    assert {name: len(one.predictions) if hasattr(one, "predictions") else 0 for name, one in found.items()}
+    assert tuner.adapters_["coarse"].trained_on_["items"] == 12 and tuner.adapters_["fine"].trained_on_["items"] == 11
+    assert tuner.adapters_["coarse"].predict(["a car number 3"]).tolist() == ["vehicle"]
+    assert tuner.adapters_["fine"].predict(["a dog number 1"]).tolist() == ["dog"]
+    assert any(note.startswith("fine: 1 item without a label") for note in tuner.notes_)
+
+
+def test_what_cannot_be_is_said(train: Dataset) -> None:
+    items, labels = list(train.items), _labels(train)
+    with pytest.raises(UsageError, match="'hue', which is no task; there are: fine, coarse"):
+        MultiTaskTuner(MODEL, weights={"hue": 1.0}).fit(items, {k: labels[k] for k in ("fine", "coarse")})
+    with pytest.raises(UsageError, match="it takes a number of 0 or more"):
+        checked_weights({"fine": -1.0}, ["fine"])
+    with pytest.raises(UsageError, match="nothing to learn"):
+        checked_weights({"fine": 0.0}, ["fine"])
+    with pytest.raises(UsageError, match="'uncertainty', or a weight for each task"):
+        checked_weights("equal", ["fine"])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the strategy flyp learns one task"):
+        MultiTaskTuner(MODEL, "flyp")
+    with pytest.raises(UsageError, match="mixup is not there for several tasks"):
+        MultiTaskTuner(MODEL, mixup=0.2)
+    with pytest.raises(UsageError, match="the task 'coarse': nothing to learn"):
+        MultiTaskTuner(MODEL).fit(items, {"fine": labels["fine"], "coarse": ["animal"] * len(items)})
+    with pytest.raises(UsageError, match="need the labels of each"):
+        MultiTaskTuner(MODEL).fit(items)
+    with pytest.raises(UsageError, match="not of the same items"):
+        read_tasks({"a": train, "b": train.take(range(5))}, None)
+    with pytest.raises(UsageError, match="learnt nothing yet"):
+        MultiTaskTuner(MODEL).evaluate(items, labels)
+    tuner = MultiTaskTuner(MODEL, "head-only", steps=1).fit(items, {"fine": labels["fine"]})
+    with pytest.raises(UsageError, match="'coarse' was not learnt; there are: fine"):
+        tuner.evaluate(items, {"coarse": labels["coarse"]})
