@@ -132,12 +132,26 @@ def finetuning_contrastive() -> str:
 def finetuning_step() -> str:
     """A step against a loop by hand."""
     data = read("step_time")
-    best = {name: min(found) for name, found in data["seconds_per_step"].items()}
-    return (
-        prose(
-            f"A step of {data['options']['batch_size']} pictures takes {best['modelgraft']:.3f} s, by hand {best['by hand']:.3f} s: "
-            f"{data['ratio']:.2f} times (best of {data['options']['rounds']} each, in turn, {data['machine']['cores']} cores, torch "
-            f"{data['machine']['torch']})."
-        )
-        + "\n"
+    ours, by_hand = (min(data["seconds_per_step"][name]) for name in ("modelgraft", "by hand"))
+    options, taken = data["options"], data["machine"]
+    text = (
+        f"A step of {options['batch_size']} pictures takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times (best of "
+        f"{options['rounds']} each, in turn, {taken['cores']} cores, torch {taken['torch']})."
     )
+    return prose(text) + "\n"
+
+
+def finetuning_multitask() -> str:
+    """Two tasks together against one alone."""
+    rows = [
+        "| the task of interest + the other | alone | together, uncertainty | difference | together, sum | difference |"
+    ]
+    rows.append("|---|---:|---:|---:|---:|---:|")
+    for pair, runs in read("multitask")["pairs"].items():
+        of = {way: [run[seed] for seed in sorted(run)] for way, run in runs.items()}
+        cells = [points(over_seeds(of["alone"]))]
+        for way in ("together, uncertainty", "together, sum"):
+            gap = [a - b for a, b in zip(of[way], of["alone"], strict=True)]
+            cells += [points(over_seeds(of[way])), points(over_seeds(gap), signed=True)]
+        rows.append(f"| {pair} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"

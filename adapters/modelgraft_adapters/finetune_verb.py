@@ -63,6 +63,12 @@ def finetune(
             help="Further pictures (a folder, a table, tars) to learn from without labels; see the settings semi..."
         ),
     ] = None,
+    zero_shot_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Data of other classes: say how well a dual encoder still classifies them by name alone, before and after."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
     label_column: Annotated[
@@ -124,7 +130,11 @@ def finetune(
 
     from modelgraft import resolve
 
+    elsewhere = None if zero_shot_on is None else read_data(zero_shot_on, modality=found.modality)
     entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+
+    if elsewhere is not None and "zero-shot" not in entry.tasks:
+        raise UsageError(f"--zero-shot-on asks by the names of classes, and {entry.name} has no text tower")
 
     # torch is imported from here on.
     from modelgraft_adapters.finetuning.following import Follower
@@ -151,7 +161,7 @@ def finetune(
     run_folder = folder / RUN_FOLDER
     with Follower(run_folder, tensorboard=tensorboard, quiet=not first, resumed=resume) as follower:
         tuner = FineTuner(entry, **options, folder=run_folder, tell=follower, **settings)
-        run = run_finetune(tuner, whole, unlabelled=more, resume=resume)
+        run = run_finetune(tuner, whole, unlabelled=more, elsewhere=elsewhere, resume=resume)
     if not first:
         return
     for note in run.notes:
@@ -192,6 +202,10 @@ def _table(run: Any, data: str) -> str:
     lines += [(score.name, interval(score)) for score in run.evaluation.scores]
     if run.probe is not None:
         lines.append(("probe", f"{interval(run.probe.score)} {run.probe.score.name}, of the frozen model it began as"))
+    if run.elsewhere is not None:
+        before, after = run.elsewhere
+        what = f"{before.score.name} by name alone, on {len(before.targets)} items"
+        lines.append(("elsewhere", f"{interval(before.score)} before, {interval(after.score)} after: {what}"))
     if run.chance.value == run.chance.value:
         lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)

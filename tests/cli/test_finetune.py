@@ -42,11 +42,14 @@ def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
-    done = run("finetune", str(data), "-o", str(tmp_path / "a"), "-s", "last-1", "--steps", "2", "-f", "json")
+    words = ("-s", "last-1", "--steps", "2", "-f", "json", "--zero-shot-on", str(data))
+    done = run("finetune", str(data), "-o", str(tmp_path / "a"), *words)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout, parse_constant=pytest.fail)
     assert found["strategy"] == "last-1" and found["train"] == 50 and len(found["report"]["losses"]) == 2
     assert found["test"]["scores"][0]["name"] == "accuracy" and found["probe"] is None
+    kept = found["zero_shot_elsewhere"]
+    assert kept["before"]["items"] == kept["after"]["items"] == 30
     assert found["report"]["chosen"]["steps"] == 2 and found["unreadable"] == {}
 
 

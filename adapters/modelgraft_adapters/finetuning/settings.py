@@ -223,7 +223,10 @@ class Settings:
         known = {f.name: f for f in fields(cls)}
         if strangers := [name for name in given if name not in known]:
             raise UsageError(f"no setting {strangers[0]!r} of fine-tuning; there are: {', '.join(known)}")
-        given = {**given, **({"block": str(given["block"])} if isinstance(given.get("block"), int) else {})}  # its number
+        given = {
+            **given,
+            **({"block": str(given["block"])} if isinstance(given.get("block"), int) else {}),
+        }  # its number
         for name, value in given.items():
             kind = str(known[name].type)
             good = (

@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import few_shot, stratified_split
+from modelgraft_adapters.finetuning.robust import zero_shot_kept
 from modelgraft_adapters.finetuning.tuner import FineTuner
 from modelgraft_adapters.probing import chance_of, peak_mib
 from modelgraft_adapters.scores import Evaluation, Score
@@ -34,6 +35,8 @@ class TuningRun:
     peak_mib: float
     gpu_peak_mib: float | None
     notes: list[str] = field(default_factory=list)
+    elsewhere: tuple[Evaluation, Evaluation] | None = None
+    """Zero-shot on other data, before and after: `robust.zero_shot_kept`."""
 
     def record(self) -> dict[str, Any]:
         """Plain JSON types: a contract (docs/command-line.md)."""
@@ -46,6 +49,9 @@ class TuningRun:
             "train": len(self.train),
             "test": self.evaluation.record(),
             "probe": None if self.probe is None else self.probe.record(),
+            "zero_shot_elsewhere": None
+            if self.elsewhere is None
+            else {"before": self.elsewhere[0].record(), "after": self.elsewhere[1].record()},
             "chance": {"name": self.chance.name, "value": self.chance.value},
             "report": t.report_,
             "unreadable": self.evaluation.unreadable,
@@ -75,9 +81,18 @@ def parted(data: Dataset, test_fraction: float, shots: int | None, seed: int) ->
 
 
 def run_finetune(
-    tuner: FineTuner, data: Dataset, *, unlabelled: Dataset | None = None, resume: bool = False
+    tuner: FineTuner,
+    data: Dataset,
+    *,
+    unlabelled: Dataset | None = None,
+    elsewhere: Dataset | None = None,
+    resume: bool = False,
 ) -> TuningRun:
     """Train on the split ``train`` of `parted` data, then test: the test items are looked at once, at the end.
+
+    Args:
+        unlabelled: to learn from too.
+        elsewhere: data of other classes, on which a dual encoder is asked by their names alone, before and after.
 
     Errors as `FineTuner.fit`.
     """
@@ -100,6 +115,11 @@ def run_finetune(
         began = time.perf_counter()
         probe = tuner.probe_.evaluate_features(tuner.probe_.extractor.embed(test.items), test)
         seconds["testing the probe"] = time.perf_counter() - began
+    kept = None
+    if elsewhere is not None:
+        began = time.perf_counter()
+        kept = zero_shot_kept(tuner, elsewhere)
+        seconds["testing elsewhere"] = time.perf_counter() - began
     train = data.part("train")
     gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
     return TuningRun(
@@ -113,6 +133,7 @@ def run_finetune(
         peak_mib(),
         None if gpu is None else round(gpu, 1),
         list(dict.fromkeys([*data.notes, *tuner.notes_, *found.notes])),
+        kept,
     )
 
 

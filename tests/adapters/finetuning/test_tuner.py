@@ -151,6 +151,47 @@ def test_interrupted_and_resumed_is_uninterrupted(train: Dataset, tmp_path: Path
         FineTuner(MODEL, folder=tmp_path, **options).fit(train, resume=True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channels_last": True},
+        {"precision": "bf16"},
+        {"recompute": True},
+        {"workers": 1},
+        pytest.param({"compile": True}, marks=pytest.mark.slow),
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_how_it_is_computed_is_not_what(train: Dataset, test: Dataset, options: dict) -> None:
+    """Memory formats, precision, reading ahead and compiling change the last digits, and recomputing says it cannot be here."""
+    plain = FineTuner(MODEL, "last-2", **SHORT).fit(train)
+    other = FineTuner(MODEL, "last-2", **options, **SHORT).fit(train)
+    np.testing.assert_allclose(other.predict_proba(test), plain.predict_proba(test), atol=0.03)
+    left_out = "the model cannot compute activations again; recompute is left out"
+    assert (left_out in other.notes_) == ("recompute" in options)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip", "crop", "trivial", "randaugment"])
+def test_augmentation_gives_what_the_model_reads(train: Dataset, augment: str) -> None:
+    from modelgraft_adapters.finetuning.augmentation import training_transform
+
+    backbone = load(MODEL)
+    transform, item = training_transform(backbone, augment), train.items[0]
+    torch.manual_seed(0)
+    views = [transform(item) for _ in range(6)]
+    plain = backbone.preprocess(item)
+    assert {(view.shape, view.dtype) for view in views} == {(plain.shape, plain.dtype)}
+    if augment == "none":
+        assert all(torch.equal(view, plain) for view in views)
+    elif augment == "flip":
+        kinds = [torch.equal(view, plain) or torch.equal(view, plain.flip(2)) for view in views]
+        assert all(kinds) and len({tuple(view.flatten().tolist()) for view in views}) == 2
+    else:  # other pictures, in the same numbers: black and white are the model's own
+        assert len({tuple(view.flatten().tolist()) for view in views}) == 6
+        black, white = (backbone.preprocess(item.point(lambda _, c=c: c)).amin() for c in (0, 255))
+        assert all(black - 1e-5 <= view.amin() and view.amax() <= white + 1 for view in views)
+
+
 def test_early_stopping_keeps_the_best(train: Dataset) -> None:
     tuner = FineTuner(MODEL, "full", epochs=12, lr=3e-3, patience=1, held_out=0.25, batch_size=16).fit(train)
     held = tuner.report_["held_out"]
