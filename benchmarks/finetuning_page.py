@@ -135,8 +135,8 @@ def finetuning_step() -> str:
     ours, by_hand = (min(data["seconds_per_step"][name]) for name in ("modelgraft", "by hand"))
     options, taken = data["options"], data["machine"]
     text = (
-        f"A step of {options['batch_size']} pictures takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times (best of "
-        f"{options['rounds']} each, in turn, {taken['cores']} cores, torch {taken['torch']})."
+        f"A step of {options['batch_size']} pictures takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times "
+        f"(best of {options['rounds']} each, in turn, {taken['cores']} cores, torch {taken['torch']})."
     )
     return prose(text) + "\n"
 

@@ -10,6 +10,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from finetuning_page import (
+    finetuning_contrastive,
+    finetuning_domains,
+    finetuning_multitask,
+    finetuning_shots,
+    finetuning_step,
+    finetuning_wise,
+)
 from quality_page import (
     curves,
     prose,
@@ -21,7 +29,12 @@ from quality_page import (
 )
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "quality.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "benchmarks.md",
+    ROOT / "docs" / "quality.md",
+    ROOT / "docs" / "fine-tuning.md",
+)
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -184,6 +197,12 @@ SECTIONS = {
         quality_zero_shot,
         quality_pictures,
         quality_texts,
+        finetuning_shots,
+        finetuning_domains,
+        finetuning_wise,
+        finetuning_contrastive,
+        finetuning_multitask,
+        finetuning_step,
     )
 }
 

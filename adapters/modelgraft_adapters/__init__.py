@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         SemiSupervisedClassifier,
     )
     from modelgraft_adapters.features.embedding import FeatureExtractor
+    from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
     from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.frozen import FrozenAdapter
     from modelgraft_adapters.predictions import Prediction
@@ -38,6 +39,7 @@ _WHERE = {
     "KNNClassifier": "estimators",
     "LinearProbe": "estimators",
     "Prediction": "predictions",
+    "MultiTaskTuner": "finetuning.multitask_tuner",
     "PrototypeClassifier": "estimators",
     "SemiSupervisedClassifier": "estimators",
     "ZeroShotClassifier": "zero_shot",
@@ -54,6 +56,7 @@ __all__ = [
     "FrozenAdapter",
     "KNNClassifier",
     "LinearProbe",
+    "MultiTaskTuner",
     "Prediction",
     "PrototypeClassifier",
     "SemiSupervisedClassifier",

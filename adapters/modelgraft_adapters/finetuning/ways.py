@@ -93,8 +93,8 @@ def _supervised(given: Given) -> Way:
     assert train.targets is not None
     head = nn.Linear(backbone.embed_dim, len(train.classes), device=backbone.device)
     units = Units.of(train.targets) if train.task == "regression" else None
-    _begin(head, given.start, units, given.seed)
-    blocks, low = _low_rank(given, tuple(backbone.blocks(train.modality)))
+    begin_head(head, given.start, units, given.seed)
+    blocks, low = low_rank(given, tuple(backbone.blocks(train.modality)))
     weights = class_weights(train, given.class_weight)
     on_device = None if weights is None else torch.from_numpy(weights).to(backbone.device)
     objective = Objective(
@@ -191,7 +191,7 @@ def _image_text(given: Given) -> Way:
     )
 
 
-def _low_rank(given: Given, blocks: tuple[Block, ...]) -> tuple[tuple[Block, ...], LowRank | None]:
+def low_rank(given: Given, blocks: tuple[Block, ...]) -> tuple[tuple[Block, ...], LowRank | None]:
     """lora and dora: the blocks hold low-rank matrices in place of the weights."""
     settings = given.settings
     if settings.strategy not in LOW_RANK:
@@ -210,7 +210,9 @@ def _low_rank(given: Given, blocks: tuple[Block, ...]) -> tuple[tuple[Block, ...
     return tuple(low.blocks), low
 
 
-def _begin(head: nn.Linear, start: tuple[torch.Tensor, torch.Tensor] | None, units: Units | None, seed: int) -> None:
+def begin_head(
+    head: nn.Linear, start: tuple[torch.Tensor, torch.Tensor] | None, units: Units | None, seed: int
+) -> None:
     """The head before the first step: the probe, or small random weights."""
     with torch.no_grad():
         if start is not None:

@@ -1,0 +1,364 @@
+"""`MultiTaskTuner`: one backbone trained further on several tasks at once, and an adapter for each of them afterwards."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from modelgraft.errors import UsageError
+
+from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
+from modelgraft_adapters.data.labels import check_for_training
+from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.finetuning.loop import Loop, Progress
+from modelgraft_adapters.finetuning.multitask import (
+    MultiTaskHead,
+    MultiTaskObjective,
+    SharedBackbone,
+    TaskItems,
+    Tasks,
+    Weights,
+    checked_weights,
+)
+from modelgraft_adapters.finetuning.planning import HEAD
+from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare
+from modelgraft_adapters.finetuning.robust import move
+from modelgraft_adapters.finetuning.running import Course, run
+from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
+from modelgraft_adapters.frozen import FrozenAdapter
+from modelgraft_adapters.scores import Evaluation
+
+VARIANCE_RATE = 1e-2
+"""Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""
+
+
+class MultiTaskTuner:
+    """A backbone with a linear head for each of several tasks, trained together.
+
+    >>> tuner = MultiTaskTuner("timm/resnet50").fit(pictures, {"kind": kinds, "colour": colours})     # doctest: +SKIP
+    >>> tuner.adapters_["kind"].predict(["photo.jpg"])                                                # doctest: +SKIP
+
+    Args:
+        model, modality, seed, device, folder, workers, tell: as `FineTuner`'s.
+        strategy: as `FineTuner`'s, but for contrastive and flyp.
+        weights: of the tasks' losses: ``uncertainty`` learns them (Kendall et al. 2018); task -> weight, 1 where it is not named;
+            None sums the losses up.
+        class_weight: ``balanced`` or None, for every task.
+        settings: as `settings.Settings`, without patience, mixup and cutmix.
+
+    Attributes:
+        adapters_: task -> a fitted `Adapter`; all are on one tuned backbone, and each predicts, is evaluated and is saved alone.
+        weights_: task -> the weight that its loss had at the end: ``exp(-s)`` where it was learnt.
+        report_: losses, weights, time.
+        notes_: lines a user should see once.
+
+    Raises:
+        UsageError: a strategy or setting that does not go with several tasks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        strategy: str = "lp-ft",
+        *,
+        weights: Weights = "uncertainty",
+        modality: Literal["image", "text"] | None = None,
+        class_weight: Literal["balanced"] | None = None,
+        seed: int = 0,
+        device: Any = None,
+        folder: str | Path | None = None,
+        workers: int | None = None,
+        tell: Callable[[Progress], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.tuning = Settings.of({"strategy": strategy, **settings})
+        if strategy in ("contrastive", "flyp"):
+            raise UsageError(f"the strategy {strategy} learns one task; take lp-ft or full for several")
+        for name in ("patience", "mixup", "cutmix"):
+            if getattr(self.tuning, name):
+                raise UsageError(f"{name} is not there for several tasks at once; leave it out")
+        if class_weight not in (None, "balanced"):
+            raise UsageError(f"class_weight={class_weight!r}; for several tasks it is 'balanced' or None")
+        self.model, self.weights, self.modality, self.class_weight = model, weights, modality, class_weight
+        self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
+        self.folder = None if folder is None else Path(folder)
+        self.adapters_: dict[str, Adapter] = {}
+        self.weights_: dict[str, float] = {}
+        self.report_: dict[str, Any] = {}
+        self.notes_: list[str] = []
+        self.start_: dict[str, torch.Tensor] = {}
+        self.end_: dict[str, torch.Tensor] = {}
+        self.alpha_ = 1.0
+        self.run_: Loop | None = None
+        self.classes: tuple[str, ...] = ()
+        self._tasks: Tasks | None = None
+        self._head: MultiTaskHead | None = None
+
+    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
+        """Train.
+
+        Args:
+            X, ys: see `read_tasks`. Of data that are split the split ``train`` is learnt from.
+            resume: go on from the checkpoint in ``folder``.
+
+        Raises:
+            UsageError: data that nothing can be learnt from, a model that cannot be trained, a checkpoint of another run.
+            ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
+            Interrupted: Ctrl-C; the checkpoint is written.
+        """
+        parts = _training_parts(read_tasks(X, ys, self.modality))
+        names = tuple(parts)
+        fixed = checked_weights(self.weights, names)
+        modality = next(iter(parts.values())).modality
+        self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
+        probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
+        backbone, identity = own_backbone(self.model, modality, self.device, self.tuning, self.seed)
+        before = dict(backbone.module.named_parameters())
+        way = self._way(backbone, parts, fixed, probes)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
+        loop = ready.loop
+        assert self._head is not None
+        if self._head.log_variances is not None:
+            _own_rate(loop, self._head.log_variances)
+        course = run(
+            loop,
+            folder=self.folder,
+            about=self._about(parts, identity, loop.steps) if self.folder else {},
+            resume=resume,
+            judge=None,
+            patience=None,
+            tell=self.tell,
+            say=self.notes_.append,
+        )
+        ready.seal.check(way.grafted)
+        self._report(ready, course, parts)
+        merge(ready)
+        self.model, self.run_, self.start_ = backbone, loop, ready.start
+        self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
+        loop.finish()
+        trained = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
+        extractor = FeatureExtractor(backbone, modality=modality, store=False)
+        self.adapters_ = {
+            name: self._adapter(data, extractor, Tuned(identity, tuple(trained))) for name, data in parts.items()
+        }
+        self.settle()
+        if self.tuning.wise is not None:
+            move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
+        return self
+
+    def evaluate(self, X: Any, ys: Any = None) -> dict[str, Evaluation]:
+        """The scores of each task that there are labels of. Of data that are split, on the split ``test``; every item goes through
+        the model once.
+
+        Args:
+            X, ys: see `read_tasks`.
+
+        Raises:
+            UsageError: nothing was learnt yet, a task that was not learnt, or one without any label.
+        """
+        if not self.adapters_:
+            raise UsageError("this MultiTaskTuner has learnt nothing yet; call fit first")
+        data = read_tasks(X, ys, next(iter(self.adapters_.values())).extractor.modality)
+        data = {name: one.part("test") if "test" in one.split_names else one for name, one in data.items()}
+        for name, one in data.items():
+            if name not in self.adapters_:
+                raise UsageError(f"the task {name!r} was not learnt; there are: {', '.join(self.adapters_)}")
+            if not one.labelled.any():
+                raise UsageError(f"no item has a label of the task {name!r} to test on")
+        first = next(iter(data.values()))
+        if seen := len(next(iter(self.adapters_.values()))._trained_on & first.places):
+            warnings.warn(f"{seen} of the {len(first)} items were trained on: this is no test", stacklevel=2)
+        found = next(iter(self.adapters_.values())).extractor.embed(first.items)
+        results = {}
+        for name, one in data.items():
+            results[name] = self.adapters_[name].evaluate_features(found, one)
+            self.adapters_[name].evaluation_ = results[name]
+        return results
+
+    def settle(self, alpha: float = 1.0) -> None:
+        """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
+        assert self._tasks is not None and self._head is not None and self.run_ is not None
+        self.alpha_ = alpha
+        self.run_.grafted.eval()
+        for number, task in enumerate(self._tasks.tasks):
+            weight, bias = self._head.of(number)
+            if task.units is not None:
+                weight, bias = task.units.undo(weight, bias)
+            adapter = self.adapters_[task.name]
+            adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
+
+    def _way(
+        self, backbone: Any, parts: Mapping[str, Dataset], fixed: tuple[float, ...], probes: Sequence[Any] | None
+    ) -> Way:
+        first = next(iter(parts.values()))
+        given = Given(backbone, first, self.tuning, self.seed)
+        tasks = Tasks.of(parts, self.class_weight, self.tuning.label_smoothing, backbone.device)
+        head = MultiTaskHead(backbone.embed_dim, tasks.columns, self.weights == "uncertainty", backbone.device)
+        start = None
+        if probes is not None:
+            entered = [
+                one if task.units is None else task.units.enter(*one)
+                for one, task in zip(probes, tasks.tasks, strict=True)
+            ]
+            start = torch.cat([weight for weight, _ in entered]), torch.cat([bias for _, bias in entered])
+        begin_head(head, start, None, self.seed)
+        blocks, low = low_rank(given, tuple(backbone.blocks(first.modality)))
+        self._tasks, self._head = tasks, head
+        source = plain_items(given)
+        return Way(
+            SharedBackbone(backbone, head),
+            blocks,
+            TaskItems(source, tasks.labelled),
+            MultiTaskObjective(tasks.tasks, fixed),
+            tasks.targets,
+            lambda: linear_head(*head.of(0), first.task, self.tuning),
+            low=low,
+        )
+
+    def _probes(self, parts: Mapping[str, Dataset]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """lp-ft: the exact head of each task on the frozen features."""
+        found = []
+        for name, data in parts.items():
+            probe = FrozenAdapter(
+                self.model,
+                "linear",
+                modality=data.modality,
+                class_weight=self.class_weight,
+                seed=self.seed,
+                device=self.device,
+                dtype="float32",
+            ).fit(data.take(data.labelled))
+            self.notes_ += [f"{name}: {note}" for note in probe.notes_ if f"{name}: {note}" not in self.notes_]
+            assert probe.head_ is not None
+            tensors, _ = probe.head_.state()
+            found.append((tensors["weight"].cpu(), tensors["bias"].cpu()))
+        return found
+
+    def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned) -> Adapter:
+        """Of one task, without its head yet."""
+        adapter = Adapter(
+            self.model,
+            "linear",
+            modality=data.modality,
+            class_weight=self.class_weight,
+            seed=self.seed,
+            device=self.device,
+        )
+        known = data.take(data.labelled)
+        adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
+        adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
+        adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned
+        adapter._extractor = extractor
+        adapter.trained_on_ = training_facts(known, extractor.backbone.embed_dim, 0)
+        return adapter
+
+    def _about(self, parts: Mapping[str, Dataset], identity: Mapping[str, Any], steps: int) -> dict[str, Any]:
+        """What a checkpoint belongs to."""
+        return {
+            "model": identity["model"],
+            "weights": identity["weights"],
+            "data": {name: fingerprint(data) for name, data in parts.items()},
+            "settings": self.tuning.record(),
+            "steps": steps,
+            "seed": self.seed,
+            "tasks": {name: list(data.classes) for name, data in parts.items()},
+            "task weights": dict(self.weights) if isinstance(self.weights, Mapping) else self.weights,
+            "class_weight": self.class_weight,
+        }
+
+    def _report(self, ready: Ready, course: Course, parts: Mapping[str, Dataset]) -> None:
+        loop, first = ready.loop, next(iter(parts.values()))
+        assert self._head is not None
+        broken = [f"{first.identity(n)}: {why}" for n, why in loop.done.broken.items()]
+        if broken:
+            self.notes_.append(
+                f"{len(broken)} of {len(first)} items could not be read and are left out; the first: {broken[0]}"
+            )
+        self.notes_ += loop.done.notes
+        logs = self._head.log_variances
+        learnt = checked_weights(self.weights, tuple(parts)) if logs is None else logs.detach().neg().exp().tolist()
+        self.weights_ = dict(zip(parts, learnt, strict=True))
+        self.report_ = {
+            "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": loop.done.step},
+            "tasks": list(parts),
+            "task_weights": {name: round(value, 6) for name, value in self.weights_.items()},
+            "losses": [round(loss, 6) for loss in loop.done.losses],
+            "trained_parameters": sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad),
+            "frozen_tensors": ready.seal.count,
+            "seconds": round(course.seconds, 3),
+            "unreadable": len(broken),
+            "notes": [],
+        }
+
+
+def read_tasks(X: Any, ys: Any, modality: Literal["image", "text"] | None = None) -> dict[str, Dataset]:
+    """The same items once for each task.
+
+    Args:
+        X: items, with ``ys`` a mapping of tasks to their labels (None where an item has none); or a table, with ``ys`` the names of
+            the columns of labels; or, without ``ys``, a mapping of tasks to a `Dataset` each, of the same items: so whatever
+            `read_data` settles can be settled for each task.
+
+    Raises:
+        UsageError: no tasks, data that are not of the same items, or as `read_data`.
+    """
+    if ys is None:
+        if not isinstance(X, Mapping) or not all(isinstance(one, Dataset) for one in X.values()):
+            raise UsageError(
+                "several tasks need the labels of each: a mapping task -> labels, the label columns of a table, or a mapping "
+                "task -> Dataset"
+            )
+        found = {str(name): data for name, data in X.items()}
+    elif isinstance(ys, Mapping):
+        found = {str(name): _of_task(str(name), X, y, modality=modality) for name, y in ys.items()}
+    elif isinstance(ys, (list, tuple)) and all(isinstance(name, str) for name in ys):
+        found = {name: _of_task(name, X, modality=modality, label_column=name) for name in ys}
+    else:
+        raise UsageError(
+            "labels of several tasks are a mapping task -> labels, or the names of a table's label columns"
+        )
+    if not found:
+        raise UsageError("no task to learn or to test")
+    first_name, first = next(iter(found.items()))
+    for name, data in found.items():
+        alike = len(data) == len(first) and data.modality == first.modality and data.split_names == first.split_names
+        if not alike or any(data.identity(n) != first.identity(n) for n in range(len(first))):
+            raise UsageError(f"the tasks {first_name!r} and {name!r} are not of the same items in the same order")
+    return found
+
+
+def _of_task(task: str, *given: Any, **options: Any) -> Dataset:
+    try:
+        return read_data(*given, **options)
+    except UsageError as error:
+        raise UsageError(f"the task {task!r}: {error}") from None
+
+
+def _training_parts(data: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The items of the split ``train`` that have a label of any task, checked task by task."""
+    found = {}
+    for name, one in data.items():
+        part = one.part("train") if one.split_names else one
+        try:
+            found[name] = check_for_training(part)
+        except UsageError as error:
+            raise UsageError(f"the task {name!r}: {error}") from None
+    some = torch.stack([torch.from_numpy(one.labelled) for one in found.values()]).any(dim=0).numpy()
+    return {name: one.take(some) for name, one in found.items()}
+
+
+def _own_rate(loop: Loop, log_variances: torch.nn.Parameter) -> None:
+    """The tasks' weights out of the head's group of parameters into one of their own, before it: the last is the head's."""
+    optimiser = loop.optimiser.optimizer
+    for group in optimiser.param_groups:
+        group["params"] = [one for one in group["params"] if one is not log_variances]
+    own = {"lr": VARIANCE_RATE, "rate": VARIANCE_RATE, "weight_decay": 0.0, "block": HEAD}
+    optimiser.add_param_group({"params": [log_variances], **own})
+    optimiser.param_groups.insert(-1, optimiser.param_groups.pop())
