@@ -14,6 +14,18 @@ from modelgraft.cli import render
 from modelgraft.errors import UsageError
 from modelgraft.paths import write_atomic
 
+from modelgraft_adapters.data_options import (
+    Balanced,
+    Data,
+    Device,
+    ItemColumn,
+    LabelColumns,
+    LabelSeparator,
+    SplitColumn,
+    TaskName,
+    TestFraction,
+    read_labelled,
+)
 from modelgraft_adapters.probe_verb import parse_settings
 from modelgraft_adapters.telling import say
 
@@ -23,12 +35,7 @@ _METRICS = {"mean average precision": "mAP"}
 
 
 def compare(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with a folder per class (or train/ and test/ of such), a table (CSV, TSV, JSON lines, Parquet), or tars."
-        ),
-    ],
+    data: Data,
     models: Annotated[list[str], typer.Option("--models", "-m", help="Models, separated by commas. Can be repeated.")],
     strategies: Annotated[
         list[str],
@@ -49,31 +56,20 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="A setting of every fine-tuning, NAME=VALUE (steps=200, lr=1e-5). Can be repeated."),
     ] = None,
-    item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
-    label_column: Annotated[
-        list[str] | None,
-        typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
-    ] = None,
-    split_column: Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")] = None,
-    label_separator: Annotated[
-        str | None, typer.Option(help="What parts several labels in one field, such as '|'.")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
-    ] = None,
-    test_fraction: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
-    ] = 0.2,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")] = False,
+    item_column: ItemColumn = None,
+    label_column: LabelColumns = None,
+    split_column: SplitColumn = None,
+    label_separator: LabelSeparator = None,
+    task: TaskName = None,
+    test_fraction: TestFraction = 0.2,
+    balanced: Balanced = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
     format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Keep what is learnt in this folder: what is there is not learnt again."),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
+    device: Device = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads, and processes that read ahead.")] = None,
 ) -> None:
     """Say which model, learnt in which way, is right for data of yours: pictures or texts.
@@ -100,16 +96,7 @@ def compare(
     for way in ways:
         parse_way(way, settings)
 
-    from modelgraft_adapters.data.reading import read_data
-
-    found = read_data(
-        data,
-        task=task,  # type: ignore[arg-type]
-        item_column=item_column,
-        label_column=None if not label_column else label_column[0] if len(label_column) == 1 else label_column,
-        split_column=split_column,
-        label_separator=label_separator,
-    )
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
 
     # torch is imported from here on.
     from modelgraft_adapters import comparing

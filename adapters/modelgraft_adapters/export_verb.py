@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,11 +11,10 @@ from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.export_formats import check_target
 from modelgraft_adapters.items import expand_paths, expand_texts
 from modelgraft_adapters.telling import say
 
-FORMATS: Final = {".onnx": "ONNX", ".pt2": "torch.export"}
-"""Suffix of the file -> its format."""
 LEAST_SPREAD: Final = 1e-4
 """Items that differ by less in what the adapter says of them are no test."""
 
@@ -79,26 +77,6 @@ def export(
         say(f"not compared on {item}: {reason}")
     if done.unreadable:
         raise typer.Exit(1)
-
-
-def check_target(path: Path) -> Path:
-    """``path``, if a file can be exported there.
-
-    Raises:
-        UsageError: a suffix of no format, a folder that does not exist, or a package that is not installed.
-    """
-    if path.suffix not in FORMATS:
-        kinds = " or ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
-        raise UsageError(f"the name of the file says its format, and {path.name!r} says none: end it in {kinds}")
-    if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder; name a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {str(path)!r} does not exist")
-    if path.suffix == ".onnx":
-        lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if lacking:
-            raise UsageError(f"ONNX needs {' and '.join(lacking)}: pip install 'modelgraft[export]'")
-    return path
 
 
 def _table(record: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.card import plain
-from modelgraft_adapters.export_verb import FORMATS, check_target
+from modelgraft_adapters.export_formats import FORMATS, check_target
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.tracing import trace, traceable, whole_module

@@ -11,6 +11,18 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
+from modelgraft_adapters.data_options import (
+    Balanced,
+    Data,
+    Device,
+    ItemColumn,
+    LabelColumns,
+    LabelSeparator,
+    SplitColumn,
+    TaskName,
+    TestFraction,
+    read_labelled,
+)
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.probe_verb import interval, parse_settings, place
 from modelgraft_adapters.telling import say
@@ -19,12 +31,7 @@ FORMATS = ("table", "json")
 
 
 def finetune(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with a folder per class (or train/ and test/ of such), a table (CSV, TSV, JSON lines, Parquet), or tars."
-        ),
-    ],
+    data: Data,
     output: Annotated[
         Path,
         typer.Option(
@@ -70,29 +77,18 @@ def finetune(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
-    item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
-    label_column: Annotated[
-        list[str] | None,
-        typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
-    ] = None,
-    split_column: Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")] = None,
-    label_separator: Annotated[
-        str | None, typer.Option(help="What parts several labels in one field, such as '|'.")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
-    ] = None,
-    test_fraction: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
-    ] = 0.2,
+    item_column: ItemColumn = None,
+    label_column: LabelColumns = None,
+    split_column: SplitColumn = None,
+    label_separator: LabelSeparator = None,
+    task: TaskName = None,
+    test_fraction: TestFraction = 0.2,
     shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")] = False,
+    balanced: Balanced = False,
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")] = False,
     format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
+    device: Device = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read items ahead.")] = None,
 ) -> None:
     """Train a pretrained model further on data of yours, and test it: pictures or texts.
@@ -119,14 +115,7 @@ def finetune(
 
     from modelgraft_adapters.data.reading import read_data
 
-    found = read_data(
-        data,
-        task=task,  # type: ignore[arg-type]
-        item_column=item_column,
-        label_column=None if not label_column else label_column[0] if len(label_column) == 1 else label_column,
-        split_column=split_column,
-        label_separator=label_separator,
-    )
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
 
     from modelgraft import resolve
 

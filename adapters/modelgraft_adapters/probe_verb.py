@@ -15,6 +15,18 @@ from modelgraft.errors import UsageError
 from modelgraft.paths import write_atomic
 
 from modelgraft_adapters.card import check_folder
+from modelgraft_adapters.data_options import (
+    Balanced,
+    Data,
+    Device,
+    ItemColumn,
+    LabelColumns,
+    LabelSeparator,
+    SplitColumn,
+    TaskName,
+    TestFraction,
+    read_labelled,
+)
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.telling import Bar, say
 
@@ -22,12 +34,7 @@ FORMATS = ("table", "json")
 
 
 def probe(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with a folder per class (or train/ and test/ of such), a table (CSV, TSV, JSON lines, Parquet), or tars."
-        ),
-    ],
+    data: Data,
     model: Annotated[
         str | None,
         typer.Option(
@@ -41,26 +48,17 @@ def probe(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
     ] = None,
-    item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
-    label_column: Annotated[
-        list[str] | None,
-        typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
-    ] = None,
-    split_column: Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")] = None,
-    label_separator: Annotated[
-        str | None, typer.Option(help="What parts several labels in one field, such as '|'.")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
-    ] = None,
-    test_fraction: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
-    ] = 0.2,
+    item_column: ItemColumn = None,
+    label_column: LabelColumns = None,
+    split_column: SplitColumn = None,
+    label_separator: LabelSeparator = None,
+    task: TaskName = None,
+    test_fraction: TestFraction = 0.2,
     shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
     unlabelled: Annotated[
         str | None, typer.Option(help="Items without labels, for the heads that learn from them too.")
     ] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")] = False,
+    balanced: Balanced = False,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the training items that settings are chosen by.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
     layer: Annotated[
@@ -78,9 +76,7 @@ def probe(
     repeats: Annotated[
         bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
     ] = True,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
+    device: Device = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
@@ -99,16 +95,7 @@ def probe(
         check_folder(save)
     settings = parse_settings(set_ or [])
 
-    from modelgraft_adapters.data.reading import read_data
-
-    found = read_data(
-        data,
-        task=task,  # type: ignore[arg-type]
-        item_column=item_column,
-        label_column=None if not label_column else label_column[0] if len(label_column) == 1 else label_column,
-        split_column=split_column,
-        label_separator=label_separator,
-    )
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
 
     from modelgraft import resolve
 
