@@ -141,8 +141,10 @@ def test_the_plain_client_begins_anew_after_a_kill(root: Path, tmp_path: Path) -
             env={**inherited, **hub.environment(tmp_path)},
         )
         assert fault.reached.wait(60)
-        until = time.monotonic() + 5
-        while time.monotonic() < until and not any(p.stat().st_size for p in tmp_path.rglob("*.incomplete")):
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not any(
+            p.stat().st_size >= 10 << 20 for p in tmp_path.rglob("*.incomplete")
+        ):
             time.sleep(0.02)
         process.kill()
         process.wait()

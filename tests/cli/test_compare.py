@@ -94,6 +94,7 @@ def test_a_model_that_fails_is_a_row_and_one(run: Run, data: Path, shared_data: 
     assert "modelgraft: failed: " in done.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_by_ctrl_c_and_gone_on_with(run: Run, data: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     words = ["compare", str(data), "-m", "embedded/sprig", "-s", "prototype,last-1", "--set", "steps=30"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -138,7 +138,7 @@ def zero_shot_kept(tuner: FineTuner, X: Any, y: Any = None) -> tuple[Evaluation,
 
     data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=tuner.extractor.modality)
     data = data.part("test") if "test" in data.split_names else data
-    data = data.take(data.labelled)
+    data = replace(data.take(data.labelled), split=None)
     before = tuner.alpha_
     found = []
     for alpha in (0.0, before):
