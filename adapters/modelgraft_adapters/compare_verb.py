@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -123,7 +122,7 @@ def compare(
         raise
     for note in result.notes:
         say(note)
-    text = json.dumps(result.record(), indent=2) + "\n"
+    text = render.json_text(result.record())
     if output is not None:
         write_atomic(output / "comparison.json", text.encode())
     print(text if format == "json" else table(result, data), end="")

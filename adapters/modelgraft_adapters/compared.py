@@ -20,8 +20,8 @@ import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.paths import write_atomic
 
+from modelgraft_adapters.card import plain
 from modelgraft_adapters.compare_ways import Way
-from modelgraft_adapters.comparison import finite
 from modelgraft_adapters.costs import Cost, Meter, own_peak_mib
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import few_shot
@@ -241,14 +241,14 @@ def _record(job: Job, cell: Cell, result: _Result, meter: Meter) -> dict[str, An
         "shots": cell.shots,
         "seed": cell.seed,
         "items": result.items,
-        "test": finite(found.record()),
+        "test": plain(found.record()),
         **Answers.of(found, labelled).record(),
         "seconds": {"learning": round(result.learning.seconds, 4), "testing": round(result.testing.seconds, 4)},
         "joules": None if both.joules is None else round(both.joules, 2),
         "energy_of": meter.sources,
         "peak_mib": own_peak_mib(),
         "gpu_peak_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if torch.cuda.is_initialized() else None,
-        "chosen": finite(result.chosen),
+        "chosen": plain(result.chosen),
         "notes": list(dict.fromkeys(result.notes)),
     }
 

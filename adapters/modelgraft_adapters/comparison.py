@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from modelgraft_adapters.card import plain
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.learning_curve import CurvePoint, mean_interval
 from modelgraft_adapters.paired import Answers, Difference, Reach, difference, reach
@@ -87,19 +88,8 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         """Plain JSON types: a contract (docs/command-line.md)."""
-        plain = asdict(self)
-        plain["rows"] = [row.record() for row in self.rows]
-        found: dict[str, Any] = finite(plain)
+        found: dict[str, Any] = plain({**asdict(self), "rows": [row.record() for row in self.rows]})
         return found
-
-
-def finite(value: Any) -> Any:
-    """Plain JSON types with null for what is no number: every reader of JSON takes it."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def score_of(record: Mapping[str, Any]) -> Score:

@@ -229,11 +229,8 @@ class MultiTaskTuner:
             probe = FrozenAdapter(
                 self.model,
                 "linear",
-                modality=data.modality,
-                class_weight=self.class_weight,
-                seed=self.seed,
-                device=self.device,
                 dtype="float32",
+                **self._options(data),
             ).fit(data.take(data.labelled))
             self.notes_ += [f"{name}: {note}" for note in probe.notes_ if f"{name}: {note}" not in self.notes_]
             assert probe.head_ is not None
@@ -241,15 +238,21 @@ class MultiTaskTuner:
             found.append((tensors["weight"].cpu(), tensors["bias"].cpu()))
         return found
 
+    def _options(self, data: Dataset) -> dict[str, Any]:
+        """What the probe and the adapter of a task are made with."""
+        return {
+            "modality": data.modality,
+            "class_weight": self.class_weight,
+            "seed": self.seed,
+            "device": self.device,
+        }
+
     def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned) -> Adapter:
         """Of one task, without its head yet."""
         adapter = Adapter(
             self.model,
             "linear",
-            modality=data.modality,
-            class_weight=self.class_weight,
-            seed=self.seed,
-            device=self.device,
+            **self._options(data),
         )
         known = data.take(data.labelled)
         adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
