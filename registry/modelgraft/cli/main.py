@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -23,6 +24,31 @@ def _verbs() -> dict[str, VerbSpec]:
     return {**{v.name: v for v in BUILT_IN}, **current_host().verbs()}
 
 
+class _DefaultsAsTheyAre:
+    """Options that were not given keep their default as it stands in Python, unconverted.
+
+    Typer would build a pydantic validator for each of them, and import pydantic for that: as long as reading the catalogue.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if not isinstance(param.process_value, partial):
+                param.process_value = partial(_process_value, param, param.process_value)
+        return params
+
+
+def _process_value(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    settled = value is param.default and not (value is None and (param.multiple or param.nargs == -1))
+    if param.required or not settled:
+        return convert(ctx, value)
+    return param.callback(ctx, param, value) if param.callback else value
+
+
+class _Verb(_DefaultsAsTheyAre, TyperCommand):
+    pass
+
+
 class _LazyVerb(TyperCommand):
     """A verb known by name and help line; its code is imported when its own arguments are read."""
 
@@ -35,11 +61,11 @@ class _LazyVerb(TyperCommand):
 
         function = import_target(self.spec.target, f"of the verb {self.spec.name}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=self.spec.name)(function)
+        single.command(name=self.spec.name, cls=_Verb)(function)
         return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
 
 
-class _Verbs(TyperGroup):
+class _Verbs(_DefaultsAsTheyAre, TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_verbs())
 
