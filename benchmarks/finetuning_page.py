@@ -149,11 +149,12 @@ def finetuning_contrastive() -> str:
 def finetuning_step() -> str:
     """A step against a loop by hand."""
     data = read("step_time")
-    ours, by_hand = (statistics.median(data["seconds_per_step"][name]) for name in ("modelgraft", "by hand"))
+    ours, by_hand = (statistics.median(data["seconds_of_steps"][name]) for name in ("modelgraft", "by hand"))
     options, taken = data["options"], data["machine"]
     text = (
         f"A step of {options['batch_size']} pictures takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times "
-        f"(medians of {options['rounds']} each, in turn, {taken['cores']} cores, torch {taken['torch']})."
+        f"(medians of {options['rounds']} rounds of {options['steps']} steps each, in turn, {taken['cores']} cores, torch "
+        f"{taken['torch']})."
     )
     return prose(text) + "\n"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -43,6 +44,10 @@ class Items(Protocol):
         """As many as there are rows in a pass."""
         ...
 
+    def places(self, step: int, size: int, seed: int) -> list[tuple[int, int]]:
+        """(pass, item) of each of the ``size`` rows of a step."""
+        ...
+
     def __getitem__(self, place: tuple[int, int]) -> Any:
         """Of (pass, item): a function of these and a seed alone."""
         ...
@@ -52,25 +57,29 @@ class Items(Protocol):
         ...
 
 
-def places(step: int, size: int, items: int, seed: int, ordered: bool = False) -> list[tuple[int, int]]:
-    """(pass, item) of each of the ``size`` items of a step.
+def shuffled(start: int, stop: int, items: int, seed: int) -> list[tuple[int, int]]:
+    """(pass, item) of the rows ``start`` to ``stop`` - 1 of a run.
 
     Passes over the items follow one another without a gap, each in an order of its own; every item comes once in each.
-
-    Args:
-        ordered: the items come in the order of their numbers: they are too many to be shuffled, and drawn at random already.
     """
-    at = step * size
-    if ordered:
-        return [divmod(at + number, items) for number in range(size)]
     out: list[tuple[int, int]] = []
-    while len(out) < size:
-        number, start = divmod(at + len(out), items)
-        out += [(number, int(item)) for item in _order(number, items, seed)[start : start + size - len(out)]]
+    while start + len(out) < stop:
+        number, at = divmod(start + len(out), items)
+        out += [(number, int(item)) for item in _order(number, items, seed)[at : at + stop - start - len(out)]]
     return out
 
 
-@lru_cache(maxsize=4)
+class Shuffled:
+    """Items that come in passes, each in an order of its own."""
+
+    __slots__ = ()
+
+    def places(self: Any, step: int, size: int, seed: int) -> list[tuple[int, int]]:
+        """(pass, item) of each of the ``size`` rows of a step."""
+        return shuffled(step * size, (step + 1) * size, len(self.items), seed)
+
+
+@lru_cache(maxsize=16)
 def _order(number: int, items: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, number]).permutation(items)
 
@@ -81,8 +90,19 @@ def seed_of(*parts: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+@contextmanager
+def drawn_from(*numbers: int) -> Iterator[None]:
+    """What is drawn on the CPU meanwhile is a function of these numbers; afterwards torch's generator is what it was.
+
+    `torch.manual_seed` would also note, with three tracebacks, that every kind of device is to be seeded: 2 ms for each item.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(*numbers))
+        yield
+
+
 @dataclass(frozen=True, slots=True)
-class PictureItems(Dataset[Any]):
+class PictureItems(Shuffled, Dataset[Any]):
     """Pictures as tensors; the random part of the transform is drawn from seed, pass and item alone."""
 
     items: Sequence[Any]
@@ -95,8 +115,7 @@ class PictureItems(Dataset[Any]):
             image, _ = read_image(self.items[item])
         except UnreadableItemError as error:
             return item, str(error)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, number, item))
+        with drawn_from(self.seed, number, item):
             return item, self.transform(image)
 
     @staticmethod
@@ -109,7 +128,7 @@ class PictureItems(Dataset[Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class TextItems(Dataset[Any]):
+class TextItems(Shuffled, Dataset[Any]):
     """Texts as tokens."""
 
     items: Sequence[str]
@@ -161,9 +180,8 @@ class _Steps:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         own = self.batches
-        ordered = bool(getattr(own.data, "ordered", False))
         for step in self.steps:
-            yield places(step, own.size, len(own.data.items), own.seed, ordered)[own.rank :: own.processes]
+            yield own.data.places(step, own.size, own.seed)[own.rank :: own.processes]
 
     def __len__(self) -> int:
         return len(self.steps)

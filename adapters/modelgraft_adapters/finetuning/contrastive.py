@@ -158,13 +158,15 @@ class PairItems(Dataset[Any]):
 
     source: TextItems | PictureItems
     sampler: PairSampler
-    ordered = True
-    """Pair k of a pass is drawn already; no order of all pairs is needed."""
 
     @property
     def items(self) -> Sequence[int]:
         """The numbers of the pairs of a pass."""
         return range(len(self.sampler))
+
+    def places(self, step: int, size: int, seed: int) -> list[tuple[int, int]]:
+        """(pass, pair) of each row of a step: in the order of their numbers, for pair k of a pass is drawn already."""
+        return [divmod(step * size + number, len(self.sampler)) for number in range(size)]
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[int, Any, Any]:
         number, k = place

@@ -18,7 +18,7 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from modelgraft_adapters.finetuning.batches import Batch, PictureItems, seed_of
+from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled, drawn_from
 from modelgraft_adapters.finetuning.grafted import Grafted
 from modelgraft_adapters.finetuning.objective import Objective
 from modelgraft_adapters.images import read_image
@@ -29,7 +29,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class MixedItems(Dataset[Any]):
+class MixedItems(Shuffled, Dataset[Any]):
     """Each labelled picture with ``ratio`` unlabelled ones, these in a weak and a strong view each.
 
     A row is (1 + 2 * ratio, 3, H, W): the labelled picture, the weak views, the strong views. Which unlabelled pictures come with
@@ -75,8 +75,7 @@ class MixedItems(Dataset[Any]):
         return None
 
     def _view(self, view: View, image: Image.Image, *numbers: int) -> torch.Tensor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, *numbers))
+        with drawn_from(self.seed, *numbers):
             return view(image)
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.examples import text_classes
-from modelgraft_adapters.finetuning.batches import Batch, PictureItems, seed_of
+from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled, seed_of
 from modelgraft_adapters.finetuning.grafted import Grafted
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, fill, templates_for
 
@@ -29,7 +29,7 @@ PIXELS = "pixels"
 
 
 @dataclass(frozen=True, slots=True)
-class PromptedItems(TorchDataset[Any]):
+class PromptedItems(Shuffled, TorchDataset[Any]):
     """Each picture with a prompt of its class, drawn from seed, pass and item alone."""
 
     pictures: PictureItems

@@ -175,7 +175,8 @@ class Loop:
         """The step's gradient, part by part; the mean loss of its items."""
         device = self.accelerator.device
         self.optimiser.zero_grad()
-        torch.manual_seed(seed_of(self.batches.seed, step, self.batches.rank))
+        seed = seed_of(self.batches.seed, step, self.batches.rank)
+        torch.default_generator.manual_seed(seed) if device.type == "cpu" else torch.manual_seed(seed)
         total = torch.zeros((), device=device)
         self._right = None
         if not len(batch):  # nothing of it could be read

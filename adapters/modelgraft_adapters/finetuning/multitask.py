@@ -23,7 +23,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.examples import class_weights
-from modelgraft_adapters.finetuning.batches import Batch, PictureItems, TextItems
+from modelgraft_adapters.finetuning.batches import Batch, PictureItems, TextItems, seed_of, shuffled
 from modelgraft_adapters.finetuning.grafted import Grafted
 from modelgraft_adapters.finetuning.objective import Objective, Units
 
@@ -31,6 +31,8 @@ PIXELS: Final = "pixels"
 """Among a step's inputs the pictures; of texts there are tokens."""
 SHARES: Final = "shares"
 """Among a step's inputs, of `shares`."""
+Sampling = Literal["proportional", "equal"]
+"""Of a step's items: each comes as often as another; or each task has as many as another (Raffel et al. 2020, equal mixing)."""
 Weights = Literal["uncertainty"] | Mapping[str, float] | None
 """Learnt; stated, 1 where a task is not named; 1 for each."""
 
@@ -126,11 +128,25 @@ class TaskItems(TorchDataset[Any]):
     source: PictureItems | TextItems
     labelled: torch.Tensor
     """(N, T) bool."""
+    sampling: Sampling = "proportional"
 
     @property
     def items(self) -> Sequence[Any]:
         """What is read."""
         return self.source.items
+
+    def places(self, step: int, size: int, seed: int) -> list[tuple[int, int]]:
+        """(pass, item) of each of the ``size`` rows of a step. Equal: those of a task follow one another, and its passes are over
+        its own items."""
+        if self.sampling == "proportional":
+            return self.source.places(step, size, seed)
+        found, tasks = [], self.labelled.shape[1]
+        for task in range(tasks):
+            start, stop = ((number * size + task) // tasks for number in (step, step + 1))
+            own = self.labelled[:, task].nonzero()[:, 0]
+            rows = shuffled(start, stop, len(own), seed_of(seed, task))
+            found += [(turn, int(own[place])) for turn, place in rows]
+        return found
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
         return self.source[place]

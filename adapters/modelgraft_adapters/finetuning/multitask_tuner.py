@@ -20,6 +20,7 @@ from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.multitask import (
     MultiTaskHead,
     MultiTaskObjective,
+    Sampling,
     SharedBackbone,
     TaskItems,
     Tasks,
@@ -50,6 +51,8 @@ class MultiTaskTuner:
         strategy: as `FineTuner`'s, but for contrastive and flyp.
         weights: of the tasks' losses: ``uncertainty`` learns them (Kendall et al. 2018); task -> weight, 1 where it is not named;
             None sums the losses up.
+        sampling: which items a step has: ``proportional``, each as often as another; ``equal``, of each task as many as of another,
+            so that one with few labels is not drowned by one with many (and comes more often: it is overfitted sooner).
         class_weight: ``balanced`` or None, for every task.
         settings: as `settings.Settings`, without patience, mixup and cutmix.
 
@@ -69,6 +72,7 @@ class MultiTaskTuner:
         strategy: str = "lp-ft",
         *,
         weights: Weights = "uncertainty",
+        sampling: Sampling = "proportional",
         modality: Literal["image", "text"] | None = None,
         class_weight: Literal["balanced"] | None = None,
         seed: int = 0,
@@ -86,7 +90,10 @@ class MultiTaskTuner:
                 raise UsageError(f"{name} is not there for several tasks at once; leave it out")
         if class_weight not in (None, "balanced"):
             raise UsageError(f"class_weight={class_weight!r}; for several tasks it is 'balanced' or None")
+        if sampling not in ("proportional", "equal"):
+            raise UsageError(f"sampling={sampling!r}; it is 'proportional' or 'equal'")
         self.model, self.weights, self.modality, self.class_weight = model, weights, modality, class_weight
+        self.sampling = sampling
         self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
         self.folder = None if folder is None else Path(folder)
         self.adapters_: dict[str, Adapter] = {}
@@ -215,7 +222,7 @@ class MultiTaskTuner:
         return Way(
             SharedBackbone(backbone, head),
             blocks,
-            TaskItems(source, tasks.labelled),
+            TaskItems(source, tasks.labelled, self.sampling),
             MultiTaskObjective(tasks.tasks, fixed),
             tasks.targets,
             lambda: linear_head(*head.of(0), first.task, self.tuning),
@@ -273,6 +280,7 @@ class MultiTaskTuner:
             "seed": self.seed,
             "tasks": {name: list(data.classes) for name, data in parts.items()},
             "task weights": dict(self.weights) if isinstance(self.weights, Mapping) else self.weights,
+            "sampling": self.sampling,
             "class_weight": self.class_weight,
         }
 

@@ -6,27 +6,22 @@ from collections import Counter
 
 import numpy as np
 import torch
-from modelgraft_adapters.finetuning.batches import Batches, PictureItems, TextItems, places, seed_of
+from modelgraft_adapters.finetuning.batches import Batches, PictureItems, TextItems, seed_of, shuffled
 from PIL import Image
 
 SIZE, ITEMS = 8, 30
 
 
 def test_every_pass_has_every_item_once() -> None:
-    seen = [place for step in range(15) for place in places(step, SIZE, ITEMS, seed=3)]
+    seen = [place for step in range(15) for place in _pictures().places(step, SIZE, seed=3)]
     assert len(seen) == 120 and Counter(seen) == Counter((p, i) for p in range(4) for i in range(ITEMS))
     orders = [[i for p, i in seen if p == number] for number in range(4)]
     assert len({tuple(order) for order in orders}) == 4  # each in an order of its own
-    assert places(5, SIZE, ITEMS, seed=4) != places(5, SIZE, ITEMS, seed=3)
+    assert _pictures().places(5, SIZE, seed=4) != _pictures().places(5, SIZE, seed=3)
 
 
 def test_a_step_larger_than_the_data_goes_through_them_again() -> None:
-    assert sorted(Counter(i for _, i in places(0, 7, 3, seed=0)).values()) == [2, 2, 3]
-
-
-def test_ordered_items_are_not_shuffled() -> None:
-    assert places(2, 4, 10**12, seed=0, ordered=True) == [(0, 8), (0, 9), (0, 10), (0, 11)]
-    assert places(2, 4, 10, seed=0, ordered=True) == [(0, 8), (0, 9), (1, 0), (1, 1)]
+    assert sorted(Counter(i for _, i in shuffled(0, 7, 3, seed=0)).values()) == [2, 2, 3]
 
 
 def _pictures(transform=None) -> PictureItems:

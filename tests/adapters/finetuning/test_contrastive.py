@@ -246,10 +246,12 @@ def test_steps_are_pairs_of_tokens_padded_alike(bert: Any, texts: tuple[list[str
     items = _pairs(bert, texts)
     batches = Batches(items, 16, seed=0)
     steps = list(batches.span(0, 3))
-    assert items.ordered and len(items.items) == 2 * max(2 * 18 * 19 // 2, 18 * 18)
+    assert len(items.items) == 2 * max(2 * 18 * 19 // 2, 18 * 18)
     for batch in steps:
         shapes = {tuple(value.shape) for value in batch.inputs.values()}
         assert len(shapes) == 1 and next(iter(shapes))[:2] == (16, 2) and batch.index.shape == (16,)
+    last = len(items.items) - 3  # pairs come in the order of their numbers, pass after pass
+    assert items.places(1, last, seed=0)[:4] == [(0, last), (0, last + 1), (0, last + 2), (1, 0)]
     again = next(iter(batches.span(2, 3)))
     assert torch.equal(again.inputs["input_ids"], steps[2].inputs["input_ids"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,24 @@ def test_a_step_counts_the_labels_of_what_could_be_read(train: Dataset, tmp_path
     texts = TaskItems(TextItems(["a cat", "", "a dog"], backbone.token_batch), labelled[:3])
     words = texts.collate([texts[0, n] for n in range(3)])
     assert len(words) == 2 and SharedBackbone(backbone, head).eval()(words.inputs).shape == (2, 9)
+
+
+@pytest.mark.parametrize(("size", "processes"), [(8, 1), (8, 2), (7, 1)])
+def test_equal_sampling_gives_each_task_as_many_rows(size: int, processes: int) -> None:
+    """Of two tasks, one with 3 labels and one with 40: whole passes over the own items of each, whatever the size of a step."""
+    labelled = torch.zeros(43, 2, dtype=torch.bool)
+    labelled[:3, 0], labelled[3:, 1] = True, True
+    items = TaskItems(TextItems([f"text {n}" for n in range(43)], lambda texts: {}), labelled, "equal")
+    steps = [items.places(step, size, seed=5) for step in range(80)]
+    assert all(len(step) == size for step in steps)
+    seen = [[place for step in steps for place in step if labelled[place[1], task]] for task in (0, 1)]
+    assert len(seen[0]) == len(seen[1]) == 40 * size
+    for places, own in zip(seen, (range(3), range(3, 43)), strict=True):
+        whole = len(places) // len(own)
+        assert Counter(places[: whole * len(own)]) == Counter((turn, item) for turn in range(whole) for item in own)
+    if processes > 1:  # each has of both tasks alike
+        parts = [steps[0][rank::processes] for rank in range(processes)]
+        assert all(sum(item < 3 for _, item in part) == size // processes // 2 for part in parts)
 
 
 @pytest.mark.parametrize("task", ["fine", "has", "bright"])
