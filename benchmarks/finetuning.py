@@ -4,10 +4,12 @@
 
 shots: each set with a model that was not trained on it: real ImageNet weights of MobileNetV2 (at 96 pixels), the real
 all-MiniLM-L6-v2, and the embedded model's picture tower. From scratch is the same architecture from random weights, with the
-same data, augmentation and loop and twice the steps. Banking77 has at most 25 labels a class. domains: trained on one domain (PACS photographs; MNIST) and tested on its
-test part and on others (art, cartoons, sketches; MNIST-M); the curve between the model that training began from (the exact
-probe) and the tuned one comes from the same runs. Every score is on test parts (of shots 400 items of them), which choose nothing.
-What is in the results is kept, so a run goes on.
+same data, augmentation and loop and twice the steps. Banking77 has at most 25 labels a class.
+
+domains: trained on one domain (PACS photographs; MNIST) and tested on its test part and on others (art, cartoons, sketches;
+MNIST-M); the curve between the model that training began from (the exact probe) and the tuned one comes from the same runs.
+
+Every score is on test parts (of shots 400 items of them), which choose nothing. What is in the results is kept, so a run goes on.
 """
 
 from __future__ import annotations
