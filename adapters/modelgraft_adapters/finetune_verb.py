@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from modelgraft.cli import render
-from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
@@ -24,46 +22,38 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.probe_verb import interval, parse_settings, place
+from modelgraft_adapters.probe_verb import interval, place
 from modelgraft_adapters.telling import say
+from modelgraft_adapters.training_options import (
+    BatchSize,
+    Epochs,
+    Model,
+    Output,
+    Resume,
+    Seed,
+    Setting,
+    Steps,
+    Strategy,
+    TensorBoard,
+    Workers,
+    training_settings,
+)
 
 FORMATS = ("table", "json")
 
 
 def finetune(
     data: Data,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Folder for the result: a model by its path from then on; and for the checkpoint."
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help=f"Any model that can be trained. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
-            autocompletion=model_names,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str, typer.Option("--strategy", "-s", help="What is trained; a wrong name lists those there are.")
-    ] = "lp-ft",
-    epochs: Annotated[
-        float | None, typer.Option(help="Passes over the training items. Default: 10, at least 100 steps.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps, in place of passes.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Items of a step. Default: 32, of contrastive 16 pairs.")
-    ] = None,
+    output: Output,
+    model: Model = None,
+    strategy: Strategy = "lp-ft",
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
     lr: Annotated[
         str | None, typer.Option(help="Highest learning rate, or 'find'. Default: the strategy's usual.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting, NAME=VALUE (layer_decay=0.75, l2_sp=0.01). Can be repeated."),
-    ] = None,
+    set_: Setting = None,
     unlabelled: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +66,7 @@ def finetune(
             help="Data of other classes: say how well a dual encoder still classifies them by name alone, before and after."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    resume: Resume = False,
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
@@ -85,11 +75,11 @@ def finetune(
     test_fraction: TestFraction = 0.2,
     shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
     balanced: Balanced = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")] = False,
+    seed: Seed = 0,
+    tensorboard: TensorBoard = False,
     format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     device: Device = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read items ahead.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Train a pretrained model further on data of yours, and test it: pictures or texts.
 
@@ -100,18 +90,7 @@ def finetune(
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
     folder = check_folder(output)
     find = lr == "find"
-    settings = {
-        "strategy": strategy,
-        **({} if batch_size is None else {"batch_size": batch_size}),
-        **({} if epochs is None else {"epochs": epochs}),
-        **({} if steps is None else {"steps": steps}),
-        **({} if lr is None or find else {"lr": _rate(lr)}),
-        **parse_settings(set_ or []),
-    }
-
-    from modelgraft_adapters.finetuning.settings import Settings
-
-    Settings.of(settings)
+    settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 
     from modelgraft_adapters.data.reading import read_data
 
@@ -126,6 +105,7 @@ def finetune(
         raise UsageError(f"--zero-shot-on asks by the names of classes, and {entry.name} has no text tower")
 
     # torch is imported from here on.
+    from modelgraft_adapters.finetuning.checkpoint import discard
     from modelgraft_adapters.finetuning.following import Follower
     from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.finetuning.whole_run import main_process, parted, run_finetune
@@ -156,20 +136,13 @@ def finetune(
     for note in run.notes:
         say(note)
     saved = tuner.save(folder)
-    tuner.discard_checkpoint()
+    discard(run_folder)
     say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
     print(render.json_text(run.record()) if format == "json" else _table(run, data), end="")
     broken = run.tuner.report_["unreadable"] + len(run.evaluation.unreadable)
     if broken:
         say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
         raise typer.Exit(1)
-
-
-def _rate(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--lr {text!r} is no number, and not 'find'") from None
 
 
 def _table(run: Any, data: str) -> str:

@@ -41,6 +41,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Train a pretrained model further on data of yours, and test it.",
         ),
         VerbSpec(
+            "multitask",
+            "modelgraft_adapters.multitask_verb:multitask",
+            "Train a pretrained model further on several tasks at once, and say what sharing is worth.",
+        ),
+        VerbSpec(
             "compare",
             "modelgraft_adapters.compare_verb:compare",
             "Say which of several models, learnt in which way, is right for data of yours.",

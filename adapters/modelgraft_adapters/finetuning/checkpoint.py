@@ -88,3 +88,9 @@ def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, 
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def discard(folder: Path | None) -> None:
+    """Delete the checkpoint in a folder, of a run that is finished and saved."""
+    if folder is not None:
+        (folder / FILE).unlink(missing_ok=True)

@@ -16,7 +16,6 @@ from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.examples import head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
-from modelgraft_adapters.finetuning.checkpoint import FILE as CHECKPOINT_FILE
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.planning import Plan
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare
@@ -143,11 +142,6 @@ class FineTuner(Adapter):
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)
         return self
-
-    def discard_checkpoint(self) -> None:
-        """Delete the checkpoint, of a run that is finished and saved."""
-        if self.folder is not None:
-            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
     def find_rate(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> RangeTest:
         """A learning rate for these data, by rising it until the loss no longer falls. Nothing is learnt, `fit` begins anew.
