@@ -36,7 +36,7 @@ SIDE, SHOTS, STEPS, TESTED = 96, (4, 16, 64), 40, 400
 SETS = {
     "cifar10": ("mobilenet", {"lr": 3e-4}),
     "fashion_mnist": ("embedded", {"lr": 3e-4}),
-    "ag_news": ("minilm", {"lr": 5e-5}),
+    "trec": ("minilm", {"lr": 5e-5}),
     "banking77": ("minilm", {"lr": 5e-5}),
 }
 DOMAINS = {"pacs": "mobilenet", "mnist": "embedded"}
