@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.examples import aligned_targets, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
+from modelgraft_adapters.low_rank import LowRankChange
 from modelgraft_adapters.predictions import Prediction, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
 
@@ -31,6 +32,8 @@ class Tuned:
     """Of the pretrained backbone, as the feature store knows it: model, digests of its files, versions."""
     names: tuple[str, ...]
     """The tensors of its module that were trained, by their full names; every other is as it was."""
+    changes: Mapping[str, LowRankChange] = field(default_factory=dict)
+    """Those of them that are the pretrained ones but for a change of low rank, and that change."""
 
 
 ROWS = 4096

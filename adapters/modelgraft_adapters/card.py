@@ -85,6 +85,8 @@ class Card:
     """Name -> (dtype, shape) in `HEAD_FILE`."""
     tuned: tuple[str, Mapping[str, tuple[str, tuple[int, ...]]]] | None
     """Of a backbone that was trained further: the digest of `BACKBONE_FILE`, and what is in it, by the names of the module."""
+    low_rank: Mapping[str, tuple[float, bool]]
+    """Weights that are stored as a change of low rank: scaling, and whether the weight is kept as (in, out)."""
     task: Task
     classes: tuple[str, ...]
     training: Mapping[str, Any]
@@ -193,6 +195,7 @@ def read_card(value: Any, where: str) -> Card:
         head_sha256=head.digest("sha256"),
         tensors=_tensors(head.object("tensors")),
         tuned=None if tuned is None else (tuned.digest("sha256"), _tensors(tuned.object("tensors"))),
+        low_rank={} if tuned is None or "low_rank" not in tuned.fields else _low_rank(tuned.object("low_rank")),
         task=task,  # type: ignore[arg-type]
         classes=_classes(top),
         training=top.object("training").fields,
@@ -274,6 +277,16 @@ def _scores(found: _Object) -> tuple[Mapping[str, Any], ...]:
 def _is_number(value: Any) -> bool:
     # An int that no float holds would fail where it is shown.
     return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _low_rank(found: _Object) -> dict[str, tuple[float, bool]]:
+    out = {}
+    for name, about in found.fields.items():
+        scaling, turned = (about.get(key) for key in ("scaling", "turned")) if isinstance(about, dict) else (None, None)
+        if type(scaling) is not float or not 0 < scaling < math.inf or type(turned) is not bool:
+            found.refuse(name, f"{short(about)} is no scaling above 0 and whether the weight is turned")
+        out[name] = (scaling, turned)
+    return out
 
 
 class _Object:

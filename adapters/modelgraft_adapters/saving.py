@@ -30,7 +30,7 @@ from modelgraft_adapters.card import (
 )
 from modelgraft_adapters.loading import brought_by
 from modelgraft_adapters.loading import load_adapter as load_adapter
-from modelgraft_adapters.tuned import about, trained_tensors
+from modelgraft_adapters.tuned import about, low_rank_record, trained_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -140,6 +140,8 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
     }
     if backbone is not None:
         record["tuned"] = {"sha256": hashlib.sha256(backbone).hexdigest(), "tensors": _stated(trained)}
+        if low_rank := low_rank_record(adapter):
+            record["tuned"]["low_rank"] = low_rank
     return record, head, backbone
 
 

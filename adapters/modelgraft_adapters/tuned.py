@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,31 @@ from modelgraft.weights.verifying import digest
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.card import Card
 from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.low_rank import LowRankChange
+
+_A, _B, _LENGTHS = ".lora_A", ".lora_B", ".lora_lengths"
+"""After the name of a weight: what is stored of it where it was changed by low-rank matrices."""
 
 
 def trained_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """Name -> value, on the CPU, of what differs from the pretrained backbone; empty where nothing was trained."""
+    """Name -> value, on the CPU, of what differs from the pretrained backbone; empty where nothing was trained. Of a weight that
+    differs by a change of low rank its matrices."""
     if adapter.tuned_ is None:
         return {}
-    state = adapter.extractor.backbone.module.state_dict()
-    return {name: state[name].detach().cpu().contiguous().clone() for name in adapter.tuned_.names}
+    state, changes = adapter.extractor.backbone.module.state_dict(), adapter.tuned_.changes
+    whole = (name for name in adapter.tuned_.names if name not in changes)
+    found = {name: state[name].detach().cpu().contiguous().clone() for name in whole}
+    for name, change in changes.items():
+        found |= {name + _A: change.a, name + _B: change.b}
+        if change.lengths is not None:
+            found[name + _LENGTHS] = change.lengths
+    return dict(sorted(found.items()))
+
+
+def low_rank_record(adapter: Adapter) -> dict[str, Any]:
+    """What a card says of the changes of low rank."""
+    changes = {} if adapter.tuned_ is None else adapter.tuned_.changes
+    return {name: {"scaling": change.scaling, "turned": change.turned} for name, change in sorted(changes.items())}
 
 
 def checked_tensors(
@@ -69,20 +87,45 @@ def put_back(adapter: Adapter, tensors: dict[str, torch.Tensor], card: Card, giv
     pretrained = adapter.extractor
     backbone: Any = copy.deepcopy(pretrained.backbone) if given else pretrained.backbone
     state = backbone.module.state_dict()
-    for name, tensor in tensors.items():
-        if name not in state or state[name].shape != tensor.shape:
+    changes, whole = _apart(tensors, card.low_rank, where)
+    shapes = {name: tuple(v.shape) for name, v in whole.items()} | {name: c.shape for name, c in changes.items()}
+    for name, shape in shapes.items():
+        if name not in state or tuple(state[name].shape) != shape:
             has = "not there" if name not in state else str(list(state[name].shape))
             raise ModelgraftError(
                 f"the trained weight {short(name)} of {where} does not fit {card.backbone.name}, where it is {has}; install the "
                 f"{card.backbone.distribution} it was trained with ({card.backbone.version})"
             )
     with torch.no_grad():
-        for name, tensor in tensors.items():
+        for name, tensor in whole.items():
             state[name].copy_(tensor)
-    adapter.tuned_ = Tuned(pretrained.card, tuple(tensors))
+        for name, change in changes.items():
+            state[name].copy_(change.exactly_onto(state[name]))
+    adapter.tuned_ = Tuned(pretrained.card, tuple(sorted(shapes)), changes)
     options = {key: adapter.extractor_options[key] for key in ("modality", "layer", "batch_size", "workers", "store")}
     adapter.model = backbone
     adapter._extractor = FeatureExtractor(backbone, **{**options, "store": options["store"] or False})
+
+
+def _apart(
+    tensors: dict[str, torch.Tensor], low_rank: Mapping[str, tuple[float, bool]], where: str
+) -> tuple[dict[str, LowRankChange], dict[str, torch.Tensor]]:
+    """Changes of low rank, and the weights that are stored whole.
+
+    Raises:
+        ModelgraftError: matrices that are missing or do not go together.
+    """
+    rest = dict(tensors)
+    changes = {}
+    for name, (scaling, turned) in low_rank.items():
+        a, b, lengths = (rest.pop(name + ending, None) for ending in (_A, _B, _LENGTHS))
+        good = a is not None and b is not None and a.ndim == b.ndim and a.ndim in (2, 4) and a.shape[0] == b.shape[1]
+        if a is None or b is None or not good or (lengths is not None and lengths.numel() != b.shape[0]):
+            raise ModelgraftError(
+                f"the low-rank matrices of {short(name)} of {where} do not go together; get a whole copy of the adapter"
+            )
+        changes[name] = LowRankChange(a, b, scaling, lengths, turned)
+    return changes, rest
 
 
 def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:

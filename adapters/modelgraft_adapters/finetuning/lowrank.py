@@ -25,6 +25,8 @@ from modelgraft.errors import UsageError
 from modelgraft.training import Block
 from torch import nn
 
+from modelgraft_adapters.low_rank import LowRankChange
+
 Kind = Literal["lora", "dora"]
 NAME: Final = "default"
 """peft's for a set of matrices that is the only one."""
@@ -38,18 +40,26 @@ class LowRank:
     """The blocks that were given, each with the names of the low-rank matrices in it; with none where nothing of it is adapted."""
     base_names: tuple[str, ...]
     """The weights that merging changes, by their full names before and after."""
+    layer_names: tuple[str, ...]
+    """The layers that the matrices lie beside, in the same order."""
 
-    def merge(self, module: nn.Module) -> None:
+    def merge(self, module: nn.Module) -> dict[str, LowRankChange]:
         """Add the matrices to the weights, in place and in float64, and take peft's layers out: names, types and order of
         everything in the module are again those of before. Outputs stay the same up to rounding.
 
         Args:
             module: the one that they were put into, or a copy of it.
+
+        Returns:
+            what was added, by the full names of the weights.
         """
+        weights = dict(zip(self.layer_names, self.base_names, strict=True))
+        added = {}
         for name, layer in list(_injected(module)):
-            base = layer.get_base_layer()
+            base, change = layer.get_base_layer(), _change(layer)
             with torch.no_grad():
-                base.weight.copy_(_whole(layer, exact=True))
+                base.weight.copy_(change.exactly_onto(base.weight))
+            added[weights[name]] = change.kept()
             base.train(layer.training)
             _place(module, name, base)
         for name, inner in list(module.named_modules()):
@@ -57,6 +67,7 @@ class LowRank:
                 original = inner.folded
                 original.train(inner.training)
                 _place(module, name, original)
+        return added
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,7 @@ def inject(
     return LowRank(
         tuple(Block(block.name, tuple(found[block.name])) for block in blocks),
         tuple(target.weight for target in targets),
+        tuple(target.layer for target in targets),
     )
 
 
@@ -239,25 +251,15 @@ def _readable(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"weight": property(_whole), "__module__": kind.__module__})
 
 
-def _whole(layer: Any, exact: bool = False) -> torch.Tensor:
-    """The weight with the low-rank matrices in it, shaped as the weight; with gradients to the matrices.
+def _whole(layer: Any) -> torch.Tensor:
+    """The weight with the low-rank matrices in it, shaped as the weight; with gradients to the matrices."""
+    return _change(layer).onto(layer.get_base_layer().weight)
 
-    Args:
-        exact: compute in float64, on the CPU, as some devices have none; without gradients. The result is float64.
-    """
-    base, a, b = layer.get_base_layer().weight, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+
+def _change(layer: Any) -> LowRankChange:
     lengths = layer.lora_magnitude_vector[NAME].weight if NAME in layer.lora_magnitude_vector else None
-    if exact:
-        base, a, b = (value.detach().double().cpu() for value in (base, a, b))
-        lengths = None if lengths is None else lengths.detach().double().cpu()
-    turned = getattr(layer, "fan_in_fan_out", False)  # (in, out)
-    change = layer.scaling[NAME] * (b.flatten(1) @ a.flatten(1))
-    whole = base + (change.T if turned else change.reshape(base.shape))
-    if lengths is None:
-        return whole
-    inputs = (0,) if turned else tuple(range(1, whole.ndim))
-    now = torch.linalg.vector_norm(whole, dim=inputs, keepdim=True).detach()  # a constant to the gradient: section 4.3
-    return whole * (lengths.reshape(now.shape) / now)
+    a, b = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+    return LowRankChange(a, b, float(layer.scaling[NAME]), lengths, bool(getattr(layer, "fan_in_fan_out", False)))
 
 
 def _injected(module: nn.Module) -> Iterator[tuple[str, Any]]:

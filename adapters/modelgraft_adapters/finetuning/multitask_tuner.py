@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,6 +35,7 @@ from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
+from modelgraft_adapters.low_rank import LowRankChange
 from modelgraft_adapters.scores import Evaluation
 
 VARIANCE_RATE = 1e-2
@@ -105,6 +107,7 @@ class MultiTaskTuner:
         self.alpha_ = 1.0
         self.run_: Loop | None = None
         self.classes: tuple[str, ...] = ()
+        self._changes: dict[str, LowRankChange] = {}
         self._tasks: Tasks | None = None
         self._head: MultiTaskHead | None = None
 
@@ -146,7 +149,7 @@ class MultiTaskTuner:
         )
         ready.seal.check(way.grafted)
         self._report(ready, course, parts)
-        merge(ready)
+        self._changes = merge(ready)
         self.model, self.run_, self.start_ = backbone, loop, ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
         loop.finish()
@@ -199,6 +202,8 @@ class MultiTaskTuner:
             if task.units is not None:
                 weight, bias = task.units.undo(weight, bias)
             adapter = self.adapters_[task.name]
+            assert adapter.tuned_ is not None
+            adapter.tuned_ = replace(adapter.tuned_, changes=self._changes if alpha == 1 else {})
             adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
 
     def _way(

@@ -22,6 +22,7 @@ from modelgraft_adapters.finetuning.loop import Loop
 from modelgraft_adapters.finetuning.planning import make_plan
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.ways import Way
+from modelgraft_adapters.low_rank import LowRankChange
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,17 +109,22 @@ def prepare(
     return Ready(way, loop, seal, start)
 
 
-def merge(ready: Ready) -> None:
-    """lora and dora: the low-rank matrices into the weights; from then on the weights are what is live."""
+def merge(ready: Ready) -> dict[str, LowRankChange]:
+    """lora and dora: the low-rank matrices into the weights; from then on the weights are what is live.
+
+    Returns:
+        what was added, by the weights' names in the backbone's module; of other strategies nothing.
+    """
     if ready.way.low is None:
-        return
+        return {}
     body = ready.way.grafted.body
-    ready.way.low.merge(body)
+    added = ready.way.low.merge(body)
     held = dict(body.named_parameters())
     ready.loop.live = {
         name: held[name.removeprefix("body.")] if name.startswith("body.") else ready.loop.live[name]
         for name in ready.start
     }
+    return added
 
 
 def device_here(given: Any) -> torch.device:

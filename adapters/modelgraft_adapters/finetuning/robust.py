@@ -91,6 +91,7 @@ def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
         mixed, _ = greedy_soup(states, score)
     _put(run, mixed, statistics)
     first.end_ = {name: value.detach().cpu().clone() for name, value in run.live.items()}
+    first._changes = {}  # a mean of changes of low rank is of higher rank
     first.settle()
     return first
 

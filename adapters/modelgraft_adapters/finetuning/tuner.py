@@ -25,6 +25,7 @@ from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
+from modelgraft_adapters.low_rank import LowRankChange
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +97,7 @@ class FineTuner(Adapter):
         self.alpha_ = 1.0
         self.run_: Loop | None = None
         self._way: Way | None = None
+        self._changes: dict[str, LowRankChange] = {}
         self.probe_: FrozenAdapter | None = None
         self.plan_: Plan | None = None
         self.course_: Course | None = None
@@ -128,15 +130,15 @@ class FineTuner(Adapter):
         )
         ready.seal.check(way.grafted)
         self._report(ready, course, train)
-        merge(ready)
+        self._changes = merge(ready)
         self.model, self.plan_, self.course_ = backbone, loop.plan, course
         self.run_, self._way = loop, way
         self.start_ = ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
         loop.finish()
-        self.settle()
         names = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
         self.tuned_ = Tuned(begun.identity, tuple(names))
+        self.settle()
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
         self.trained_on_ = training_facts(train, backbone.embed_dim, begun.unlabelled)
         if self.tuning.wise is not None:
@@ -153,7 +155,9 @@ class FineTuner(Adapter):
     def settle(self, alpha: float = 1.0) -> None:
         """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
         assert self._way is not None
+        assert self.tuned_ is not None
         self.alpha_ = alpha
+        self.tuned_ = replace(self.tuned_, changes=self._changes if alpha == 1 else {})
         self._settle(self._way)
 
     def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from modelgraft import load
-from modelgraft.errors import UsageError
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft_adapters import Adapter, FineTuner, LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.finetuning.running import Interrupted
+from safetensors.torch import load_file, save_file
 
 MODEL = "embedded/sprig"
 
@@ -33,6 +36,46 @@ def test_low_rank_matrices_end_up_in_the_weights(train: Dataset, test: Dataset, 
     name = f"body.{sorted(moved)[0]}"
     torch.testing.assert_close(half.run_.live[name].detach(), (tuner.start_[name] + tuner.end_[name]) / 2)
     np.testing.assert_array_equal(Adapter.load(tuner.save(tmp_path / "low")).predict_proba(test), end)
+    # Half-way between two weights is no such product: it is stored whole, and predicts the same as well.
+    folder = half.save(tmp_path / "half")
+    assert set(load_file(folder / "backbone.safetensors")) == moved
+    np.testing.assert_array_equal(Adapter.load(folder).predict_proba(test), half.predict_proba(test))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_of_a_low_rank_run_the_matrices_are_stored(kind: str, train: Dataset, test: Dataset, tmp_path: Path) -> None:
+    tuner = FineTuner(MODEL, kind, rank=2, steps=3, batch_size=16).fit(train)
+    folder, expected = tuner.save(tmp_path / "low"), tuner.predict_proba(test)
+    state, held = tuner.extractor.backbone.module.state_dict(), load_file(folder / "backbone.safetensors")
+    names = tuner.tuned_.names
+    endings = (".lora_A", ".lora_B") + ((".lora_lengths",) if kind == "dora" else ())
+    assert set(held) == {name + ending for name in names for ending in endings}
+    whole = sum(state[name].nbytes for name in names)
+    assert sum(tensor.nbytes for tensor in held.values()) < 0.1 * whole
+    loaded = Adapter.load(folder)
+    again = loaded.extractor.backbone.module.state_dict()
+    assert all(torch.equal(again[name], state[name]) for name in names)
+    np.testing.assert_array_equal(loaded.predict_proba(test), expected)
+    copied = loaded.save(tmp_path / "again")
+    assert (copied / "backbone.safetensors").read_bytes() == (folder / "backbone.safetensors").read_bytes()
+
+
+def test_matrices_that_do_not_go_together_are_told(train: Dataset, tmp_path: Path) -> None:
+    folder = FineTuner(MODEL, "lora", rank=2, steps=1, batch_size=16).fit(train).save(tmp_path / "low")
+    file, card = folder / "backbone.safetensors", json.loads((folder / "modelgraft_adapter.json").read_text())
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith(".lora_A"))
+    tensors[name] = torch.zeros(3, *tensors[name].shape[1:])
+    save_file(tensors, file)
+    card["tuned"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    card["tuned"]["tensors"][name]["shape"] = list(tensors[name].shape)
+    (folder / "modelgraft_adapter.json").write_text(json.dumps(card))
+    with pytest.raises(ModelgraftError, match=r"the low-rank matrices of .* do not go together"):
+        Adapter.load(folder)
+    card["tuned"]["low_rank"] = {name: {"scaling": "much", "turned": False}}
+    (folder / "modelgraft_adapter.json").write_text(json.dumps(card))
+    with pytest.raises(ModelgraftError, match=r"wrong at tuned\.low_rank"):
+        Adapter.load(folder)
 
 
 def test_low_rank_training_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""A change of low rank to a weight: LoRA's and DoRA's matrices, as formulas on tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRankChange:
+    """``W + scaling * B A`` of a weight W (out, in), in Hu et al. 2022 (arXiv 2106.09685) LoRA; with ``lengths`` each of its rows
+    has that length, in Liu et al. 2024 (arXiv 2402.09353) DoRA. A convolution's W is (out, in, H, W)."""
+
+    a: torch.Tensor
+    """A (rank, in), or (rank, in, H, W)."""
+    b: torch.Tensor
+    """B (out, rank), or (out, rank, 1, 1)."""
+    scaling: float
+    """alpha / rank."""
+    lengths: torch.Tensor | None = None
+    """(out,), or shaped to be multiplied with W."""
+    turned: bool = False
+    """The weight is kept as (in, out)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight it changes."""
+        whole = (self.b.shape[0], *self.a.shape[1:])
+        return whole[::-1] if self.turned else whole
+
+    def onto(self, base: torch.Tensor) -> torch.Tensor:
+        """The changed weight, shaped as ``base``; with gradients to the matrices and to the lengths."""
+        change = self.scaling * (self.b.flatten(1) @ self.a.flatten(1))
+        whole = base + (change.T if self.turned else change.reshape(base.shape))
+        if self.lengths is None:
+            return whole
+        inputs = (0,) if self.turned else tuple(range(1, whole.ndim))
+        now = torch.linalg.vector_norm(
+            whole, dim=inputs, keepdim=True
+        ).detach()  # a constant to the gradient: section 4.3
+        return whole * (self.lengths.reshape(now.shape) / now)
+
+    def exactly_onto(self, base: torch.Tensor) -> torch.Tensor:
+        """The same in float64 on the CPU, as some devices have none; without gradients."""
+        return self._each(lambda value: value.detach().double().cpu()).onto(base.detach().double().cpu())
+
+    def kept(self) -> LowRankChange:
+        """A copy on the CPU, of no graph."""
+        return self._each(lambda value: value.detach().cpu().contiguous().clone())
+
+    def _each(self, change: Any) -> LowRankChange:
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return LowRankChange(**{k: change(v) if isinstance(v, torch.Tensor) else v for k, v in found.items()})
