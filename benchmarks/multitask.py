@@ -1,10 +1,11 @@
 """Two tasks learnt together against the one alone, where one of them has few labels.
 
-    python benchmarks/multitask.py [--data ../shared/data] [--seeds 5]
+    python benchmarks/multitask.py [--data ../shared/data] [--seeds 5] [--ways alone ...]
 
 The task of interest has five labels a class; the other has up to a hundred. Items have the label of one task only. Alone and
-together take the same number of steps from the same pretrained weights, every block trained; together with uncertainty weights and
-with a plain sum, items drawn each as often as another, and with a plain sum of as many items of the one task as of the other.
+together take the same number of steps from the same pretrained weights, every block trained. Together, a step has 32 items, drawn
+each as often as another, so that few are of the task of interest (uncertainty weights, and a plain sum); or with equal sampling
+32 items of each task, as many of the task of interest as it has alone.
 
 Pictures: digits of USPS beside digits of MNIST, the embedded model's picture tower. Texts: what kind of thing a question of TREC
 asks for (6 kinds) beside which of 50 finer ones, all-MiniLM-L6-v2. Accuracy is that of the task of interest, on 400 of its test
@@ -34,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "alone": {},
     "together, uncertainty": {"weights": "uncertainty"},
     "together, sum": {"weights": None},
-    "together, equal sampling": {"weights": None, "sampling": "equal"},
+    "together, equal sampling": {"weights": None, "sampling": "equal", "batch_size": 64},
 }
 
 
@@ -42,6 +43,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--ways", nargs="*", default=[*WAYS], choices=[*WAYS])
     options = arguments.parse_args()
     path = RESULTS / "multitask.json"
     done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -53,7 +55,8 @@ def main() -> None:
         test = test.take(np.sort(np.random.default_rng(0).permutation(len(test))[:TESTED]))
         for seed in range(options.seeds):
             few, many = few_shot(data.part("train"), 5, seed), few_shot(other.part("train"), 100, seed)
-            for way, settings in WAYS.items():
+            for way in options.ways:
+                settings = WAYS[way]
                 runs = kept.setdefault(way, {})
                 if str(seed) in runs:
                     continue
