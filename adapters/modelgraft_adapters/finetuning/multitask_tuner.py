@@ -41,6 +41,9 @@ from modelgraft_adapters.scores import Evaluation
 VARIANCE_RATE = 1e-2
 """Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""
 
+_FEW = 4
+"""Items of a step, and times fewer than of another task, below which a user is told."""
+
 
 class MultiTaskTuner:
     """A backbone with a linear head for each of several tasks, trained together.
@@ -134,6 +137,8 @@ class MultiTaskTuner:
         way = self._way(backbone, parts, fixed, probes)
         ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
         loop = ready.loop
+        if self.sampling == "proportional":
+            self.notes_ += _drowned(parts, loop.batches.size)
         assert self._head is not None
         if self._head.log_variances is not None:
             _own_rate(loop, self._head.log_variances)
@@ -368,6 +373,17 @@ def _training_parts(data: Mapping[str, Dataset]) -> dict[str, Dataset]:
             raise UsageError(f"the task {name!r}: {error}") from None
     some = torch.stack([torch.from_numpy(one.labelled) for one in found.values()]).any(dim=0).numpy()
     return {name: one.take(some) for name, one in found.items()}
+
+
+def _drowned(parts: Mapping[str, Dataset], size: int) -> list[str]:
+    """Of the tasks that have few of a step's items: docs/fine-tuning.md shows what becomes of them."""
+    of_step = {name: size * float(one.labelled.mean()) for name, one in parts.items()}
+    return [
+        f"{name}: {found:.1f} of a step's {size} items have a label of it, and it may drown beside the other tasks; sampling "
+        "equal gives a step as many of each"
+        for name, found in of_step.items()
+        if found < _FEW and found < max(of_step.values()) / _FEW
+    ]
 
 
 def _own_rate(loop: Loop, log_variances: torch.nn.Parameter) -> None:

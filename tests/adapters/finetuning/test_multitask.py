@@ -196,6 +196,16 @@ def test_a_step_counts_the_labels_of_what_could_be_read(train: Dataset, tmp_path
     assert len(words) == 2 and SharedBackbone(backbone, head).eval()(words.inputs).shape == (2, 9)
 
 
+def test_a_task_that_would_drown_is_told(train: Dataset) -> None:
+    items, names = list(train.items), _labels(train)["coarse"]
+    few = [name if n % 16 == 3 else None for n, name in enumerate(names)]  # one in 16 items
+    settings: dict[str, Any] = {"steps": 1, "batch_size": 32}
+    told = MultiTaskTuner(MODEL, "head-only", **settings).fit(items, {"many": names, "few": few}).notes_
+    assert any(note.startswith("few: 2.0 of a step's 32 items have a label of it") for note in told)
+    evenly = MultiTaskTuner(MODEL, "head-only", sampling="equal", **settings).fit(items, {"many": names, "few": few})
+    assert not any("of a step's" in note for note in evenly.notes_)
+
+
 @pytest.mark.parametrize(("size", "processes"), [(8, 1), (8, 2), (7, 1)])
 def test_equal_sampling_gives_each_task_as_many_rows(size: int, processes: int) -> None:
     """Of two tasks, one with 3 labels and one with 40: whole passes over the own items of each, whatever the size of a step."""
