@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Beside other workers one thread each, here and in the processes that tests start: torch's threads wait by spinning.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither read nor fill the user's cache, and no plugin allow-list of the user's shell reaches them."""

@@ -54,7 +54,7 @@ def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_by_ctrl_c_and_resumed_to_the_same_result(run: Run, data: Path, tmp_path: Path) -> None:
-    words = ["finetune", str(data), "--strategy", "full", "--steps", "20", "-f", "json", "-o"]
+    words = ["finetune", str(data), "--strategy", "full", "--steps", "30", "--batch-size", "8", "-f", "json", "-o"]
     whole = run(*words, str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
@@ -88,7 +88,8 @@ def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_
     broken = data / "train" / "rose" / "0000_broken.jpg"
     broken.write_bytes(b"\xff\xd8 no picture")
     try:
-        done = run("finetune", str(data), "-o", str(tmp_path / "a"), "-s", "full", "--lr", "find", "--steps", "4")
+        words = ("-s", "full", "--lr", "find", "--steps", "4", "--batch-size", "4")
+        done = run("finetune", str(data), "-o", str(tmp_path / "a"), *words)
         assert done.returncode == 1, done.stderr
         assert "learning rate " in done.stderr and "1 of 81 items could not be read" in done.stderr
         assert str(broken) in done.stderr
