@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import torch
-from modelgraft.training import Block
+from modelgraft.training import Block, modules_of
 from open_clip.hf_model import ClsPooler, HFTextEncoder
 from open_clip.timm_model import TimmModel
 from timm.models._manipulate import group_parameters
@@ -81,29 +81,11 @@ def _timm_groups(tower: TimmModel) -> _Groups:
 
 def _names_of(parts: Sequence[Sequence[str]]) -> list[str]:
     """Of each part the outermost module that holds only its parameters; ``stem`` and ``final`` where that is no numbered one."""
-    names = []
-    for number, part in enumerate(parts):
-        own = [tuple(name.split(".")[:-1]) for name in part]
-        others = [tuple(name.split(".")[:-1]) for n, other in enumerate(parts) if n != number for name in other]
-        place: tuple[str, ...] = ()
-        while not place or any(path[: len(place)] == place for path in others):
-            below = [path[: len(place) + 1] for path in own if path[: len(place)] == place and len(path) > len(place)]
-            if not below:
-                break
-            place = max(dict.fromkeys(below), key=below.count)
-        while (step := _only_step(own, place)) and step.isdigit() and place != ("stem",):
-            place = (*place, step)
-        names.append(".".join(("trunk", *place)))
+    names = [f"trunk.{place}".rstrip(".") for place in modules_of(parts)]
     for end, name in ((0, "stem"), (-1, "final")):
         if not any(step.isdigit() for step in names[end].split(".")):
             names[end] = name
     return [name if names.count(name) == 1 else f"{name}.{number}" for number, name in enumerate(names)]
-
-
-def _only_step(paths: Sequence[tuple[str, ...]], place: tuple[str, ...]) -> str | None:
-    """The one step that all paths take below a place; None where they part."""
-    steps = {path[len(place)] if path[: len(place)] == place and len(path) > len(place) else None for path in paths}
-    return steps.pop() if len(steps) == 1 else None
 
 
 def _named(groups: _Groups, owner: torch.nn.Module, prefix: str) -> tuple[Block, ...]:

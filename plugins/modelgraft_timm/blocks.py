@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
-from modelgraft.training import Block
+from modelgraft.training import Block, modules_of
 from timm.models._manipulate import group_parameters
 
 # By class: what beside the module that timm calls the classifier only the logits depend on.
@@ -34,11 +33,11 @@ def blocks(model: torch.nn.Module) -> tuple[Block, ...]:
     if len(groups) > 1 and all(ndim[name] < 2 for name in groups[-1]):
         last = groups.pop()
         groups[-1] = [*groups[-1], *last]
-    places = _places(groups)
+    places = modules_of(groups)
     behind = [name for name in groups[-1] if not name.startswith(f"{places[-1]}.")]
     if _numbered(places[-1]) and any(ndim[name] > 1 for name in behind):  # EfficientNet's last convolution
         groups[-1:] = [[name for name in groups[-1] if name not in behind], behind]
-        places = [*_places(groups[:-1]), "final"]
+        places = [*modules_of(groups[:-1]), "final"]
     return tuple(Block(name, tuple(group)) for name, group in zip(_ends(places), groups, strict=True))
 
 
@@ -70,30 +69,6 @@ def _unused(model: Any) -> set[str]:
     held = {id(parameter) for head in heads if isinstance(head, torch.nn.Module) for parameter in head.parameters()}
     also = _OF_LOGITS.get(type(model).__name__, ())
     return {name for name, value in model.named_parameters() if id(value) in held or name.startswith(also)}
-
-
-def _places(groups: Sequence[Sequence[str]]) -> list[str]:
-    """Where each group is: the outermost module that holds of all groups only this one's parameters, and the most of them."""
-    modules = [[tuple(name.split(".")[:-1]) for name in group] for group in groups]
-    places = []
-    for number, own in enumerate(modules):
-        others = [path for other in modules[:number] + modules[number + 1 :] for path in other]
-        place: tuple[str, ...] = ()
-        while not place or any(path[: len(place)] == place for path in others):
-            below = [path[: len(place) + 1] for path in own if path[: len(place)] == place and len(path) > len(place)]
-            if not below:
-                break
-            place = max(dict.fromkeys(below), key=below.count)
-        while (step := _only_step(own, place)) and step.isdigit() and place != ("stem",):
-            place = (*place, step)
-        places.append(".".join(place))
-    return places
-
-
-def _only_step(paths: Sequence[tuple[str, ...]], place: tuple[str, ...]) -> str | None:
-    """The one step that all paths take below a place; None where they part."""
-    steps = {path[len(place)] if path[: len(place)] == place and len(path) > len(place) else None for path in paths}
-    return steps.pop() if len(steps) == 1 else None
 
 
 def _ends(names: list[str]) -> list[str]:

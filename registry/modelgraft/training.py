@@ -1,4 +1,4 @@
-"""What a backbone that can be trained further and the adapters promise each other. Types only: importing this imports no torch."""
+"""What a backbone that can be trained further and the adapters promise each other. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -51,3 +51,36 @@ class Trainable(Protocol):
     def randomise(self, seed: int) -> None:
         """Draw all weights anew, in place, as the source library initialises a model that is trained from nothing."""
         ...
+
+
+def modules_of(groups: Sequence[Sequence[str]]) -> list[str]:
+    """A name for each group of parameters, as a model's library states them: the outermost module that holds of all groups only
+    this one's parameters, and the most of them.
+
+    Args:
+        groups: full names of parameters, as ``named_parameters`` has them.
+
+    Returns:
+        dotted names of modules, as many as there are groups; that of the innermost where none is the group's own, and then not
+        unlike another's.
+    """
+    modules = [[tuple(name.split(".")[:-1]) for name in group] for group in groups]
+    places = []
+    for number, own in enumerate(modules):
+        others = [path for other in modules[:number] + modules[number + 1 :] for path in other]
+        place: tuple[str, ...] = ()
+        while not place or any(path[: len(place)] == place for path in others):
+            below = [path[: len(place) + 1] for path in own if path[: len(place)] == place and len(path) > len(place)]
+            if not below:
+                break
+            place = max(dict.fromkeys(below), key=below.count)
+        while (step := _only_step(own, place)) and step.isdigit() and place != ("stem",):
+            place = (*place, step)
+        places.append(".".join(place))
+    return places
+
+
+def _only_step(paths: Sequence[tuple[str, ...]], place: tuple[str, ...]) -> str | None:
+    """The one step that all paths take below a place; None where they part."""
+    steps = {path[len(place)] if path[: len(place)] == place and len(path) > len(place) else None for path in paths}
+    return steps.pop() if len(steps) == 1 else None
