@@ -39,8 +39,10 @@ class _DefaultsAsTheyAre:
 
 
 def _process_value(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
-    settled = value is param.default and not (value is None and (param.multiple or param.nargs == -1))
-    if param.required or not settled:
+    kind = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+    several = param.multiple or param.nargs == -1
+    as_it_is = value is param.default and not several and (value is None or type(value) is kind)
+    if param.required or not as_it_is:
         return convert(ctx, value)
     return param.callback(ctx, param, value) if param.callback else value
 
