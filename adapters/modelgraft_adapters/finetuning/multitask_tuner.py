@@ -14,8 +14,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
-from modelgraft_adapters.data.labels import check_for_training
-from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.data.tasks import read_tasks, training_parts
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.multitask import (
@@ -118,7 +117,7 @@ class MultiTaskTuner:
         """Train.
 
         Args:
-            X, ys: see `read_tasks`. Of data that are split the split ``train`` is learnt from.
+            X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is learnt from.
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
@@ -126,7 +125,7 @@ class MultiTaskTuner:
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        parts = _training_parts(read_tasks(X, ys, self.modality))
+        parts = training_parts(read_tasks(X, ys, self.modality))
         names = tuple(parts)
         fixed = checked_weights(self.weights, names)
         modality = next(iter(parts.values())).modality
@@ -173,7 +172,7 @@ class MultiTaskTuner:
         the model once.
 
         Args:
-            X, ys: see `read_tasks`.
+            X, ys: see `data.tasks.read_tasks`.
 
         Raises:
             UsageError: nothing was learnt yet, a task that was not learnt, or one without any label.
@@ -317,62 +316,6 @@ class MultiTaskTuner:
             "unreadable": len(broken),
             "notes": [],
         }
-
-
-def read_tasks(X: Any, ys: Any, modality: Literal["image", "text"] | None = None) -> dict[str, Dataset]:
-    """The same items once for each task.
-
-    Args:
-        X: items, with ``ys`` a mapping of tasks to their labels (None where an item has none); or a table, with ``ys`` the names of
-            the columns of labels; or, without ``ys``, a mapping of tasks to a `Dataset` each, of the same items: so whatever
-            `read_data` settles can be settled for each task.
-
-    Raises:
-        UsageError: no tasks, data that are not of the same items, or as `read_data`.
-    """
-    if ys is None:
-        if not isinstance(X, Mapping) or not all(isinstance(one, Dataset) for one in X.values()):
-            raise UsageError(
-                "several tasks need the labels of each: a mapping task -> labels, the label columns of a table, or a mapping "
-                "task -> Dataset"
-            )
-        found = {str(name): data for name, data in X.items()}
-    elif isinstance(ys, Mapping):
-        found = {str(name): _of_task(str(name), X, y, modality=modality) for name, y in ys.items()}
-    elif isinstance(ys, (list, tuple)) and all(isinstance(name, str) for name in ys):
-        found = {name: _of_task(name, X, modality=modality, label_column=name) for name in ys}
-    else:
-        raise UsageError(
-            "labels of several tasks are a mapping task -> labels, or the names of a table's label columns"
-        )
-    if not found:
-        raise UsageError("no task to learn or to test")
-    first_name, first = next(iter(found.items()))
-    for name, data in found.items():
-        alike = len(data) == len(first) and data.modality == first.modality and data.split_names == first.split_names
-        if not alike or any(data.identity(n) != first.identity(n) for n in range(len(first))):
-            raise UsageError(f"the tasks {first_name!r} and {name!r} are not of the same items in the same order")
-    return found
-
-
-def _of_task(task: str, *given: Any, **options: Any) -> Dataset:
-    try:
-        return read_data(*given, **options)
-    except UsageError as error:
-        raise UsageError(f"the task {task!r}: {error}") from None
-
-
-def _training_parts(data: Mapping[str, Dataset]) -> dict[str, Dataset]:
-    """The items of the split ``train`` that have a label of any task, checked task by task."""
-    found = {}
-    for name, one in data.items():
-        part = one.part("train") if one.split_names else one
-        try:
-            found[name] = check_for_training(part)
-        except UsageError as error:
-            raise UsageError(f"the task {name!r}: {error}") from None
-    some = torch.stack([torch.from_numpy(one.labelled) for one in found.values()]).any(dim=0).numpy()
-    return {name: one.take(some) for name, one in found.items()}
 
 
 def _drowned(parts: Mapping[str, Dataset], size: int) -> list[str]:

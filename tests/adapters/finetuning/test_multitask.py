@@ -17,6 +17,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters import Adapter, FineTuner, LinearProbe
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.data.tasks import read_tasks
 from modelgraft_adapters.finetuning.batches import PictureItems, TextItems
 from modelgraft_adapters.finetuning.multitask import (
     MultiTaskHead,
@@ -29,7 +30,7 @@ from modelgraft_adapters.finetuning.multitask import (
     joined,
     shares,
 )
-from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner, read_tasks
+from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
 from modelgraft_adapters.finetuning.objective import Objective
 from modelgraft_adapters.finetuning.running import Interrupted
 from torch.nn import functional as F
