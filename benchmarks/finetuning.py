@@ -9,7 +9,8 @@ same data, augmentation and loop and twice the steps. Banking77 has at most 25 l
 domains: trained on one domain (PACS photographs; MNIST) and tested on its test part and on others (art, cartoons, sketches;
 MNIST-M); the curve between the model that training began from (the exact probe) and the tuned one comes from the same runs.
 
-Every score is on test parts (of shots 400 items of them, of Fashion-MNIST all 1,000), which choose nothing. What is in the results is kept, so a run goes on.
+Every score is on test parts (of shots 400 items of them, of Fashion-MNIST all 1,000), which choose nothing. What is in the results
+is kept, so a run goes on.
 """
 
 from __future__ import annotations
