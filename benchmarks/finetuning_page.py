@@ -90,8 +90,8 @@ def finetuning_shots() -> str:
             rows.append(f"| {title} | {shots} | {len(found[0])} | {mark}{points(tuned)}{mark} | {points(scratch)} |")
     taken = read("finetuning")["machine"]
     text = prose(
-        "Means over draws of the labels with 95 % intervals over draws and 400 test items (TREC 248, Fashion-MNIST 1,000); bold "
-        f"where the two have nothing in common. {taken['cores']} cores, one thread, torch {taken['torch']}."
+        "Means over draws of the labels with 95 % intervals over draws and 400 test items (TREC 248, Fashion-MNIST 1,000); "
+        f"bold where the two have nothing in common. {taken['cores']} cores, one thread, torch {taken['torch']}."
     )
     return "\n".join(rows) + f"\n\n{text}\n"
 
@@ -169,7 +169,7 @@ def finetuning_step() -> str:
 
 def finetuning_multitask() -> str:
     """Two tasks together against one alone."""
-    rows = ["| steps, pictures | trained | accuracy | less that alone |", "|---|---|---:|---:|"]
+    rows = ["| steps, pictures | trained | draws | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
     for setup, runs in read("multitask")["setups"].items():
         of = {way: [run[seed] for seed in sorted(run)] for way, run in runs.items()}
         for way, title in TOGETHER.items():
@@ -177,6 +177,8 @@ def finetuning_multitask() -> str:
                 continue  # not run yet
             gap = [a - b for a, b in zip(of[way], of["alone"], strict=True)]
             difference = "" if way == "alone" else points(over_seeds(gap), signed=True)
-            rows.append(f"| {SETUPS[setup]} | {title} | {points(over_seeds(of[way]))} | {difference} |")
-    text = "Means of five draws of the labels and their 95 % t intervals over draws, the same steps and test items."
+            rows.append(
+                f"| {SETUPS[setup]} | {title} | {len(of[way])} | {points(over_seeds(of[way]))} | {difference} |"
+            )
+    text = "Means over draws of the labels and their 95 % t intervals over draws; the same steps and test items."
     return "\n".join(rows) + f"\n\n{prose(text)}\n"

@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import finetuning_page as page
 
-OVERLAPPING = {("fashion_mnist embedded", shots) for shots in page.SHOTS}
-"""The embedded model's small network learns grey clothes from nothing nearly as well; three draws do not tell them apart."""
+OVERLAPPING = {("fashion_mnist embedded", 4)}
+"""Of four grey garments each the embedded model's small network learns from nothing nearly as well."""
 
 
 def test_pretrained_beats_from_scratch_beyond_the_intervals_but_where_named() -> None:
@@ -67,8 +67,8 @@ def test_contrastive_tuning_is_that_of_setfit_within_the_interval_and_its_memory
 def test_sharing_hurts_where_the_other_task_drowns_the_one_with_few_labels_and_helps_where_it_has_its_share() -> None:
     def gain(setup: str, way: str) -> tuple[float, float, float]:
         runs = page.read("multitask")["setups"][setup]
-        assert len(runs["alone"]) == 5
-        return page.over_seeds([runs[way][seed] - runs["alone"][seed] for seed in sorted(runs["alone"])])
+        assert len(runs["alone"]) >= 5
+        return page.over_seeds([runs[way][seed] - runs["alone"][seed] for seed in sorted(runs[way])])
 
     assert all(gain("few steps", way)[2] < 0 for way in ("together, uncertainty", "together, sum"))
     assert gain("many steps", "together, equal sampling")[1] > 0
