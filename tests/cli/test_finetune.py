@@ -88,7 +88,7 @@ def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_
     broken = data / "train" / "rose" / "0000_broken.jpg"
     broken.write_bytes(b"\xff\xd8 no picture")
     try:
-        words = ("-s", "full", "--lr", "find", "--steps", "4", "--batch-size", "4")
+        words = ("-s", "full", "--lr", "find", "--steps", "4", "--batch-size", "16")
         done = run("finetune", str(data), "-o", str(tmp_path / "a"), *words)
         assert done.returncode == 1, done.stderr
         assert "learning rate " in done.stderr and "1 of 81 items could not be read" in done.stderr
