@@ -167,6 +167,12 @@ def finetuning_step() -> str:
     return prose(text) + "\n"
 
 
+def gains(setup: str, way: str) -> list[float]:
+    """What a way of learning two tasks together gives over the one alone, draw by draw."""
+    runs = read("multitask")["setups"][setup]
+    return [runs[way][seed] - runs["alone"][seed] for seed in sorted(runs["alone"], key=int)]
+
+
 def finetuning_multitask() -> str:
     """Two tasks together against one alone."""
     rows = ["| steps, pictures | trained | draws | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
@@ -175,15 +181,13 @@ def finetuning_multitask() -> str:
         for way, title in TOGETHER.items():
             if len(of.get(way, [])) < len(of["alone"]):
                 continue  # not run yet
-            gap = [a - b for a, b in zip(of[way], of["alone"], strict=True)]
-            difference = "" if way == "alone" else points(over_seeds(gap), signed=True)
+            difference = "" if way == "alone" else points(over_seeds(gains(setup, way)), signed=True)
             rows.append(
                 f"| {SETUPS[setup]} | {title} | {len(of[way])} | {points(over_seeds(of[way]))} | {difference} |"
             )
-    runs = read("multitask")["setups"]["many steps"]
-    gap = [runs["together, equal sampling"][seed] - runs["alone"][seed] for seed in sorted(runs["alone"], key=int)]
+    others = gains("many steps", "together, equal sampling")[2:]
     text = (
         "Means over draws of the labels and their 95 % t intervals over draws; the same steps and test items. Many steps were "
-        f"settled on with two draws seen; the others alone give {points(over_seeds(gap[2:]), signed=True)}."
+        f"settled on with two draws seen; the others alone give {points(over_seeds(others), signed=True)}."
     )
     return "\n".join(rows) + f"\n\n{prose(text)}\n"

@@ -66,9 +66,9 @@ def test_contrastive_tuning_is_that_of_setfit_within_the_interval_and_its_memory
 
 def test_sharing_hurts_where_the_other_task_drowns_the_one_with_few_labels_and_helps_where_it_has_its_share() -> None:
     def gain(setup: str, way: str) -> tuple[float, float, float]:
-        runs = page.read("multitask")["setups"][setup]
-        assert len(runs["alone"]) >= 5
-        return page.over_seeds([runs[way][seed] - runs["alone"][seed] for seed in sorted(runs[way])])
+        found = page.gains(setup, way)
+        assert len(found) >= 5
+        return page.over_seeds(found)
 
     assert all(gain("few steps", way)[2] < 0 for way in ("together, uncertainty", "together, sum"))
     assert gain("many steps", "together, equal sampling")[1] > 0

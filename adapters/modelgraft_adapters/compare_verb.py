@@ -26,9 +26,9 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.probe_verb import parse_settings
+from modelgraft_adapters.result_text import Format, check_format
 from modelgraft_adapters.telling import say
 
-FORMATS = ("table", "json")
 WIDE = 120
 _METRICS = {"mean average precision": "mAP"}
 
@@ -63,7 +63,7 @@ def compare(
     test_fraction: TestFraction = 0.2,
     balanced: Balanced = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Format = "table",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Keep what is learnt in this folder: what is there is not learnt again."),
@@ -76,8 +76,7 @@ def compare(
     Every model is learnt in every way, with several draws of the labels, and tested on the same items. Leaves with 0, with 1 if a
     row failed, with 2 for wrong use.
     """
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    check_format(format)
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"the folder of {str(report)!r} does not exist")
     if output is not None and output.exists() and not output.is_dir():

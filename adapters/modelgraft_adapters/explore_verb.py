@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from modelgraft.cli import render
@@ -13,9 +13,8 @@ from modelgraft.errors import UsageError
 from modelgraft.paths import write_atomic
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.result_text import check_format
 from modelgraft_adapters.telling import say
-
-FORMATS: Final = ("table", "json")
 
 
 def explore(
@@ -78,8 +77,7 @@ def explore(
     Leaves with 0, with 1 if some item could not be read, with 2 for wrong use.
     """
     kind = format or ("json" if output is not None and output.suffix == ".json" else "table")
-    if kind not in FORMATS:
-        raise UsageError(f"no format {kind!r}; there are {', '.join(FORMATS)}")
+    check_format(kind)
     for name, value, known in (("--method", method, ("spherical", "kmeans")), ("--map", map, ("pca", "umap"))):
         if value not in known:
             raise UsageError(f"no {name} {value!r}; there are {', '.join(known)}")

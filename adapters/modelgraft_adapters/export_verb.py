@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
-from modelgraft.errors import UsageError
 
 from modelgraft_adapters.export_formats import check_target
 from modelgraft_adapters.items import expand_paths, expand_texts
+from modelgraft_adapters.result_text import Format, aligned, check_format
 from modelgraft_adapters.telling import say
 
 LEAST_SPREAD: Final = 1e-4
@@ -34,15 +34,14 @@ def export(
             "Can be repeated."
         ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Format = "table",
 ) -> None:
     """Write a saved adapter to one file that runs without modelgraft: ONNX, or a program of torch.export.
 
     It goes from preprocessed pictures, or tokens, to probabilities, and says in itself what they are. It is read back and compared
     with the adapter first. Leaves with 0, with 1 if it differs or an item to compare on could not be read, with 2 for wrong use.
     """
-    if format not in ("table", "json"):
-        raise UsageError(f"no format {format!r}; there are table, json")
+    check_format(format)
     check_target(output)
     from modelgraft_adapters.adapter_entry import find_adapter
 
@@ -92,8 +91,7 @@ def _table(record: dict[str, Any]) -> str:
             f"{record['spread']:.1e}",
         ),
     ]
-    width = max(len(name) for name, _ in lines)
-    return "".join(f"{name:<{width}}  {render.printable(value)}\n" for name, value in lines)
+    return aligned(lines)
 
 
 def _tensor(about: dict[str, Any]) -> str:

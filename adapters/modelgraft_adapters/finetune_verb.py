@@ -22,7 +22,7 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.probe_verb import interval, place
+from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
     BatchSize,
@@ -38,8 +38,6 @@ from modelgraft_adapters.training_options import (
     Workers,
     training_settings,
 )
-
-FORMATS = ("table", "json")
 
 
 def finetune(
@@ -77,7 +75,7 @@ def finetune(
     balanced: Balanced = False,
     seed: Seed = 0,
     tensorboard: TensorBoard = False,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Format = "table",
     device: Device = None,
     workers: Workers = None,
 ) -> None:
@@ -86,8 +84,7 @@ def finetune(
     The test items are looked at once, at the end. Ctrl-C keeps what is done; --resume goes on, to the same result. Leaves with 0,
     with 1 if some item could not be read or training failed, with 2 for wrong use.
     """
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    check_format(format)
     folder = check_folder(output)
     find = lr == "find"
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
@@ -150,13 +147,10 @@ def _table(run: Any, data: str) -> str:
     chosen = report["chosen"]
     trained, count = report["trained_parameters"], len(tuner.classes)
     what = "numbers" if tuner.task == "regression" else "classes"
-    settings = ", ".join(
-        f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in chosen.items() if n != "strategy"
-    )
     lines = [
         ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {count} {what}"),
         ("model", f"{tuner.entry.name}, {trained:,} parameters trained"),
-        ("strategy", f"{tuner.tuning.strategy}; {settings}"),
+        ("strategy", f"{tuner.tuning.strategy}; {settings_of_training(chosen)}"),
     ]
     if report["best_step"] is not None:
         early = ", where it was stopped" if report["stopped_early"] else ""
@@ -170,8 +164,6 @@ def _table(run: Any, data: str) -> str:
         lines.append(("elsewhere", f"{interval(before.score)} before, {interval(after.score)} after: {what}"))
     if run.chance.value == run.chance.value:
         lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
-    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)
     gpu = "" if run.gpu_peak_mib is None else f", {run.gpu_peak_mib:.0f} MiB of the GPU"
-    lines.append(("cost", f"{spent}; {run.peak_mib:.0f} MiB{gpu}"))
-    width = max(len(name) for name, _ in lines)
-    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
+    lines.append(("cost", f"{spent(run.seconds)}; {run.peak_mib:.0f} MiB{gpu}"))
+    return aligned(lines)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,6 +50,6 @@ class LowRankChange:
         """A copy on the CPU, of no graph."""
         return self._each(lambda value: value.detach().cpu().contiguous().clone())
 
-    def _each(self, change: Any) -> LowRankChange:
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return LowRankChange(**{k: change(v) if isinstance(v, torch.Tensor) else v for k, v in found.items()})
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> LowRankChange:
+        lengths = None if self.lengths is None else change(self.lengths)
+        return replace(self, a=change(self.a), b=change(self.b), lengths=lengths)

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import Balanced, Device, ItemColumn, LabelSeparator, SplitColumn, TestFraction
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.probe_verb import interval, place
+from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
     BatchSize,
@@ -30,9 +31,6 @@ from modelgraft_adapters.training_options import (
     Workers,
     training_settings,
 )
-
-FORMATS = ("table", "json")
-KINDS = ("single-label", "multi-label", "regression")
 
 
 def multitask(
@@ -73,7 +71,7 @@ def multitask(
     balanced: Balanced = False,
     seed: Seed = 0,
     tensorboard: TensorBoard = False,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Format = "table",
     device: Device = None,
     workers: Workers = None,
 ) -> None:
@@ -82,8 +80,7 @@ def multitask(
     Each task becomes a saved adapter of its own, in a folder of its name. The test items are looked at once, at the end. Leaves
     with 0, with 1 if some item could not be read or training failed, with 2 for wrong use.
     """
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    check_format(format)
     if lr == "find":
         raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
     kinds = _kinds(tasks)
@@ -154,7 +151,7 @@ def _kinds(words: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in (part.strip() for text in words for part in text.split(",") if part.strip()):
         column, _, ending = word.rpartition(":")
-        name, kind = (column, ending) if column and ending in KINDS else (word, None)
+        name, kind = (column, ending) if column and ending in HEAD_TASKS else (word, None)
         if name in found:
             raise UsageError(f"--tasks names {name!r} twice")
         if name != name.strip(" .") or any(sign in name for sign in '/\\:*?"<>|') or name.casefold() == RUN_FOLDER:
@@ -198,13 +195,10 @@ def _weights(text: str) -> Literal["uncertainty"] | dict[str, float] | None:
 
 def _table(run: Any, data: str) -> str:
     tuner, report = run.tuner, run.tuner.report_
-    chosen = ", ".join(
-        f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in report["chosen"].items() if n != "strategy"
-    )
-    entry = next(iter(tuner.adapters_.values())).entry
+    chosen = settings_of_training(report["chosen"])
     lines = [
         ("data", f"{data}: {run.items[0]} to learn from, {run.items[1]} to test on, {len(run.tasks)} tasks"),
-        ("model", f"{entry.name}, {report['trained_parameters']:,} parameters trained"),
+        ("model", f"{tuner.entry.name}, {report['trained_parameters']:,} parameters trained"),
         ("strategy", f"{tuner.tuning.strategy}; {chosen}; {tuner.sampling} sampling"),
     ]
     for name, found in run.tasks.items():
@@ -220,7 +214,5 @@ def _table(run: Any, data: str) -> str:
             told = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no clear difference"
             lines.append(("", f"alone: {interval(found.alone.score)}"))
             lines.append(("", f"sharing: {gain.value:+.3f}  (95 %: {gain.low:+.3f} to {gain.high:+.3f}), {told}"))
-    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)
-    lines.append(("cost", f"{spent}; {run.peak_mib:.0f} MiB"))
-    width = max(len(name) for name, _ in lines)
-    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
+    lines.append(("cost", f"{spent(run.seconds)}; {run.peak_mib:.0f} MiB"))
+    return aligned(lines)

@@ -28,9 +28,8 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, spent
 from modelgraft_adapters.telling import Bar, say
-
-FORMATS = ("table", "json")
 
 
 def probe(
@@ -71,7 +70,7 @@ def probe(
         Path | None, typer.Option(help="Write the result to this folder: a model by its path from then on.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Format = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
     repeats: Annotated[
         bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
@@ -86,8 +85,7 @@ def probe(
     Everything is chosen on parts of the training items; the test items are looked at once. Leaves with 0, with 1 if some item could
     not be read, with 2 for wrong use.
     """
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    check_format(format)
     for path in (output, report):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"the folder of {str(path)!r} does not exist")
@@ -165,12 +163,6 @@ def parse_settings(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def place(folder: Path) -> str:
-    """How the folder is named as a model: a bare word would be taken for a model's name."""
-    text = str(folder)
-    return shlex.quote(text if text.startswith(("/", ".", "~")) else f"./{text}")
-
-
 def _table(run: Any, data: str) -> str:
     adapter, evaluation = run.adapter, run.evaluation
     chosen = ", ".join(f"{name} = {_number(value)}" for name, value in adapter.report_.get("chosen", {}).items())
@@ -195,20 +187,12 @@ def _table(run: Any, data: str) -> str:
         )
     if run.chance.value == run.chance.value:
         lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
-    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.items() if seconds >= 0.05)
-    lines.append(("cost", f"{spent}; {run.encoded} items through the model, {run.peak_mib:.0f} MiB"))
-    width = max(len(name) for name, _ in lines)
-    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
+    lines.append(("cost", f"{spent(run.seconds)}; {run.encoded} items through the model, {run.peak_mib:.0f} MiB"))
+    return aligned(lines)
 
 
 def _what(adapter: Any) -> str:
     return f"{len(adapter.classes)} {'numbers' if adapter.task == 'regression' else 'classes'}"
-
-
-def interval(score: Any) -> str:
-    """A score for the table."""
-    known = score.low == score.low
-    return f"{score.value:.3f}" + (f"  (95 %: {score.low:.3f} to {score.high:.3f})" if known else "")
 
 
 def _number(value: Any) -> str:

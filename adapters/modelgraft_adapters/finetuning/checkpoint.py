@@ -90,7 +90,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def discard(folder: Path | None) -> None:
+def discard(folder: Path) -> None:
     """Delete the checkpoint in a folder, of a run that is finished and saved."""
-    if folder is not None:
-        (folder / FILE).unlink(missing_ok=True)
+    (folder / FILE).unlink(missing_ok=True)

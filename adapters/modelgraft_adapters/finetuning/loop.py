@@ -176,7 +176,10 @@ class Loop:
         device = self.accelerator.device
         self.optimiser.zero_grad()
         seed = seed_of(self.batches.seed, step, self.batches.rank)
-        torch.default_generator.manual_seed(seed) if device.type == "cpu" else torch.manual_seed(seed)
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # as `batches.drawn_from` says why
+        else:
+            torch.manual_seed(seed)
         total = torch.zeros((), device=device)
         self._right = None
         if not len(batch):  # nothing of it could be read

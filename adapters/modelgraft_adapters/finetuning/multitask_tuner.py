@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from modelgraft import Entry
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.adapter import Adapter, Tuned
@@ -167,6 +168,11 @@ class MultiTaskTuner:
             move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
         return self
 
+    @property
+    def entry(self) -> Entry:
+        """Of the backbone; once something was learnt."""
+        return next(iter(self.adapters_.values())).entry
+
     def evaluate(self, X: Any, ys: Any = None) -> dict[str, Evaluation]:
         """The scores of each task that there are labels of. Of data that are split, on the split ``test``; every item goes through
         the model once.
@@ -179,7 +185,8 @@ class MultiTaskTuner:
         """
         if not self.adapters_:
             raise UsageError("this MultiTaskTuner has learnt nothing yet; call fit first")
-        data = read_tasks(X, ys, next(iter(self.adapters_.values())).extractor.modality)
+        some = next(iter(self.adapters_.values()))  # all are on one backbone
+        data = read_tasks(X, ys, some.extractor.modality)
         data = {name: one.part("test") if "test" in one.split_names else one for name, one in data.items()}
         for name, one in data.items():
             if name not in self.adapters_:
@@ -187,9 +194,9 @@ class MultiTaskTuner:
             if not one.labelled.any():
                 raise UsageError(f"no item has a label of the task {name!r} to test on")
         first = next(iter(data.values()))
-        if seen := len(next(iter(self.adapters_.values()))._trained_on & first.places):
+        if seen := len(some._trained_on & first.places):
             warnings.warn(f"{seen} of the {len(first)} items were trained on: this is no test", stacklevel=2)
-        found = next(iter(self.adapters_.values())).extractor.embed(first.items)
+        found = some.extractor.embed(first.items)
         results = {}
         for name, one in data.items():
             results[name] = self.adapters_[name].evaluate_features(found, one)

@@ -55,7 +55,7 @@ class TasksRun:
         """Plain JSON types: a contract (docs/command-line.md)."""
         report = self.tuner.report_
         return {
-            "model": next(iter(self.tuner.adapters_.values())).entry.name,
+            "model": self.tuner.entry.name,
             "strategy": self.tuner.tuning.strategy,
             "sampling": self.tuner.sampling,
             "train": self.items[0],
