@@ -26,6 +26,7 @@ CONTRACT = {
     "opening",
     "paths",
     "resolution",
+    "sealed",
     "shipped",
     "specs",
     "training",

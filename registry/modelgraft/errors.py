@@ -64,6 +64,10 @@ class UnsafeWeightsError(ModelgraftError):
     """Weights that are refused: a digest or size that differs, a file name that leaves its folder, a pickle that runs code."""
 
 
+class DamagedFileError(ModelgraftError):
+    """A file that modelgraft wrote is not what was written: cut, or with other bytes in it."""
+
+
 class LockError(ModelgraftError):
     """The lock file and what is there differ, or the lock file cannot be read."""
 

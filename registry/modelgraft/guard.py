@@ -1,0 +1,45 @@
+"""While a stranger's code runs: what it raises names its plugin, and what it prints is kept out of our own output.
+
+Every call into a plugin's objects (a backbone, a head, a source) goes through `plugin_code`. Standard output belongs to the
+result of a command.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from modelgraft.errors import ModelgraftError, PluginError
+
+_inside = threading.local()
+
+
+@contextmanager
+def plugin_code(plugin: str, about: str) -> Iterator[None]:
+    """Mark that code of a plugin runs in this thread.
+
+    Args:
+        plugin: who is named in an error, ``distribution:name``.
+        about: what the code is asked for ("loading timm/resnet18").
+
+    Raises:
+        ModelgraftError: raised by the plugin on purpose, passed on as it is.
+        PluginError: anything else it raised, ``SystemExit`` included, chained.
+    """
+    _inside.depth = getattr(_inside, "depth", 0) + 1
+    try:
+        yield
+    except (ModelgraftError, KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
+        told = " ".join(str(error).split())[:500]
+        text = f"{type(error).__name__}: {told}" if told else type(error).__name__
+        raise PluginError(f"plugin {plugin} failed while {about}: {text} (--debug shows where)") from error
+    finally:
+        _inside.depth -= 1
+
+
+def in_plugin_code() -> bool:
+    """Tell whether this thread is inside `plugin_code`."""
+    return getattr(_inside, "depth", 0) > 0
