@@ -54,7 +54,9 @@ def test_every_test_that_a_page_names_is_there() -> None:
         for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
     }
     functions = {
-        path: {node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)}
+        path: {
+            node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)
+        }
         for path in {path for _, path, _ in named}
     }
     assert [at for at in sorted(named) if at[2] not in functions[at[1]]] == []

@@ -75,7 +75,11 @@ def judge(kind: str, name: str, done: Done, *, right: bool, culprit: str, trap: 
         faults.append("traceback")
     if any(not c.isprintable() and c not in "\n\t" for c in done.err):
         faults.append("garbled: a control character on standard error")
-    if done.code == 0:
+    if done.code == 1 and not done.errors and (reasons := _reasons(done)):
+        outcome, said = "refused", reasons[0]
+        if not all(culprit in reason for reason in reasons):
+            faults.append(f"unnamed: {culprit}")
+    elif done.code == 0:
         outcome, said = "right", next(iter(done.err.splitlines()), "")
         if not right:
             faults.append("silent")
@@ -90,6 +94,13 @@ def judge(kind: str, name: str, done: Done, *, right: bool, culprit: str, trap: 
         if len(said) > LONGEST_LINE:
             faults.append(f"a message of {len(said):,} characters")
     return Verdict(kind, name, outcome, said.removeprefix("modelgraft: error: ")[:200], faults)
+
+
+def _reasons(done: Done) -> list[str]:
+    """Why no item has an answer, of a command that gave a row for each."""
+    rows = done.json()
+    found = [str(row.get("error") or "") for row in rows] if isinstance(rows, list) else []
+    return found if all(found) else []
 
 
 def alike(found: Any, good: Any) -> bool:
@@ -150,7 +161,7 @@ class Place:
         written: dict[str, str | bytes] = {
             "METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n",
             "entry_points.txt": f"[modelgraft]\n{name} = {value}\n",
-            "RECORD": f"{module}.py,,\n",
+            "RECORD": "".join(f"{module}{more}.py,,\n" for more in ("", *(f"_{name}" for name in modules or {}))),
             "INSTALLER": "pip\n",
             **(files or {}),
         }

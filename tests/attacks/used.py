@@ -101,7 +101,7 @@ RIGHT: dict[str, str] = {
     "changes the texts it is given": TEXT
     + "found = super().encode_text(texts)\n    if isinstance(texts, list): texts.clear()\n    return found",
     "changes the image it is given": PREPARE
-    + "found = super().preprocess(image); image.paste((0, 0, 0)); return found",
+    + "found = super().preprocess(image); image.paste((0, 0, 0), (0, 0, *image.size)); return found",
     "warnings": IMAGE + "import warnings; warnings.warn('careful'); return super().encode_image(pixels)",
     "changes the folder": IMAGE + "import os; os.chdir('/'); return super().encode_image(pixels)",
 }
