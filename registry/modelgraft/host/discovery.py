@@ -96,6 +96,7 @@ def _plugins_of(dist: Distribution, leftover: str | None) -> Iterator[Found]:
     base = os.path.basename(folder)
     stem = base.removesuffix(".dist-info").removesuffix(".egg-info")
     guess, _, version = stem.partition("-")
+    base, guess, version = (text.encode("unicode_escape", "surrogatepass").decode() for text in (base, guess, version))
     bad = Found(base, "", guess.replace("_", "-") or "unknown", version or "unknown", os.path.dirname(folder), "")
     try:
         text = dist.read_text("entry_points.txt") or ""

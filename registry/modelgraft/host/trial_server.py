@@ -263,7 +263,8 @@ def main(request: dict[str, Any]) -> None:
     os.write(out, b"\n")  # whatever a start-up hook of Python printed ends here
     if not hasattr(os, "fork"):  # one after the other, and the first that ends the process ends the trials
         for found in plugins:
-            os.write(out, json.dumps(validate_one(found)).encode() + b"\n")
+            record = read_answer(found, json.dumps(validate_one(found)).encode())
+            os.write(out, json.dumps(record).encode() + b"\n")
         os._exit(0)
     with contextlib.suppress(Exception):
         import ctypes
