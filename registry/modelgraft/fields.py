@@ -143,7 +143,7 @@ def _figures(value: Any, where: str) -> None:
     if len(value) > 1000:
         raise ValueError(f"{where} must hold at most 1000 figures, not {len(value)}")
     for name, figure in value.items():
-        _text("the name of a benchmark", 200)(name, f"a key of {where}")
+        _text("the name of a benchmark", 200)(name, f"{where}: a key")
         _figure(figure, f"{where}[{name!r}]")
 
 
@@ -167,7 +167,7 @@ def _plain(value: Any, where: str, printable: bool, depth: int) -> None:
     if kind is dict:
         for key, inner in value.items():
             if type(key) is not str or not key.isprintable():
-                _refuse(f"a key of {where}", "a printable text", key)
+                _refuse(f"{where}: a key", "a printable text", key)
             _plain(inner, f"{where}[{shown(key)}]", printable, depth - 1)
     elif kind in (list, tuple):
         for n, inner in enumerate(value):
@@ -201,7 +201,7 @@ def _model(value: Any, where: str) -> None:
 
 
 def _repo(value: Any, where: str) -> None:
-    _text("a repository of the hub (user/name)", 200, form=r"[\w.-]+(/[\w.-]+)?")(value, where)
+    _text("a repository of the hub (user/name)", 200, form=r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")(value, where)
     if {".", ".."} & set(value.split("/")):
         _refuse(where, "a repository of the hub (user/name)", value)
 

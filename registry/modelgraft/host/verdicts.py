@@ -34,8 +34,9 @@ def _record(found: Found, data: Any) -> dict[str, Any]:
     for field, tidy in (("error", one_line), ("traceback", lines)):
         if data[field] is not None:
             record[field] = tidy(_of(str, data[field]))
-    if data["status"] != "ok" and not record["error"]:
-        raise ValueError("no reason")
+    if (data["status"] == "ok") != (not record["error"]):
+        raise ValueError("a reason where there is none, or none where there is one")
+    record["error"] = record["error"] or None
     record["status"] = data["status"]
     record["watched"] = [[_of(str, p), _of(int, t), _of(int, s)] for p, t, s in _of(list, data["watched"])]
     if data["status"] == "failed":
