@@ -197,7 +197,9 @@ def _model(value: Any, where: str) -> None:
     if name is None or name.provider is None or name.revision is not None or str(name) != value:
         raise ValueError(f"{where}: {shown(value)} is not a full name of the form provider/model[:tag]")
     if "." in parts or ".." in parts or unicodedata.normalize("NFC", value) != value:
-        raise ValueError(f"{where}: {shown(value)} is not a full name: parts '.' and '..' and split accents are not taken")
+        raise ValueError(
+            f"{where}: {shown(value)} is not a full name: parts '.' and '..' and split accents are not taken"
+        )
 
 
 def _repo(value: Any, where: str) -> None:

@@ -122,7 +122,9 @@ def _plugin(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> dict[str, Any]:
     """The trial of a plugin whose hooks give these."""
     module = types.ModuleType("modelgraft_wrong")
     for hook, answer in answers.items():
-        function = (lambda given: lambda: given)(answer) if not callable(answer) else (lambda make: lambda: make())(answer)
+        function = (
+            (lambda given: lambda: given)(answer) if not callable(answer) else (lambda make: lambda: make())(answer)
+        )
         setattr(module, f"modelgraft_{hook}", hookimpl(function))
     monkeypatch.setitem(sys.modules, "modelgraft_wrong", module)
     return validate_one(FOUND)
@@ -166,7 +168,9 @@ def test_what_is_right_passes(monkeypatch: pytest.MonkeyPatch) -> None:
         note="One line: naïve, 👍.",
         loader={"prompt": "query:\n", "n": 2**62, "deep": [[["x"]]]},
     )
-    record = _plugin(monkeypatch, entries=[entry], heads=[GOOD[HeadSpec]], verbs=[GOOD[VerbSpec]], sources=(GOOD[SourceSpec],))
+    record = _plugin(
+        monkeypatch, entries=[entry], heads=[GOOD[HeadSpec]], verbs=[GOOD[VerbSpec]], sources=(GOOD[SourceSpec],)
+    )
     assert record["error"] is None
     assert verdicts.read_answer(FOUND, json.dumps(record).encode()) == json.loads(json.dumps(record))
 
@@ -195,7 +199,9 @@ def test_answers_of_another_shape(hook: str, answer: Any, told: str, monkeypatch
     assert record["status"] == "failed" and told in record["error"], record["error"]
 
 
-@pytest.mark.parametrize("version", [0, -5, True, False, 1.0, "1", None, 2, _Number(1), [1], pytest.param(10**5000, id="huge")])
+@pytest.mark.parametrize(
+    "version", [0, -5, True, False, 1.0, "1", None, 2, _Number(1), [1], pytest.param(10**5000, id="huge")]
+)
 def test_only_versions_there_are(version: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("modelgraft_wrong")
     module.MODELGRAFT_API = version  # type: ignore[attr-defined]
@@ -223,7 +229,23 @@ def _damaged(line: bytes) -> Iterator[bytes]:
     yield from (b"", b"{}", b"[]", b"null", b"5", b"\xff\xfe", b"[" * 10**5, b"{" * 10**5, b'"' + b"x" * 10**6)
     whole = json.loads(line)
     for key in whole:
-        for value in (None, 5, "x", [], {}, [5], [[]], [{}], [["a", 1]], [None], True, {"a": 1}, [[1, 2, 3]], "a\x1b\nb", 10**400):
+        for value in (
+            None,
+            5,
+            "x",
+            [],
+            {},
+            [5],
+            [[]],
+            [{}],
+            [["a", 1]],
+            [None],
+            True,
+            {"a": 1},
+            [[1, 2, 3]],
+            "a\x1b\nb",
+            10**400,
+        ):
             yield json.dumps({**whole, key: value}).encode()
         yield json.dumps({k: v for k, v in whole.items() if k != key}).encode()
     yield json.dumps({**whole, "more": 1}).encode()
@@ -244,7 +266,9 @@ def test_an_answer_of_any_shape_is_a_record_in_the_end(monkeypatch: pytest.Monke
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.sets(st.text()),
+    lambda inner: (
+        st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.sets(st.text())
+    ),
     max_leaves=8,
 )
 

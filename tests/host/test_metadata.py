@@ -48,7 +48,11 @@ def test_bad_metadata_of_any_distribution_is_told_of_it_alone(tmp_path: Path) ->
         spoil(site.add(name))
     site.add("works")
     site.add("extra", entry_points="[modelgraft]\nextra = modelgraft_extra [fast,gpu]\n")
-    site.add("object", good("object", "class plugin: pass"), entry_points="[modelgraft]\nobject = modelgraft_object : plugin [x]\n")
+    site.add(
+        "object",
+        good("object", "class plugin: pass"),
+        entry_points="[modelgraft]\nobject = modelgraft_object : plugin [x]\n",
+    )
     # An interrupted pip has left the old metadata of a plugin, and of modelgraft itself.
     left = site.folder / "~odelgraft-0.0.1.dist-info"
     shutil.copytree(site.add("works"), left)

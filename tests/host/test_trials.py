@@ -120,7 +120,9 @@ def test_hanging_plugins_share_one_limit_and_cost_no_other_its_result(tmp_path: 
     assert time.monotonic() - start < 60  # four limits would be 64
     reports = {r["distribution"].removeprefix("modelgraft-"): r for r in json.loads(done.stdout)}
     for n in range(4):
-        assert reports[f"hangs{n}"]["status"] == "failed" and "did not finish loading in" in reports[f"hangs{n}"]["error"]
+        assert (
+            reports[f"hangs{n}"]["status"] == "failed" and "did not finish loading in" in reports[f"hangs{n}"]["error"]
+        )
     assert {reports[f"works{n}"]["status"] for n in range(10)} == {"ok"}
     (line,) = done.stderr.splitlines()
     assert line.startswith("modelgraft: trying newly installed plugins") and "modelgraft-hangs0" in line
@@ -132,7 +134,10 @@ def test_hanging_plugins_share_one_limit_and_cost_no_other_its_result(tmp_path: 
 def test_no_trial_outlives_the_command(how: signal.Signals, tmp_path: Path) -> None:
     site = Site(tmp_path)
     note = tmp_path / "pid"
-    site.add("hangs", f"import os, pathlib\npathlib.Path({str(note)!r}).write_text(f'{{os.getpid()}} {{os.getppid()}}')\n{WAIT}")
+    site.add(
+        "hangs",
+        f"import os, pathlib\npathlib.Path({str(note)!r}).write_text(f'{{os.getpid()}} {{os.getppid()}}')\n{WAIT}",
+    )
     process = site.start("list")
     until = time.monotonic() + 60
     while not (note.exists() and note.read_text()) and time.monotonic() < until:
@@ -148,7 +153,9 @@ def test_processes_at_once_try_each_distribution_once(tmp_path: Path) -> None:
     site = Site(tmp_path)
     count = tmp_path / "count"
     for n in range(4):
-        code = f"import os, time\ntime.sleep(0.5)\nfd = os.open({str(count)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\n"
+        code = (
+            f"import os, time\ntime.sleep(0.5)\nfd = os.open({str(count)!r}, os.O_APPEND | os.O_CREAT | os.O_WRONLY)\n"
+        )
         site.add(f"p{n}", good(f"p{n}", code + f"os.write(fd, b'{n}')"))
     running = [site.start("list", "--format", "json") for _ in range(5)]
     for process in running:

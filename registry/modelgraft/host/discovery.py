@@ -81,11 +81,16 @@ def _installed() -> Iterator[tuple[Distribution, str | None]]:
         if folder in folders:
             continue
         folders.add(folder)
-        if project.startswith(("~", "-")) or not project:  # pip renames what it is about to remove, and passes such over
+        if (
+            project.startswith(("~", "-")) or not project
+        ):  # pip renames what it is about to remove, and passes such over
             yield dist, f"is left over from an interrupted pip; delete the folder {folder}"
         elif folder and newest[where, project][1] != folder:
             kept = os.path.basename(newest[where, project][1])
-            yield dist, f"lies beside {kept}, a later one of the same distribution; pip install --force-reinstall {project}"
+            yield (
+                dist,
+                f"lies beside {kept}, a later one of the same distribution; pip install --force-reinstall {project}",
+            )
         elif project not in seen:  # the first on sys.path is what an import finds
             seen[project] = folder
             yield dist, None

@@ -134,7 +134,12 @@ def _live(plugins: list[Found], line: int, out: int, err: int) -> None:
         os.closerange(line + 1, 4096)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL if number != signal.SIGPIPE else signal.SIG_IGN)
-        write, read, leave, encode = os.write, os.read, os._exit, json.dumps  # as they are before a plugin can change them
+        write, read, leave, encode = (
+            os.write,
+            os.read,
+            os._exit,
+            json.dumps,
+        )  # as they are before a plugin can change them
         for found in plugins:
             record = validate_one(found)
             with contextlib.suppress(Exception):

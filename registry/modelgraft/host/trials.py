@@ -155,7 +155,9 @@ class Notice:
         self.due = False
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         limit = f"for {self.seconds:g} s at most ({TIMEOUT})"
-        print(f"modelgraft: trying newly installed plugins{by}, {limit}: {one_line(shown)}", file=sys.stderr, flush=True)
+        print(
+            f"modelgraft: trying newly installed plugins{by}, {limit}: {one_line(shown)}", file=sys.stderr, flush=True
+        )
 
 
 def _cores() -> int:

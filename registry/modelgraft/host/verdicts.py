@@ -22,7 +22,9 @@ def read_answer(found: Found, answer: bytes) -> dict[str, Any]:
         return _record(found, json.loads(answer))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PluginError) as error:
         told = one_line(f"{type(error).__name__}: {error}", 300)
-        return failed_record(found, f"{_GARBLED} ({told}): it writes into files that are not its own, or ends too early")
+        return failed_record(
+            found, f"{_GARBLED} ({told}): it writes into files that are not its own, or ends too early"
+        )
 
 
 def _record(found: Found, data: Any) -> dict[str, Any]:
