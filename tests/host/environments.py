@@ -63,7 +63,7 @@ class Environment:
 
 
 class Site:
-    """A folder on the path with distributions in it as an installer leaves them, and a cache of its own: no pip, so many are cheap."""
+    """A folder on the path with distributions as an installer leaves them, and a cache of its own: no pip, so many are cheap."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "site"

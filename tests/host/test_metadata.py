@@ -126,6 +126,22 @@ def test_other_code_is_seen_whatever_the_times_say(tmp_path: Path) -> None:
     assert "ship/m" in _listed(site) and "shot/m" not in _listed(site)
 
 
+def test_without_the_record_the_old_answer_would_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path)
+    info = site.add("shop", good("shop"))
+    paths = [site.folder, info, *info.iterdir()]
+
+    def stamp(code: str) -> str:
+        site.add("shop", code)
+        for path in paths:
+            os.utime(path, ns=(10**18, 10**18))
+        return discovery._stamp(str(info))
+
+    assert stamp(good("shop")) != stamp(good("shed"))
+    monkeypatch.setattr(discovery, "_MOST_RECORD", 0)
+    assert stamp(good("shop")) == stamp(good("shed"))
+
+
 def test_an_editable_plugin_that_failed_is_tried_again_once_it_is_mended(tmp_path: Path) -> None:
     site = Site(tmp_path)
     info = site.add("draft", "def broken(:\n")

@@ -26,7 +26,7 @@ HOSTILE: dict[str, tuple[str, str | None]] = {
     "no-text": ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E\n", "E, whose text cannot be read"),
     "long-text": ("raise ValueError('x' * 10**7 + chr(27))\n", "ValueError: xxx"),
     "escapes": ("raise ValueError('a\\x1b[2Jb\\u202ec\\nd')\n", "a\\x1b[2Jb\\u202ec d"),
-    "exit-object": ("class X:\n    def __repr__(self): raise KeyboardInterrupt\nraise SystemExit(X())\n", "calls sys.exit(an object"),
+    "exit-object": ("class X:\n    def __repr__(self): raise ValueError\nraise SystemExit(X())\n", "calls sys.exit(an object"),
     "floods-stdout": (good("a1", "import os\nfor _ in range(3000): os.write(1, b'x' * 65536)"), "prints to standard output"),
     "floods-stderr": (good("a2", "import os\nfor _ in range(3000): os.write(2, b'x' * 65536)"), None),
     "thread": (good("a3", "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()"), None),
@@ -65,6 +65,7 @@ HOSTILE: dict[str, tuple[str, str | None]] = {
     "aborts": ("import os\nos.abort()\n", "signal 6"),
     "quits": ("import os\nos._exit(0)\n", "ended its process while it loads (os._exit)"),
     "stack": ("def f(): f()\nf()\n", "RecursionError"),
+    "stops": ("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n", "signal 15"),
     "wrapper": (
         "from modelgraft import hookimpl\n@hookimpl(wrapper=True)\ndef modelgraft_entries():\n    return (yield)\n",
         "is marked as a wrapper",
@@ -182,6 +183,16 @@ def test_whoever_tries_plugins_may_die(tmp_path: Path) -> None:
     out, _ = second.communicate(timeout=60)
     first.communicate()
     assert "slow/m" in {entry["name"] for entry in json.loads(out)}
+
+
+def test_a_plugin_that_kills_the_process_above_is_found_out(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.add("kills-up", "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(60)\n")
+    for n in range(2):
+        site.add(f"z{n}", good(f"z{n}", "import time\ntime.sleep(1)"))
+    reports = site.reports()
+    assert reports["kills-up"]["error"] == "kills the process that tries it"
+    assert {r["status"] for name, r in reports.items() if name != "kills-up"} == {"ok"}
 
 
 def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:

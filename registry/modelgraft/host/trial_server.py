@@ -126,6 +126,8 @@ def _live(plugins: list[Found], line: int, out: int, err: int) -> None:
     try:
         os.setsid()
         _end_with_parent()
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # if memory runs out, this is what the system is to end
         null = os.open(os.devnull, os.O_RDWR)
         for fd, to in ((null, 0), (out, 1), (err, 2)):
             os.dup2(fd, to)
@@ -166,7 +168,8 @@ def _end_with_parent() -> None:
 class Server:
     """Tries distributions, so many at once, until all are done or the time is up."""
 
-    def __init__(self, plugins: list[Found], seconds: float, width: int, out: int) -> None:
+    def __init__(self, plugins: list[Found], seconds: float, allowed: float, width: int, out: int) -> None:
+        """``seconds`` are those left of the ones ``allowed`` for all."""
         by_distribution: dict[str, list[Found]] = {}
         for found in plugins:
             by_distribution.setdefault(found.distribution, []).append(found)
@@ -174,8 +177,8 @@ class Server:
         self.second: deque[list[Found]] = deque()  # had their slice while others waited
         self.running: list[Child] = []
         self.until = time.monotonic() + seconds
-        self.seconds, self.width, self.out = seconds, width, out
-        self.slice = min(SLICE, seconds / 4)
+        self.allowed, self.width, self.out = allowed, width, out
+        self.slice = min(SLICE, allowed / 4)
 
     def run(self) -> None:
         """Send a line of JSON for each record as soon as there is one."""
@@ -191,10 +194,10 @@ class Server:
                 for child in list(self.running):
                     self._look_at(child)
             for child in list(self.running):
-                self._give_up(child, f"did not finish loading in {self.seconds:g} s (MODELGRAFT_PLUGIN_TIMEOUT)")
+                self._give_up(child, f"did not finish loading in {self.allowed:g} s (MODELGRAFT_PLUGIN_TIMEOUT)")
             for plugins in self.second:
-                told = f"did not finish loading in {self.slice:g} s while others waited, of {self.seconds:g} s for all"
-                self._send({**failed_record(plugins[0], f"{told} (MODELGRAFT_PLUGIN_TIMEOUT)"), "late": self.seconds})
+                told = f"did not finish loading in {self.slice:g} s while others waited, of {self.allowed:g} s for all"
+                self._send({**failed_record(plugins[0], f"{told} (MODELGRAFT_PLUGIN_TIMEOUT)"), "late": self.allowed})
         finally:
             for child in self.running:
                 child.end()
@@ -230,7 +233,7 @@ class Server:
     def _blame(self, child: Child, why: str) -> None:
         """The plugin it was at fails; the rest of its distribution gets another process, while there is time."""
         guilty, *rest = child.left
-        late = self.seconds if time.monotonic() >= self.until else None
+        late = self.allowed if time.monotonic() >= self.until else None
         said = lines(child.complained.decode(errors="replace")) or None
         self._send({**failed_record(guilty, why, said), "late": late})
         if rest:
@@ -277,6 +280,7 @@ def main(request: dict[str, Any]) -> None:
         _libc = ctypes.CDLL(None)
         _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
         _end_with_parent()
+    sys.dont_write_bytecode = True  # a new __pycache__ would look like something newly installed
     gc.freeze()
-    Server(plugins, request["seconds"], request["width"], out).run()
+    Server(plugins, request["seconds"], request["allowed"], request["width"], out).run()
     os._exit(0)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from modelgraft.errors import PluginError, UsageError
 from modelgraft.host.discovery import Found
@@ -69,12 +71,31 @@ def try_plugins(found: Sequence[Found]) -> list[dict[str, Any]]:
 class _Trials:
     def __init__(self, plugins: list[Found], seconds: float) -> None:
         self.plugins = {f.key: f for f in plugins}
-        self.seconds = seconds
+        self.seconds, self.until = seconds, time.monotonic() + seconds
         self.notice = Notice(plugins, seconds)
         self.records: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
         """The records by key."""
+        died, said = self._serve([*self.plugins.values()])
+        if died:  # a plugin has killed it: each distribution gets one of its own, so that it is seen which
+            by_distribution: dict[str, list[Found]] = {}
+            for f in self._left():
+                by_distribution.setdefault(f.distribution, []).append(f)
+            for plugins in by_distribution.values():
+                if self._serve(plugins)[0]:
+                    told = "kills the process that tries it"
+                    self.records.update({f.key: failed_record(f, told) for f in plugins if f.key not in self.records})
+        self.records.update({f.key: self._missing(f, said) for f in self._left()})
+        return self.records
+
+    def _left(self) -> list[Found]:
+        return [f for key, f in self.plugins.items() if key not in self.records]
+
+    def _serve(self, plugins: list[Found]) -> tuple[bool, str]:
+        """Whether a server was killed over these plugins, and what it said."""
+        if time.monotonic() > self.until:
+            return False, ""
         with tempfile.TemporaryFile() as errors:
             server = subprocess.Popen(
                 [sys.executable, "-c", _CODE],
@@ -85,41 +106,40 @@ class _Trials:
                 start_new_session=True,
             )
             try:
-                self._talk(server)
+                answered = self._talk(server, plugins)
             finally:
                 _end(server)
             errors.seek(0)
-            said = errors.read(4000).decode(errors="replace")
-        for key, plugin in self.plugins.items():
-            if key not in self.records:
-                self.records[key] = self._missing(plugin, said)
-        return self.records
+            return answered and server.returncode < 0, errors.read(4000).decode(errors="replace")
 
-    def _talk(self, server: subprocess.Popen[bytes]) -> None:
+    def _talk(self, server: subprocess.Popen[bytes], plugins: list[Found]) -> bool:
+        """Take in what the server answers; whether it has ended by itself."""
         assert server.stdin is not None and server.stdout is not None
         request = {
             "path": sys.path,
-            "plugins": [f.to_dict() for f in self.plugins.values()],
-            "seconds": self.seconds,
+            "plugins": [f.to_dict() for f in plugins],
+            "seconds": max(0.0, self.until - time.monotonic()),
+            "allowed": self.seconds,
             "width": min(8, max(2, _cores())),
         }
         try:
             server.stdin.write(json.dumps(request).encode() + b"\n")
             server.stdin.flush()
         except BrokenPipeError:
-            return  # it did not start; what it said is told below
-        until = time.monotonic() + self.seconds + _GRACE
-        got = bytearray()
-        while (left := until - time.monotonic()) > 0:
-            if select.select([server.stdout], [], [], min(left, 0.2))[0]:
-                data = os.read(server.stdout.fileno(), 1 << 20)
-                if not data:
-                    return
-                *whole, rest = (got + data).split(b"\n") if b"\n" in data else (got + data,)
-                got = bytearray(rest)
-                for line in whole:
-                    self._take(bytes(line))
-            self.notice.when_due([f for key, f in self.plugins.items() if key not in self.records])
+            return True  # it did not start; what it said is told
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=_pass_on, args=(server.stdout, lines), daemon=True).start()
+        while time.monotonic() < self.until + _GRACE:
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                line = b"\n"
+            if not line:
+                server.wait(_GRACE)
+                return True
+            self._take(line)
+            self.notice.when_due(self._left())
+        return False
 
     def _take(self, line: bytes) -> None:
         try:
@@ -160,22 +180,26 @@ class Notice:
         )
 
 
+def _pass_on(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Lines as they come, and an empty one at the end."""
+    with contextlib.suppress(ValueError, OSError):  # closed meanwhile: nobody waits any more
+        for line in stream:
+            lines.put(line)
+    lines.put(b"")
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """Let the server end its children and itself; then make sure of it."""
-    assert server.stdin is not None and server.stdout is not None
-    try:
+    assert server.stdin is not None
+    with contextlib.suppress(OSError):
         server.stdin.close()
-    except OSError:
-        pass
-    server.stdout.close()
     try:
-        server.wait(5)
-    except subprocess.TimeoutExpired:
-        pass
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(5)
     finally:
         if server.poll() is None:
             if hasattr(os, "killpg"):
