@@ -196,9 +196,7 @@ def _pushed(name: str, part: LocalPart, stack: ExitStack) -> tuple[dict[str, Any
     others = {path: local for path, local in part.files.items() if path != configs.CONFIG}
     seen = configs.transformers_files.copies(others, "", name)
     pickles = [path for path in part.files if path.endswith((".bin", ".pth", ".pt"))]
-    folder = stack.enter_context(
-        only(part, {**seen, configs.CONFIG: configs.as_file(whole), **dict.fromkeys(pickles)})
-    )
+    folder = stack.enter_context(only(part, {**seen, configs.CONFIG: configs.as_file(whole), **dict.fromkeys(pickles)}))
     for path in pickles:
         as_safetensors(part.files[path], folder / "open_clip_model.safetensors")
     return whole, folder

@@ -30,7 +30,9 @@ from modelgraft.strangers.rules import (
 
 TOP: Final = "modules.json"
 _PROMPTS: Final = "config_sentence_transformers.json"
-_HOMES: Final = re.compile(r"sentence_transformers\.(models|base\.modules|sentence_transformer\.modules)(\.\w+){0,2}", re.A)
+_HOMES: Final = re.compile(
+    r"sentence_transformers\.(models|base\.modules|sentence_transformer\.modules)(\.\w+){0,2}", re.A
+)
 """Where the library has its modules, under its names of today and of earlier."""
 _NO_KWARGS: Final = record({"trust_remote_code": transformers_files.no_code})
 _MODEL_KWARGS: Final = record(
@@ -146,9 +148,7 @@ _KINDS: Final[Mapping[str, tuple[str, Rule]]] = {
 """The library's own modules that are loaded: the file that configures each, and what it may say. Not among them: those that name
 further classes (Router, Asym) and those that are no text encoders."""
 _WORD_LISTS: Final = ("whitespacetokenizer_config.json", "phrasetokenizer_config.json")
-_WORD_LIST: Final = record(
-    {"vocab": all_of(text), "stop_words": all_of(text), "ngram_separator": text}, rest=plain
-)
+_WORD_LIST: Final = record({"vocab": all_of(text), "stop_words": all_of(text), "ngram_separator": text}, rest=plain)
 
 
 @contextmanager

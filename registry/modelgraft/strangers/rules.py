@@ -44,7 +44,9 @@ class At:
         Raises:
             UnsafeWeightsError: always.
         """
-        raise UnsafeWeightsError(f"{self._named()} {why}; it is refused, since a configuration may name neither code nor places")
+        raise UnsafeWeightsError(
+            f"{self._named()} {why}; it is refused, since a configuration may name neither code nor places"
+        )
 
     def asks_for_code(self) -> NoReturn:
         """Say that the model asks for code of its own.

@@ -31,7 +31,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
-    tensors = {key: value for key, value in found.items() if isinstance(value, torch.Tensor)} if isinstance(found, dict) else {}
+    tensors = (
+        {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}
+        if isinstance(found, dict)
+        else {}
+    )
     if not tensors or not all(isinstance(key, str) for key in tensors):
         raise UnsafeWeightsError(f"{path.name} holds no tensors by name; it is refused")
     return tensors
