@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
-    _show_retired_names_once()
+    _show_names_once()
     debug = False
     try:
         words, debug = take(sys.argv[1:] if arguments is None else arguments)
@@ -143,20 +143,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{type(error).__name__}: {told} (this should not happen; run it again with --debug and report it)", 1)
 
 
-def _show_retired_names_once() -> None:
-    """One plain line for each retired name, however often a verb resolves it; every other warning as Python shows it."""
+def _show_names_once() -> None:
+    """One plain line for each retired or hidden name, however often a verb resolves it; every other warning as Python shows it."""
     import warnings
 
-    from modelgraft.errors import RetiredNameWarning
+    from modelgraft.cli.render import printable
+    from modelgraft.errors import NameWarning
 
     usual, said = warnings.showwarning, set()
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, RetiredNameWarning):
+        if not issubclass(category, NameWarning):
             usual(message, category, *where, **more)
         elif str(message) not in said:
             said.add(str(message))
-            print(f"modelgraft: warning: {message}", file=sys.stderr)
+            print(f"modelgraft: warning: {printable(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
 
