@@ -108,8 +108,11 @@ def _activation(at: At, value: Any) -> Any:
     return value
 
 
-_NUMBERS: Final = record({}, rest=plain)
-_DENSE: Final = record({"activation_function": _activation}, rest=plain)
+_WHERE: Final = one_of("sentence_embedding", "token_embeddings", "token_weights_sum", "all_layer_embeddings", None)
+_NUMBERS: Final = record({"module_input_name": _WHERE, "module_output_name": _WHERE}, rest=plain)
+_DENSE: Final = record(
+    {"activation_function": _activation, "module_input_name": _WHERE, "module_output_name": _WHERE}, rest=plain
+)
 _WORDS: Final = record(
     {
         "tokenizer_class": one_of(

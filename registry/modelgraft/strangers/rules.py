@@ -20,7 +20,8 @@ MOST: Final = 1 << 31
 """Numbers above it, and below its negative, are no sizes of a model but memory that somebody wants."""
 DEEPEST: Final = 1000
 """Layers of one kind; a model of a million takes for ever to be built, however small each is."""
-_WORD: Final = re.compile(r"[A-Za-z0-9_+. -]{0,100}", re.A)
+_WORD: Final = re.compile(r"(?!.*\.[A-Za-z_.])[A-Za-z0-9_+. -]{0,100}", re.A)
+"""Dots stand in versions and numbers, not in the path of something that could be imported."""
 _DEPTH: Final = re.compile(r"(^|_)(layers?|depths?|blocks?|stages?|repeats?|experts)$")
 _NESTED: Final = 12
 _ITEMS: Final = 1_000_000
@@ -101,7 +102,7 @@ def word(at: At, value: Any) -> Any:
     """Pass null and a short text that is no path, no address and no repository with an owner."""
     if value is None:
         return None
-    if not isinstance(value, str) or not _WORD.fullmatch(value) or ".." in value:
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
         at.refuse(f"{short(value)} is no plain word")
     return value
 

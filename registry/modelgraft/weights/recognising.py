@@ -20,6 +20,8 @@ from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import source_of
 
 _RECOGNISED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/(?P<place>(hub|file):\S+)")
+_REPO: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})?", re.A)
+_REVISION: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./+-]{0,250}", re.A)
 LARGEST: Final = 1 << 20
 """Bytes of the largest configuration that is read to recognise a model."""
 
@@ -35,7 +37,7 @@ def location_of(name: str) -> tuple[str, str | None] | None:
         text = unquote(named["place"])
     if text.startswith("hub:"):
         repo, _, revision = text[4:].partition("@")
-        if not repo or repo.count("/") > 1:
+        if not _REPO.fullmatch(repo) or ".." in text or (revision and not _REVISION.fullmatch(revision)):
             raise BadNameError(f"{name!r} is no repository of the hub; write hub:user/repo or hub:user/repo@revision")
         return f"hf:{repo}", revision or None
     if text.startswith(("file:", "/", "./", "../", "~")) or text in (".", ".."):
