@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from modelgraft.entry import Entry
 from modelgraft.strangers import At
-from modelgraft.strangers.rules import Rule, all_of, flag, number, one_of, plain, record, word
+from modelgraft.strangers.rules import Rule, all_of, flag, number, one_of, record, word
 
 from modelgraft_timm.names import PROVIDER
 
@@ -32,8 +32,8 @@ pretrained_config: Rule = record(
         "std": all_of(number),
         "num_classes": number,
         "label_offset": number,
-        "first_conv": plain,
-        "classifier": plain,
+        "first_conv": lambda at, value: _inside(at, value),
+        "classifier": lambda at, value: _inside(at, value),
         "num_features": number,
         "global_pool": word,
         "model_args": None,
@@ -41,6 +41,15 @@ pretrained_config: Rule = record(
     }
 )
 """``pretrained_cfg``: how pictures are prepared and which layers are first and last."""
+
+
+def _inside(at: At, value: Any) -> Any:
+    """Pass names of layers inside the model, which are only ever looked for there."""
+    if isinstance(value, list):
+        return all_of(_inside)(at, value)
+    if value is not None and not (isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.]{0,200}", value, re.A)):
+        at.refuse(f"{value!r:.100} is no layer of a model")
+    return value
 
 
 def _layer(at: At, value: Any) -> Any:
