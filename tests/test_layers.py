@@ -29,6 +29,7 @@ CONTRACT = {
     "sealed",
     "shipped",
     "specs",
+    "strangers",
     "training",
     "trust",
     "version",

@@ -36,6 +36,7 @@ MOST_CLASSES: Final = 1_000_000
 MOST_WIDTH: Final = 1 << 24
 """Numbers in one item's features: more is no adapter, but a card that wants memory."""
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_REPO: Final = re.compile(r"hub:[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.A)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _DTYPES: Final = ("float32", "bfloat16", "float16", "float64")
 
@@ -221,8 +222,12 @@ def _backbone(found: _Object) -> Backbone:
             found.refuse("name", f"{short(name)} is no full name of a model")
         if name.startswith(f"{PROVIDER}/"):
             found.refuse("name", f"{short(name)} is a saved adapter, and no backbone")
-    elif name.startswith("hub:") and "@" in name:
-        found.refuse("name", f"{short(name)} holds a revision")
+        if name.partition("/")[2].startswith(("hub:", "file:")):  # what begins otherwise must not end as a place
+            found.refuse("name", f"{short(name)} is a place and no name")
+    elif name.startswith("hub:") and not _REPO.fullmatch(name):
+        found.refuse("name", f"{short(name)} is no repository of the hub (or holds a revision)")
+    elif name.startswith("file:") and os.path.abspath(name[5:]) != name[5:]:
+        found.refuse("name", f"{short(name)} is no whole path of a folder")
     return Backbone(
         name=name,
         revision=found.revision("revision"),
@@ -335,7 +340,7 @@ class _Object:
     def revision(self, key: str) -> str | None:
         """A revision, or None."""
         value = self.optional_text(key)
-        if value is not None and not re.fullmatch(r"[\w.][\w./-]{0,250}", value, re.A):
+        if value is not None and not (not re.fullmatch(r"[\w.][\w./-]{0,250}", value, re.A) or ".." in value):
             self.refuse(key, f"{short(value)} is no revision")
         return value
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.opening import find, first_line
 from modelgraft.project.files import read_json
-from modelgraft.weights.verifying import digest
 
 from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, README_FILE, read_card
 from modelgraft_adapters.hub_card import readme
 
 _HIDDEN: Final = "***"
+_LONGEST_PAGE: Final = 1 << 20
+"""Bytes of a page that is uploaded."""
 
 
 def contents(folder: Path, repo: str) -> dict[str, bytes]:
@@ -35,7 +40,7 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
     if repo.count("/") != 1:
         raise UsageError(f"{repo!r} is no name of a repository; it reads USER/REPO")
     folder = folder.expanduser().absolute()
-    if not (folder / CARD_FILE).is_file():
+    if not os.path.lexists(folder / CARD_FILE):
         raise UsageError(
             f"{folder} holds no saved adapter (no {CARD_FILE}); 'modelgraft probe DATA --save DIR' makes one"
         )
@@ -43,7 +48,11 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
     def refuse(what: str) -> ModelgraftError:
         return ModelgraftError(f"the card of the saved adapter {folder} ({CARD_FILE}) {what}")
 
-    card = read_card(read_json(folder / CARD_FILE, refuse), str(folder))
+    try:
+        card_bytes = _own_file(folder, CARD_FILE)
+    except OSError as error:
+        raise ModelgraftError(f"the saved adapter {folder} cannot be read: {error}") from None
+    card = read_card(read_json(folder / CARD_FILE, refuse, card_bytes), str(folder))
     if card.backbone.name.startswith("file:"):
         raise UsageError(
             f"{folder} has its backbone in a folder of this machine ({card.backbone.name[5:]}), where nobody else finds it; "
@@ -51,17 +60,47 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
         )
     try:
         stated = {HEAD_FILE: card.head_sha256} | ({BACKBONE_FILE: card.tuned[0]} if card.tuned else {})
-        files = {name: (folder / name).read_bytes() for name in (CARD_FILE, *stated)}
+        files = {CARD_FILE: card_bytes} | {name: _own_file(folder, name) for name in stated}
         for name, sha256 in stated.items():
-            if digest(folder / name, "sha256") != sha256:
+            if hashlib.sha256(files[name]).hexdigest() != sha256:
                 raise ModelgraftError(f"{name} of {folder} is not the file that its card names; save the adapter again")
-        page = folder / README_FILE
-        text = page.read_text(encoding="utf-8") if page.is_file() else None
+        there = os.path.lexists(folder / README_FILE)
+        text = _own_file(folder, README_FILE, _LONGEST_PAGE).decode("utf-8") if there else None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelgraftError(f"the saved adapter {folder} cannot be read: {error}") from None
     if text is None or text == readme(card, f"./{folder.name}"):
         text = readme(card, f"hub:{repo}")
     return {**files, README_FILE: text.encode()}
+
+
+def _own_file(folder: Path, name: str, most: int | None = None) -> bytes:
+    """The content of a file that lies in the folder itself, read once: what is looked at is what is uploaded.
+
+    Raises:
+        ModelgraftError: a link, a pipe or a device, which would publish something else; or longer than ``most`` bytes.
+        OSError: it cannot be read.
+    """
+    # O_NONBLOCK: opening a pipe must not wait for its writer. The second name of a file is a link that looks like none.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        opened = os.open(folder / name, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP or (folder / name).is_symlink():
+            raise ModelgraftError(
+                f"{name} of {folder} is a link, and what it leads to would be published; put the file itself there"
+            ) from None
+        raise
+    with os.fdopen(opened, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+            raise ModelgraftError(
+                f"{name} of {folder} is no plain file of its own (a pipe, a device, or a file with a second name elsewhere), and is "
+                "not published; put a copy there"
+            )
+        data = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(data) > most:
+        raise ModelgraftError(f"{name} of {folder} has more than {most:,} bytes, which no page needs; shorten it")
+    return data
 
 
 def push(

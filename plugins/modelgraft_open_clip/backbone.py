@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import open_clip
 import torch
-from modelgraft.contract import LocalWeights, ScoreRule
+from modelgraft.contract import LocalPart, LocalWeights, ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError, WeightsUnavailableError
 from modelgraft.opening import only, opening
+from modelgraft.strangers import At, config_of
+from modelgraft.strangers.tensors import as_safetensors
 from modelgraft.training import Block
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from PIL import Image
 
+from modelgraft_open_clip import configs, renewal
 from modelgraft_open_clip import layers as towers
-from modelgraft_open_clip import renewal
 from modelgraft_open_clip.blocks import image_blocks, text_blocks
 from modelgraft_open_clip.weights import trained_scale_and_bias
 
@@ -57,7 +60,7 @@ class OpenClipBackbone:
         if dtype not in PRECISIONS:
             raise UsageError(f"open_clip runs in float32, bfloat16 or float16, not in {dtype}")
         pushed = "model_cfg" in entry.loader
-        config = entry.loader["model_cfg"] if pushed else open_clip.get_model_config(str(entry.loader["model"]))
+        config: Any = entry.loader["model_cfg"] if pushed else open_clip.get_model_config(str(entry.loader["model"]))
         if config is None:
             known = f"open_clip {open_clip.__version__}"
             raise UsageError(f"{known} has no model {entry.loader['model']!r}; a newer one may")
@@ -65,10 +68,12 @@ class OpenClipBackbone:
             raise WeightsUnavailableError(f"{entry.name}: open_clip states no place for its weights")
         with ExitStack() as stack:
             stack.enter_context(opening(f"the files of {entry.name} ({weights.file})"))
-            folders = {part.location: str(stack.enter_context(only(part))) for part in weights.parts[1:]}
+            # No library opens a pickle of anybody's: what it is given was read here, and is safetensors.
+            folders = {part.location: str(stack.enter_context(_of_texts(part))) for part in weights.parts[1:]}
             precision = _precision(config, dtype)
             if pushed:
-                folder = f"local-dir:{stack.enter_context(only(weights.parts[0]))}"
+                whole, place = _pushed(entry.name, weights.parts[0], stack)
+                config, folder = whole["model_cfg"], f"local-dir:{place}"
                 tokenizer = open_clip.get_tokenizer(folder)
                 text = _text_config(config, folders)
                 model, transform = open_clip.create_model_from_pretrained(
@@ -76,7 +81,8 @@ class OpenClipBackbone:
                 )
             else:
                 tokenizer = _tokenizer(str(entry.loader["model"]), config["text_cfg"], folders)
-                model, transform = _create(entry, config, weights.file, folders, device, precision)
+                checkpoint = _opened(weights.file, stack)
+                model, transform = _create(entry, config, checkpoint, folders, device, precision)
         return cls(entry, model, transform, tokenizer, int(config["embed_dim"]), dtype or torch.float32)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
@@ -176,6 +182,32 @@ class OpenClipBackbone:
         cleaned = [self._tokenizer.clean_fn(text) for text in texts]
         rows = self._tokenizer.tokenizer(cleaned, truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(row) for row in rows]
+
+
+def _of_texts(part: LocalPart) -> AbstractContextManager[Path]:
+    """The files of a tokenizer or text tower, as transformers may see them."""
+    return only(part, configs.transformers_files.copies(part.files, "", part.location))
+
+
+def _pushed(name: str, part: LocalPart, stack: ExitStack) -> tuple[dict[str, Any], Path]:
+    """The configuration of a model that somebody saved, and the folder that open_clip may read it from."""
+    stated = config_of(part.files[configs.CONFIG], At(f"{configs.CONFIG} of {name}"))
+    whole = configs.checked(stated, name)
+    others = {path: local for path, local in part.files.items() if path != configs.CONFIG}
+    seen = configs.transformers_files.copies(others, "", name)
+    pickles = [path for path in part.files if path.endswith((".bin", ".pth", ".pt"))]
+    folder = stack.enter_context(only(part, {**seen, configs.CONFIG: configs.as_file(whole), **dict.fromkeys(pickles)}))
+    for path in pickles:
+        as_safetensors(part.files[path], folder / "open_clip_model.safetensors")
+    return whole, folder
+
+
+def _opened(checkpoint: Path, stack: ExitStack) -> Path:
+    """A checkpoint that is no pickle: the file itself, or its tensors in safetensors. NumPy's has a reader without pickles."""
+    if checkpoint.suffix in (".safetensors", ".npz"):
+        return checkpoint
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="modelgraft-"))
+    return as_safetensors(checkpoint, Path(folder) / "open_clip_model.safetensors")
 
 
 def _precision(config: Mapping[str, Any], dtype: torch.dtype | None) -> str:

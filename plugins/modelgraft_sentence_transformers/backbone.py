@@ -13,11 +13,12 @@ from modelgraft.entry import Entry
 from modelgraft.errors import UsageError, WeightsUnavailableError
 from modelgraft.opening import only, opening
 from modelgraft.training import Block
-from modelgraft.trust import trusts_code_of
+from modelgraft.trust import OWN_CODE, trusts_code_of
 from sentence_transformers import SentenceTransformer
 
 from modelgraft_sentence_transformers import training
 from modelgraft_sentence_transformers.blocks import blocks
+from modelgraft_sentence_transformers.configs import as_we_say
 from modelgraft_sentence_transformers.weights import check_whole
 
 SCALE: Final = 20.0
@@ -47,15 +48,16 @@ class SentenceBackbone:
             raise WeightsUnavailableError(f"{entry.name} states no place for its files")
         part = weights.parts[0]
         check_whole(part)
+        trusted = trusts_code_of(entry.name)
         with (
-            only(part) as folder,
             opening(f"the files of {entry.name} ({part.folder})", also=_also),
+            only(part) if trusted else as_we_say(part, entry.name) as folder,
             _no_progress_bar(),
         ):
             model = SentenceTransformer(
                 str(folder),
                 device=str(device),
-                trust_remote_code=trusts_code_of(entry.name),
+                trust_remote_code=trusted,
                 local_files_only=True,
                 model_kwargs={} if dtype is None else {"dtype": dtype},
             )
@@ -166,12 +168,7 @@ class SentenceBackbone:
 
 
 def _also(error: Exception) -> str | None:
-    asks = "trust_remote_code" in str(error)
-    told = (
-        "the model brings Python code of its own, which is not run unless you name it: read the code, then add "
-        "'--trust-remote-code NAME' (or set MODELGRAFT_TRUST_REMOTE_CODE)"
-    )
-    return told if asks else None
+    return OWN_CODE if "trust_remote_code" in str(error) else None
 
 
 @contextmanager

@@ -23,9 +23,12 @@ def check_whole(part: LocalPart) -> None:
     Raises:
         WeightsUnavailableError: something is missing; the text says what.
     """
-    listed = json.loads(part.files["modules.json"].read_text(encoding="utf-8"))
-    for module in listed:
-        place, kind = str(module["path"]), str(module["type"]).rpartition(".")[2]
+    try:
+        listed = json.loads(part.files["modules.json"].read_text(encoding="utf-8"))
+        modules = [(str(module["path"]), str(module["type"]).rpartition(".")[2]) for module in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise WeightsUnavailableError(f"modules.json of {part.location} is no list of modules") from None
+    for place, kind in modules:
         inside = [path for path in part.files if path.rpartition("/")[0] == place]
         lacks = None
         if kind not in ("Normalize",) and not any(path.endswith("config.json") for path in inside):

@@ -21,6 +21,8 @@ from modelgraft.contract import Progress
 from modelgraft.errors import WeightsUnavailableError
 from modelgraft.paths import cache_dir
 
+from modelgraft_sources.guarding import guarded
+
 TRIES: Final = 5
 """Connections in a row that bring nothing before a download is given up; one that brings something starts the count anew."""
 STALL_SECONDS: Final = float(os.environ.get("MODELGRAFT_STALL_SECONDS", "60"))
@@ -118,14 +120,17 @@ def _stream(url: str, file: BinaryIO, headers: Mapping[str, str], size: int | No
     asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     # No retries of the client's own: inside the body they cannot work (the response is this generator's), and it would sleep
     # for as long as a Retry-After says.
-    with http_stream_backoff(
-        "GET",
-        url,
-        headers=asked,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        retry_on_exceptions=(),
-        retry_on_status_codes=(),
-    ) as response:
+    with (
+        guarded(),
+        http_stream_backoff(
+            "GET",
+            url,
+            headers=asked,
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            retry_on_exceptions=(),
+            retry_on_status_codes=(),
+        ) as response,
+    ):
         if start and response.status_code == 416:  # the file there is no longer than what we have
             file.truncate(0)
             return False

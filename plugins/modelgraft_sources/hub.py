@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 from huggingface_hub import (
     HfApi,
@@ -31,6 +30,7 @@ from modelgraft.paths import write_atomic
 from modelgraft.resolution import File, Part, safe_path
 
 from modelgraft_sources.downloading import asked_to_wait, download
+from modelgraft_sources.guarding import check_downgrade, guarded, is_hub
 from modelgraft_sources.stored import quarantine, recall, remember
 from modelgraft_sources.telling import cannot_connect, telling
 
@@ -116,11 +116,12 @@ class HubSource:
         return int(plan.expected_freed_size)
 
     def _ask(self, repo: str, revision: str | None) -> Part:
-        info = _patiently(
-            lambda: HfApi().model_info(
-                repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        with guarded():
+            info = _patiently(
+                lambda: HfApi().model_info(
+                    repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+                )
             )
-        )
         files = tuple(
             File(s.rfilename, s.size, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
             for s in info.siblings or ()
@@ -153,12 +154,18 @@ class HubSource:
 
 def _fetch(repo: str, commit: str, file: File, root: Path, progress: Progress) -> None:
     """Put one file into the cache: its content by our own resumable download, its place there by the client."""
+    with guarded():
+        _fetch_guarded(repo, commit, file, root, progress)
+
+
+def _fetch_guarded(repo: str, commit: str, file: File, root: Path, progress: Progress) -> None:
     about = _patiently(lambda: get_hf_file_metadata(hf_hub_url(repo, file.path, revision=commit)))
     # Xet has a store of chunks of its own, which an interrupted download goes on from.
     in_chunks = about.xet_file_data is not None and find_spec("hf_xet") and not constants.HF_HUB_DISABLE_XET
     if about.etag and about.etag == (file.sha256 or file.blob) and not in_chunks:
         headers = build_hf_headers()
-        if urlsplit(about.location).netloc != urlsplit(constants.ENDPOINT).netloc:
+        check_downgrade(constants.ENDPOINT, about.location)
+        if not is_hub(about.location):
             headers.pop("authorization", None)  # a storage host has no business with the hub's token
         download(
             about.location,

@@ -22,6 +22,7 @@ from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.resolution import File, Part, safe_path
 
 from modelgraft_sources.downloading import download
+from modelgraft_sources.guarding import guarded
 from modelgraft_sources.stored import quarantine
 
 # A digest in a file's name, as torch.hub reads it, but not a word such as the "300e" of "IN1K-vit.h.14-300e.pth.tar".
@@ -108,14 +109,15 @@ def _size(url: str) -> int | None:
     if constants.is_offline_mode():
         raise _not_here(url, _folder(url) / _file_name(url))
     try:
-        answer = http_backoff(
-            "HEAD",
-            mirrored(url),
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            max_retries=2,
-            retry_on_status_codes=(),
-            follow_redirects=True,
-        )
+        with guarded():
+            answer = http_backoff(
+                "HEAD",
+                mirrored(url),
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+                max_retries=2,
+                retry_on_status_codes=(),
+                follow_redirects=True,
+            )
         answer.raise_for_status()
     except (OSError, httpx2.HTTPError, HfHubHTTPError) as error:
         raise _unreachable(url, _folder(url) / _file_name(url), error) from error

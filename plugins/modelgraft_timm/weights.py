@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import timm
 import torch
 from modelgraft.contract import LocalWeights
 from modelgraft.entry import Entry
-from modelgraft.errors import UsageError, WeightsUnavailableError
+from modelgraft.errors import UnsafeWeightsError, UsageError, WeightsUnavailableError
 from modelgraft.opening import opening
-from safetensors.torch import load_file
+from modelgraft.strangers.tensors import read_tensors
 
 from modelgraft_timm.names import timm_name
 
@@ -38,7 +38,9 @@ def create(entry: Entry, weights: LocalWeights | None) -> torch.nn.Module:
     if pushed:
         stated = {"pretrained_cfg": dict(entry.loader["pretrained_cfg"]), **entry.loader["model_args"]}
     with opening(f"the weights of {entry.name} ({weights.file})"):
-        overlay = {"state_dict": _read(weights.file), "custom_load": False}
+        overlay = {"state_dict": read_tensors(weights.file), "custom_load": False}
+        if pushed:
+            _check_size(name, stated, overlay["state_dict"])
         model: torch.nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **stated)
     # timm keeps the overlay as the model's own record; a second copy of all weights has no place there.
     for record in (model.pretrained_cfg, model.default_cfg):
@@ -46,8 +48,12 @@ def create(entry: Entry, weights: LocalWeights | None) -> torch.nn.Module:
     return model.eval()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return found
+def _check_size(name: str, stated: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """See on a device without memory that a model is about as large as its weights, before it takes any."""
+    with torch.device("meta"):
+        built: torch.nn.Module = timm.create_model(name, pretrained=False, **stated)
+    wanted, there = (sum(tensor.numel() for tensor in some.values()) for some in (built.state_dict(), tensors))
+    if wanted > 2 * there + 1_000_000:
+        raise UnsafeWeightsError(
+            f"the configuration describes {name} with {wanted:,} numbers, and the weights hold {there:,}; it is refused"
+        )

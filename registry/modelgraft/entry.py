@@ -37,6 +37,9 @@ class Weights:
     In a folder that has safetensors no pickle is taken, whatever matches."""
     without: tuple[str, ...] = ()
     """Patterns of files that are not read though they match."""
+    configs: tuple[str, ...] = ()
+    """Files that the entry itself was made from (`modelgraft.weights.recognising`), by their paths: a part of the model like its
+    weights, whatever ``files`` says."""
 
     @property
     def place(self) -> str | None:
@@ -105,7 +108,7 @@ class Entry:
         for key in _TUPLES:
             out[key] = list(out[key]) if out[key] is not None else None
         if self.weights is not None:
-            out["weights"] = {key: _plain(getattr(self.weights, key)) for key in _WEIGHTS}
+            out["weights"] = {key: _plain(getattr(self.weights, key)) for key in _WEIGHTS if key != "configs"}
         out["preprocessing"], out["metrics"] = dict(self.preprocessing), dict(self.metrics)
         return out
 

@@ -48,7 +48,15 @@ class AmbiguousNameError(UsageError):
         super().__init__(f"{name!r} names {len(candidates)} models: {shown}; write one of them in full")
 
 
-class RetiredNameWarning(UserWarning):
+class NameWarning(UserWarning):
+    """A name does not mean what one might think; the command line shows each once."""
+
+
+class HiddenNameWarning(NameWarning):
+    """An alias of the project hides a name of the catalogue, or leads out of the project; the text says what it stands for."""
+
+
+class RetiredNameWarning(NameWarning):
     """A name was used that the model's library has replaced; it still works, and the text says the new one."""
 
 

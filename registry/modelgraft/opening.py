@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from modelgraft.contract import LocalPart
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.resolution import safe_path
 
 Also = Callable[[Exception], str | None]
 
@@ -49,17 +50,29 @@ def opening(what: str, *, also: Also | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def only(part: LocalPart) -> Iterator[Path]:
+def only(part: LocalPart, copies: Mapping[str, bytes | None] | None = None) -> Iterator[Path]:
     """A temporary folder that holds the verified files of a part and nothing else that may lie beside them.
 
     For libraries that look for themselves what is in a folder. Gone afterwards; files that are open or mapped stay so.
+
+    Args:
+        copies: path -> what the library is to see there instead of the file (`modelgraft.strangers`); None for nothing.
     """
+    instead = copies or {}
     with tempfile.TemporaryDirectory(prefix="modelgraft-") as folder:
         for path, local in part.files.items():
-            link = Path(folder) / path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(local.resolve(), link)
+            if path not in instead:
+                os.symlink(local.resolve(), _place(folder, path))
+        for path, content in instead.items():
+            if content is not None:
+                _place(folder, path).write_bytes(content)
         yield Path(folder)
+
+
+def _place(folder: str, path: str) -> Path:
+    place = Path(folder) / safe_path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def find(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:

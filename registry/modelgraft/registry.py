@@ -10,7 +10,7 @@ from modelgraft.entry import Entry
 from modelgraft.errors import PluginError, UsageError
 from modelgraft.host.host import PluginReport, current_host, import_target, no_such
 from modelgraft.listing.installed import catalogue
-from modelgraft.project.local_names import aliases
+from modelgraft.project.local_names import meaning
 from modelgraft.specs import HeadSpec
 from modelgraft.weights import local_weights
 from modelgraft.weights.recognising import location_of, recognise
@@ -92,7 +92,7 @@ def resolve(name: str) -> Entry:
         WeightsUnavailableError: the place cannot be read.
     """
     base, at, revision = name.partition("@")
-    if (target := aliases().get(base)) is not None:
+    if (target := meaning(base)) is not None:
         name = f"{target}{at}{revision}"
     place = location_of(name)
     return catalogue().find(name) if place is None else recognise(*place)

@@ -8,6 +8,12 @@ from typing import Final
 VARIABLE: Final = "MODELGRAFT_TRUST_REMOTE_CODE"
 """Environment: canonical names of models, separated by commas. ``--trust-remote-code NAME`` sets it for one command."""
 
+OWN_CODE: Final = (
+    "the model brings Python code of its own, which is not run unless you name it: read the code, then add "
+    "'--trust-remote-code NAME' (or set MODELGRAFT_TRUST_REMOTE_CODE)"
+)
+"""Said of a model that asks for it."""
+
 
 def trusts_code_of(name: str) -> bool:
     """Whether the user named this entry (its canonical name, in full; there is no pattern for all)."""

@@ -192,15 +192,15 @@ def _output_to_nowhere() -> None:
 
 
 def _show_warnings_plainly() -> None:
-    """One plain line for each retired name, however often a verb resolves it; every other warning as Python words it."""
+    """One plain line for each retired or hidden name, however often a verb resolves it; other warnings as Python words them."""
     import warnings
 
-    from modelgraft.errors import RetiredNameWarning
+    from modelgraft.errors import NameWarning
 
     said = set()
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, RetiredNameWarning):
+        if not issubclass(category, NameWarning):
             told = warnings.formatwarning(message, category, *where[:2])
             print("\n".join(map(printable, told.splitlines())), file=sys.stderr)
         elif str(message) not in said:

@@ -12,8 +12,8 @@ from modelgraft.resolution import File, Part, Resolution
 def compare(locked: Resolution, found: Resolution) -> list[str]:
     """Each difference in a line that names the model, the file and both values; empty if they stand for the same bytes.
 
-    A value that one side does not state is no difference (a plain web address tells no digest), but a file that one side does
-    not have is.
+    A value that the place does not state is no difference (a plain web address tells no digest). A file that one side does not have
+    is, and so is one that was locked without the digest that its place states.
     """
     name = locked.name
     out = []
@@ -59,6 +59,8 @@ def _compare_files(locked: Part, found: Part) -> Iterator[str]:
             yield f"{path}: locked {_digest(before[path])}, now missing"
         elif path not in before:
             yield f"{path}: not locked, now {_digest(now[path])}"
+        elif not _has_digest(before[path]) and _has_digest(now[path]):
+            yield f"{path}: locked without a digest, now {_digest(now[path])}"
         else:
             for key in ("sha256", "blob", "size"):
                 a, b = getattr(before[path], key), getattr(now[path], key)
@@ -68,6 +70,10 @@ def _compare_files(locked: Part, found: Part) -> Iterator[str]:
                 if key == "sha256" and (a.startswith(b) or b.startswith(a)):
                     continue
                 yield f"{path}: {key}: locked {a}, now {b}"
+
+
+def _has_digest(file: File) -> bool:
+    return bool(file.sha256 or file.blob)
 
 
 def _digest(file: File) -> str:
@@ -105,7 +111,7 @@ def resolve_now(name: str) -> Resolution:
         WeightsUnavailableError: its source does not say.
     """
     import modelgraft
-    from modelgraft.weights import resolve_weights
+    from modelgraft.weights.resolving import resolve_weights, with_digests
 
     with unlocked():
-        return resolve_weights(modelgraft.resolve(name))
+        return with_digests(resolve_weights(modelgraft.resolve(name)))

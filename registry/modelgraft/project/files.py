@@ -73,17 +73,21 @@ def exclusive(path: Path, refuse: Refuse, seconds: float = 30.0) -> Iterator[Non
         os.close(handle)
 
 
-def read_json(path: Path, refuse: Refuse) -> Any:
+def read_json(path: Path, refuse: Refuse, data: bytes | None = None) -> Any:
     """The file as plain JSON types: UTF-8, no key twice, no NaN, no number of absurd length.
+
+    Args:
+        data: its content, where it has been read already.
 
     Raises:
         What ``refuse`` makes, with the place of the fault. A missing file is refused too.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror or type(error).__name__})") from None
+    if data is None:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise refuse(f"cannot be read ({error.strerror or type(error).__name__})") from None
     if len(data) > MOST_BYTES:
         raise refuse(f"has more than {MOST_BYTES // 2**20} MB")
 

@@ -17,13 +17,21 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from modelgraft.errors import AmbiguousNameError, BadNameError, LocalNamesError, UnknownModelError, UsageError
+from modelgraft.errors import (
+    AmbiguousNameError,
+    BadNameError,
+    HiddenNameWarning,
+    LocalNamesError,
+    UnknownModelError,
+    UsageError,
+)
 from modelgraft.paths import write_atomic
 from modelgraft.project.files import exclusive, project_file, read_json, short
 
@@ -48,6 +56,29 @@ def aliases(path: Path | None = None) -> dict[str, str]:
     path = path or default_path()
     found = _read(path)["aliases"]
     return {name: _absolute(found[name], path.absolute().parent) for name in sorted(found)}
+
+
+def meaning(name: str) -> str | None:
+    """What an alias of the project stands for, or None for a name that is none.
+
+    An alias may lie in a checkout that somebody else made. So one that hides a name of the catalogue, or leads out of the project, is
+    told with a `HiddenNameWarning` each time that it is used. It is not refused: a mark of consent would lie in the same file, and
+    whoever wrote the alias could have written the mark.
+
+    Raises:
+        LocalNamesError: as `aliases`.
+    """
+    path = default_path()
+    target = aliases(path).get(name)
+    if target is None:
+        return None
+    hidden = _in_catalogue(name)
+    outside = _leads_out(target, path.absolute().parent)
+    if hidden or outside:
+        told = f"{name!r} means {target} here, by {short(str(path.absolute()), 5000)[1:-1]}"
+        told += f", and not {hidden}" if hidden else ", which lies outside that project"
+        warnings.warn(told, HiddenNameWarning, stacklevel=3)
+    return target
 
 
 def register(name: str, target: str, *, force: bool = False, path: Path | None = None) -> str:
@@ -189,6 +220,11 @@ def _absolute(target: str, project: Path) -> str:
     if scheme or path.startswith((".", "/", "~")):
         return f"{scheme}{(project / Path(path).expanduser()).resolve().as_posix()}"
     return target
+
+
+def _leads_out(target: str, project: Path) -> bool:
+    path = target.removeprefix("file:")
+    return path.startswith("/") and not Path(path).is_relative_to(project.resolve())
 
 
 def _in_catalogue(name: str) -> str | None:

@@ -23,10 +23,11 @@ merged badly or written by a newer modelgraft is refused in one line that says w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,11 +36,14 @@ from modelgraft.host.discovery import installed_version
 from modelgraft.paths import write_atomic
 from modelgraft.project import lockformat
 from modelgraft.project.files import exclusive, project_file, read_json, short
-from modelgraft.resolution import Resolution
+from modelgraft.resolution import Part, Resolution
 
 FILE: Final = "modelgraft.lock"
 VARIABLE: Final = "MODELGRAFT_LOCKED"
 """Environment: unset, empty or ``0`` (not locked), ``1`` (the project's lock file) or the path of a lock file."""
+
+_DIGESTED: Final = ("hf", "file")
+"""Schemes whose files always have a digest: the hub states it, and folders of this machine are read for it."""
 
 
 def default_path() -> Path:
@@ -143,7 +147,69 @@ class Locked:
                 f"{name} is locked with {found.distribution} {found.version}, and {now}; install the locked one "
                 f"('pip install {found.distribution}=={found.version}'), or run 'modelgraft lock --upgrade {name}'"
             )
+        for part in found.parts:
+            self._check_digests(name, part)
         return found
+
+    def part(self, location: str, revision: str | None, name: str) -> Part:
+        """What is locked of a place that no catalogue lists: a model is recognised by these files and no others.
+
+        Args:
+            revision: as the user wrote it; None is the one locked.
+            name: of the place, for the error.
+
+        Raises:
+            LockError: no locked model has files there, or none by which it could be recognised.
+        """
+        wanted = f"{name}@{revision}" if revision else name
+        # The model that lies there itself comes before those that read it too, as an adapter reads its backbone.
+        keys = sorted(self.models, key=lambda key: (self._own(key) != location, "@" in key, key))
+        part = next(
+            (
+                part
+                for key in keys
+                for part in self.models[key].parts
+                if part.location == location and (revision in (None, part.revision) or key.endswith(f"@{revision}"))
+            ),
+            None,
+        )
+        if part is None:
+            raise LockError(
+                f"{wanted} is not in the lock file {self.path}, and --locked uses nothing else; run 'modelgraft lock {wanted}'"
+            )
+        self._check_digests(wanted, part)
+        if not any(file.path.endswith(".json") and "/" not in file.path for file in part.files):
+            raise LockError(
+                f"{wanted} is locked without its configuration, as an earlier modelgraft did; run 'modelgraft lock --upgrade {wanted}'"
+            )
+        return part
+
+    def check_places(self, name: str, found: Resolution, places: Sequence[str]) -> None:
+        """See that what is locked lies where the entry says it does: a lock pins a model, and never moves it elsewhere.
+
+        Raises:
+            LockError: it lies elsewhere.
+        """
+        locked = [part.location for part in found.parts][: len(places)]
+        if locked != list(places):
+            there = next((one for one, other in zip_longest(locked, places) if one != other), None)
+            raise LockError(
+                f"the lock file {self.path} has files of {name} at {there or 'no place'}, which is not where this model is; run "
+                f"'modelgraft lock --upgrade {name}'"
+            )
+
+    def _own(self, key: str) -> str | None:
+        parts = self.models[key].parts
+        return parts[0].location if parts else None
+
+    def _check_digests(self, name: str, part: Part) -> None:
+        """A place that states digests, or can be read for them, is locked with them."""
+        bare = next((file.path for file in part.files if not (file.sha256 or file.blob)), None)
+        if bare is not None and part.scheme in _DIGESTED:
+            raise LockError(
+                f"the lock file {self.path} has no digest of {bare} of {name}, and without one any file would do; run "
+                f"'modelgraft lock --upgrade {name}'"
+            )
 
 
 _read: tuple[tuple[Any, ...], Locked] | None = None

@@ -35,6 +35,9 @@ def choose(weights: Weights, listed: Iterable[File], place: str) -> tuple[File, 
                 f"{place} holds no {pattern.replace('|', ' or ')}: no weights that this model could be read from"
             )
         chosen.update(dict.fromkeys(found))
+    if gone := [path for path in weights.configs if path not in files]:
+        raise WeightsUnavailableError(f"{place} holds no {gone[0]} any more, by which the model there was recognised")
+    chosen.update(dict.fromkeys(weights.configs))
     return tuple(files[safe_path(path)] for path in sorted(chosen))
 
 

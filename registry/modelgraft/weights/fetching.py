@@ -8,7 +8,7 @@ from modelgraft.contract import LocalPart, LocalWeights, Progress, Source
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError, NotStoredError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.resolution import Part, Resolution
-from modelgraft.weights.resolving import resolve_weights, source_of
+from modelgraft.weights.resolving import places, resolve_weights, source_of
 from modelgraft.weights.verifying import faults
 
 ATTEMPTS = 2  # a file that is wrong is set aside and fetched once more; wrong twice is the source's fault
@@ -29,7 +29,11 @@ def local_weights(entry: Entry, progress: Progress | None = None) -> LocalWeight
     named = f"{entry.name}@{entry.revision}" if entry.revision else entry.name
     try:
         locked = active()
-        resolution = resolve_weights(entry) if locked is None else locked.resolution(named)
+        if locked is None:
+            resolution = resolve_weights(entry)
+        else:
+            resolution = locked.resolution(named)
+            locked.check_places(named, resolution, [str(weights.place) for weights in places(entry)])
         return fetch_weights(resolution, progress) if resolution.parts else None
     except NotStoredError as error:
         cure = f"unset it, or run 'modelgraft pull {named}' where there is a network"

@@ -14,11 +14,14 @@ from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
 from modelgraft.host.host import current_host
 from modelgraft.host.records import key_of
+from modelgraft.project.lockfile import active
 from modelgraft.resolution import File, Part
 from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import source_of
 
 _RECOGNISED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/(?P<place>(hub|file):\S+)")
+_REPO: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})?", re.A)
+_REVISION: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./+-]{0,250}", re.A)
 LARGEST: Final = 1 << 20
 """Bytes of the largest configuration that is read to recognise a model."""
 
@@ -34,7 +37,7 @@ def location_of(name: str) -> tuple[str, str | None] | None:
         text = unquote(named["place"])
     if text.startswith("hub:"):
         repo, _, revision = text[4:].partition("@")
-        if not repo or repo.count("/") > 1:
+        if not _REPO.fullmatch(repo) or ".." in text or (revision and not _REVISION.fullmatch(revision)):
             raise BadNameError(f"{name!r} is no repository of the hub; write hub:user/repo or hub:user/repo@revision")
         return f"hf:{repo}", revision or None
     if text.startswith(("file:", "/", "./", "../", "~")) or text in (".", ".."):
@@ -49,14 +52,19 @@ def recognise(location: str, revision: str | None) -> Entry:
     Raises:
         WeightsUnavailableError: the place cannot be read.
         UnknownModelError: no installed plugin knows the kind of model that lies there.
+        LockError: a lock is in force and does not name the place.
     """
     kind, _, rest = location.partition(":")
     name = f"{'hub' if kind == 'hf' else kind}:{quote(rest, safe='/._-+')}"
     weights = Weights(repo=rest, revision=revision) if kind == "hf" else Weights(location=location)
     if kind == "file" and not Path(rest).exists():
         raise WeightsUnavailableError(f"there is no folder or file {rest}")
-    part = source_of(location).resolve_weights(weights, revision)
-    configs = _configs(part)
+    locked = active()
+    if locked is not None:
+        part = locked.part(location, revision, name)
+    else:
+        part = source_of(location).resolve_weights(weights, revision)
+    configs = _Configs(_configs(part))
     host = current_host()
     for record in host.records:
         plugin = key_of(record)
@@ -65,6 +73,8 @@ def recognise(location: str, revision: str | None) -> Entry:
         )
         if found is not None:
             found.check()
+            # What was read is read again, and locked, at this commit and no other.
+            weights = replace(weights, revision=part.revision, configs=tuple(sorted(configs.read)))
             entry: Entry = replace(found, plugin=plugin, distribution=record["distribution"], weights=weights)
             return entry.with_revision(revision)
     shown = ", ".join(sorted(file.path for file in part.files)[:6]) or "nothing"
@@ -73,6 +83,38 @@ def recognise(location: str, revision: str | None) -> Entry:
         hint=f"- no installed plugin knows what kind of model lies there ({shown}); a model has a config.json of timm, "
         "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter",
     )
+
+
+class _Configs(dict[str, Any]):
+    """Configurations by name, and which of them a plugin has looked at."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(found)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        return self[name] if name in self else default
+
+    def __contains__(self, name: object) -> bool:
+        there = super().__contains__(name)
+        if there:
+            self.read.add(str(name))
+        return there
+
+    def items(self) -> Any:
+        """As of a dict: whoever looks at all has read all."""
+        self.read.update(self)
+        return super().items()
+
+    def values(self) -> Any:
+        """As `items`."""
+        self.read.update(self)
+        return super().values()
 
 
 def _configs(part: Part) -> dict[str, Any]:

@@ -13,13 +13,20 @@ from modelgraft.host.discovery import installed_version
 from modelgraft.host.host import current_host, import_target
 from modelgraft.resolution import Part, Resolution
 from modelgraft.weights.choosing import choose
+from modelgraft.weights.verifying import sha256
 
 
 def places(entry: Entry) -> list[Weights]:
     """Where the files of an entry are, the weights first; empty for weights that its plugin has inside."""
     stated = current_host().ask(entry.plugin, "modelgraft_weights", f"asking where {entry.name} is", entry=entry)
     found: Iterable[Weights] = [entry.weights] if stated is None and entry.weights else stated or []
-    return [weights for weights in found if weights.place]
+    return [_with_configs(weights, entry.weights) for weights in found if weights.place]
+
+
+def _with_configs(weights: Weights, stated: Weights | None) -> Weights:
+    """What an entry was recognised by is read of its place, whether its plugin says so or not."""
+    same = stated is not None and stated.configs and stated.place == weights.place
+    return replace(weights, configs=stated.configs) if same and stated else weights
 
 
 def resolve_weights(entry: Entry) -> Resolution:
@@ -43,6 +50,25 @@ def resolve_weights(entry: Entry) -> Resolution:
     return Resolution(
         entry.name, tuple(parts), entry.licence, entry.distribution, installed_version(entry.distribution) or ""
     )
+
+
+def with_digests(resolution: Resolution) -> Resolution:
+    """Add what a folder of this machine does not state: the digests of its files, which are read for it.
+
+    Raises:
+        WeightsUnavailableError: a file is not there.
+    """
+    parts = tuple(_digested(part) if part.scheme == "file" else part for part in resolution.parts)
+    return resolution.with_parts(parts)
+
+
+def _digested(part: Part) -> Part:
+    folder = source_of(part.location).fetch_weights(part, lambda count: None).folder
+    try:
+        files = tuple(replace(file, sha256=sha256(folder / file.path)) for file in part.files)
+    except OSError as error:
+        raise WeightsUnavailableError(f"{part.location} cannot be read ({error.strerror})") from error
+    return replace(part, files=files)
 
 
 def source_of(location: str) -> Source:

@@ -1,0 +1,98 @@
+"""Whom the token is told: the hub itself, over its own scheme, host and port; and what no redirect may do.
+
+The hub client sends the token along with requests that it builds itself and with redirects within one host, whatever the scheme
+(huggingface_hub 2.4 compares hosts, not origins). Here every request that leaves through its HTTP client is looked at last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.utils import _http, get_session, set_client_factory
+from modelgraft.errors import UnsafeWeightsError
+
+_PORTS: Final = {"http": 80, "https": 443}
+_lock = threading.Lock()
+_inside = threading.local()
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address, in small letters and with the port that the scheme implies."""
+    split = urlsplit(url)
+    return split.scheme.lower(), (split.hostname or "").lower(), split.port or _PORTS.get(split.scheme.lower())
+
+
+def is_hub(url: str) -> bool:
+    """Tell whether an address is of the hub itself: same scheme, host and port as ``HF_ENDPOINT``."""
+    return origin(url) == origin(constants.ENDPOINT)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """While files of models are asked for in this thread: every request of the hub client's HTTP client goes through the hooks below.
+
+    Other users of the client in this process are left alone: they may have business with other hosts.
+    """
+    _guard_client()
+    before = getattr(_inside, "on", False)
+    _inside.on = True
+    try:
+        yield
+    finally:
+        _inside.on = before
+
+
+def _guard_client() -> None:
+    """Hook the client that there is, and those that it will be replaced by, as it is after a broken connection."""
+    with _lock:
+        made_by = _http._GLOBAL_CLIENT_FACTORY  # there is no public way to ask; one that a program has set is kept
+        if not getattr(made_by, "guarded", False):
+
+            def factory() -> httpx2.Client:
+                return _hooked(made_by())
+
+            factory.guarded = True  # type: ignore[attr-defined]
+            set_client_factory(factory)
+        _hooked(get_session())
+
+
+def _hooked(client: httpx2.Client) -> httpx2.Client:
+    hooks = client.event_hooks
+    if _without_token not in hooks["request"]:
+        client.event_hooks = {
+            "request": [*hooks["request"], _without_token],
+            "response": [*hooks["response"], _no_downgrade],
+        }
+    return client
+
+
+def _without_token(request: Any) -> None:
+    """Take the token out of a request to anybody but the hub."""
+    if getattr(_inside, "on", False) and not is_hub(str(request.url)):
+        request.headers.pop("authorization", None)
+
+
+def _no_downgrade(response: Any) -> None:
+    """Refuse to be led from https to http, where anybody on the way can read and change what is sent."""
+    target = response.headers.get("location")
+    if getattr(_inside, "on", False) and target and 300 <= response.status_code < 400:
+        check_downgrade(str(response.request.url), target)
+
+
+def check_downgrade(url: str, target: str) -> None:
+    """See that a redirect from ``url`` does not leave https.
+
+    Raises:
+        UnsafeWeightsError: it does.
+    """
+    if urlsplit(url).scheme == "https" and urlsplit(urljoin(url, target)).scheme != "https":
+        raise UnsafeWeightsError(
+            f"{urlsplit(url).hostname} redirects from https to http, where anybody could read along; it is refused - check "
+            "HF_ENDPOINT and the proxy"
+        )
