@@ -29,6 +29,7 @@ GOOD = {
     VerbSpec: VerbSpec("v", "p.m:f", "A verb."),
     SourceSpec: SourceSpec("s3", "p.m:C", "A source."),
 }
+TARGETS = ["x", "a.b", "a:", ":b", "a.b:c()", "a-b:c", "1:2", "a..b:c", "a:b:c", "a b:c", 5, None, True]
 SPECS = (HeadSpec, VerbSpec, SourceSpec)
 HOOKS = {Entry: "entries", Weights: "entries", HeadSpec: "heads", VerbSpec: "verbs", SourceSpec: "sources"}
 
@@ -103,7 +104,7 @@ WRONG: dict[tuple[type, str], list[Any]] = {
     (HeadSpec, "name"): [5, "a b", "-x", "a/b", "x" * 65, "é", None, True],
     (VerbSpec, "name"): [5, "a b", "-x", "--help", "A", "9", "x" * 65, None, True],
     (SourceSpec, "scheme"): [5, "a b", "S3", "s3:", "9", None, True],
-    **{(k, "target"): [*(["x", "a.b", "a:", ":b", "a.b:c()", "a-b:c", "1:2", "a..b:c", "a:b:c"]), "a b:c", 5, None, True] for k in SPECS},
+    **{(k, "target"): TARGETS for k in SPECS},
     **{(k, "help"): [5, None, "x" * 1001, True, ("x",)] for k in SPECS},
     (HeadSpec, "tasks"): [(), "single-label", ("magic",), None, ("regression", "regression"), {"regression"}],
     (HeadSpec, "needs"): ["text", ("magic",), None, (5,)],
@@ -206,7 +207,7 @@ def test_answers_of_another_shape(hook: str, answer: Any, told: str, monkeypatch
 def test_only_versions_there_are(version: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("modelgraft_wrong")
     module.MODELGRAFT_API = version  # type: ignore[attr-defined]
-    module.modelgraft_entries = hookimpl(list)  # type: ignore[attr-defined]
+    module.modelgraft_entries = hookimpl(lambda: [GOOD[Entry]])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "modelgraft_wrong", module)
     error = validate_one(FOUND)["error"]
     assert "MODELGRAFT_API must be a whole number from 1" in error or "written for plugin API" in error
@@ -268,10 +269,8 @@ def test_an_answer_of_any_shape_is_a_record_in_the_end(monkeypatch: pytest.Monke
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: (
-        st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.sets(st.text())
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.sets(st.text()),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | st.integers(), inner),
     max_leaves=8,
 )
 

@@ -28,6 +28,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "none": (lambda info: (info / "METADATA").unlink(), "its METADATA is missing or damaged"),
     "empty": (_write("METADATA", b""), "its METADATA is missing or damaged"),
     "nameless": (_write("METADATA", b"Version: 1.0\n"), "its METADATA is missing or damaged"),
+    "impostor": (
+        _write("METADATA", b"Name: modelgraft\nVersion: 9.9\n"),
+        "the name 'modelgraft' in the folder modelgraft_impostor-1.0.dist-info",
+    ),
     "no-version": (_write("METADATA", b"Name: modelgraft-no-version\n"), "its METADATA is missing or damaged"),
     "escaped": (_write("METADATA", b"Name: \x1b[2Jx\nVersion: 1.0\n"), "its METADATA is missing or damaged"),
     "not-utf8": (_write("entry_points.txt", b"[modelgraft]\nx = m\xfc\n"), "its entry_points.txt cannot be read"),
@@ -57,6 +61,13 @@ def test_bad_metadata_of_any_distribution_is_told_of_it_alone(tmp_path: Path) ->
     left = site.folder / "~odelgraft-0.0.1.dist-info"
     shutil.copytree(site.add("works"), left)
     left.joinpath("entry_points.txt").write_text("[modelgraft]\nadapters = modelgraft_adapters.plugin\n")
+    # Folders named as old tools did, with hyphens: not to be taken for a version of modelgraft.
+    for name in ("hyphen-1.0.dist-info", "hyphens-2.0-py3.11.egg-info", "bare.egg-info"):
+        distribution = name.partition(".")[0].partition("-")[0]
+        info = site.add(distribution, entry_points=f"[modelgraft]\nold = modelgraft_{distribution}\n")
+        if name.endswith(".egg-info"):
+            (info / "METADATA").rename(info / "PKG-INFO")
+        info.rename(site.folder / f"modelgraft-{name}")
     # Two versions of one distribution: the older is what an upgrade failed to remove.
     old = site.add("doubled", version="0.9")
     os.utime(old, (1, 1))
@@ -66,6 +77,7 @@ def test_bad_metadata_of_any_distribution_is_told_of_it_alone(tmp_path: Path) ->
     named = {(r["distribution"].removeprefix("modelgraft-"), r["status"]): r["error"] for r in reports}
     for name, (_, expected) in BAD.items():
         assert expected in named[name, "failed"], (name, named)
+    assert named["hyphen", "ok"] is named["hyphens", "ok"] is named["bare", "ok"] is None
     assert named["works", "ok"] is None and named["extra", "ok"] is None
     assert "marks no function" in named["object", "failed"]
     assert "left over from an interrupted pip" in named["~odelgraft", "failed"]

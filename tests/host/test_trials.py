@@ -14,6 +14,10 @@ from modelgraft.host import trials
 from tests.host.environments import Site, good
 
 WAIT = "import time\ntime.sleep(600)"
+LINE = (  # to the process above
+    "import inspect, os\nframe = inspect.currentframe()\nwhile 'line' not in frame.f_locals: frame = frame.f_back\n"
+    "line = frame.f_locals['line']\n"
+)
 MANY = (
     "from modelgraft import Entry, hookimpl\n@hookimpl\ndef modelgraft_entries():\n"
     "    n = 0\n    while True:\n        n += 1\n"
@@ -66,6 +70,20 @@ HOSTILE: dict[str, tuple[str, str | None]] = {
     "quits": ("import os\nos._exit(0)\n", "ended its process while it loads (os._exit)"),
     "stack": ("def f(): f()\nf()\n", "RecursionError"),
     "stops": ("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n", "signal 15"),
+    "answers-lines": (LINE + "for _ in range(9): os.write(line, b'x\\n' * 30000)\n", "cannot be read"),
+    "answers-gigabytes": (LINE + "while True: os.write(line, b'x' * 65536)\n", "its answer has more than 268,435,456 bytes"),
+    "modules": ("import sys\nfor m in list(sys.modules):\n    if m != __name__: del sys.modules[m]\n" + good("c1"), "Error"),
+    "builtins": ("import builtins\nfor n in ('len', 'isinstance', 'str', 'dict', 'type'): setattr(builtins, n, None)\n", "crashes"),
+    "traces": ("import sys\ndef t(*a): raise SystemExit('trace')\nsys.settrace(t)\n" + good("c2"), "calls sys.exit('trace')"),
+    "alarm": ("import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.001)\ntime.sleep(9)\n", "signal 14"),
+    "hooks": (good("c3", "import sys\nsys.excepthook = sys.unraisablehook = lambda *a: 1 / 0"), None),
+    "shallow": (good("c4", "import sys\nsys.setrecursionlimit(60)"), None),
+    "lazy": ("def __getattr__(name): raise SystemExit(name)\n" + good("c5"), "calls sys.exit('MODELGRAFT_API')"),
+    "streams": (good("c6", "import sys\nsys.argv[:] = []\nsys.stdin = sys.stderr = None"), None),
+    "forks": (
+        good("c7", "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(600)"),
+        None,
+    ),
     "wrapper": (
         "from modelgraft import hookimpl\n@hookimpl(wrapper=True)\ndef modelgraft_entries():\n    return (yield)\n",
         "is marked as a wrapper",

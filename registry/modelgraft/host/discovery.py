@@ -99,8 +99,7 @@ def _installed() -> Iterator[tuple[Distribution, str | None]]:
 def _plugins_of(dist: Distribution, leftover: str | None) -> Iterator[Found]:
     folder = _folder(dist)
     base = os.path.basename(folder)
-    stem = base.removesuffix(".dist-info").removesuffix(".egg-info")
-    guess, _, version = stem.partition("-")
+    guess, version = _name_and_version(base)
     base, guess, version = (text.encode("unicode_escape", "surrogatepass").decode() for text in (base, guess, version))
     bad = Found(base, "", guess.replace("_", "-") or "unknown", version or "unknown", os.path.dirname(folder), "")
     try:
@@ -119,6 +118,8 @@ def _plugins_of(dist: Distribution, leftover: str | None) -> Iterator[Found]:
         name, version = dist.metadata["Name"], dist.metadata["Version"]
         if not isinstance(name, str) or not _PROJECT.fullmatch(name):
             raise ValueError(f"the name {name!r}")
+        if folder and _normal(name) != _project(folder):  # or anybody could be modelgraft itself
+            raise ValueError(f"the name {name!r} in the folder {base}")
         if not isinstance(version, str) or not version.strip() or not version.isprintable():
             raise ValueError(f"the version {version!r}")
     except Exception as error:
@@ -151,7 +152,16 @@ def _folder(dist: Distribution) -> str:
 
 def _project(folder: str) -> str:
     """The normalised name in the name of a folder of metadata: one that need not be read."""
-    name = os.path.basename(folder).removesuffix(".dist-info").removesuffix(".egg-info").partition("-")[0]
+    return _normal(_name_and_version(os.path.basename(folder))[0])
+
+
+def _name_and_version(base: str) -> tuple[str, str]:
+    stem = re.sub(r"-py\d[\d.]*$", "", base.removesuffix(".dist-info").removesuffix(".egg-info"))
+    found = re.fullmatch(r"(.+)-(\d[^-]*)", stem)  # not at the first hyphen: modelgraft-x-1.0 is no modelgraft
+    return (found[1], found[2]) if found else (stem, "")
+
+
+def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

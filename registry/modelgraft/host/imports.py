@@ -8,7 +8,6 @@ from typing import Any
 import pluggy
 
 from modelgraft import hookspecs
-from modelgraft.fields import shown
 from modelgraft.hookspecs import PLUGIN_API_VERSION
 from modelgraft.host.discovery import GROUP
 
@@ -31,12 +30,15 @@ def register(manager: pluggy.PluginManager, plugin: Any, name: str) -> None:
         pluggy.PluginValidationError: an unknown hook, or an argument the hook does not have.
     """
     wanted = getattr(plugin, "MODELGRAFT_API", PLUGIN_API_VERSION)
-    if type(wanted) is not int or wanted < 1:
+    if type(wanted) is not int or not 1 <= wanted <= PLUGIN_API_VERSION:
+        from modelgraft.fields import shown  # not needed to list models
+
+        if type(wanted) is int and wanted > PLUGIN_API_VERSION:
+            raise ValueError(
+                f"written for plugin API {shown(wanted)}, this modelgraft offers {PLUGIN_API_VERSION}: "
+                "pip install --upgrade modelgraft"
+            )
         raise ValueError(f"MODELGRAFT_API must be a whole number from 1 to {PLUGIN_API_VERSION}, not {shown(wanted)}")
-    if wanted > PLUGIN_API_VERSION:
-        raise ValueError(
-            f"written for plugin API {shown(wanted)}, this modelgraft offers {PLUGIN_API_VERSION}: pip install --upgrade modelgraft"
-        )
     # pluggy leaves a plugin half registered when a later hook of it is bad, so try it in a manager of its own first.
     trial = new_manager()
     trial.register(plugin, name)

@@ -277,8 +277,9 @@ def main(request: dict[str, Any]) -> None:
     with contextlib.suppress(Exception):
         import ctypes
 
-        _libc = ctypes.CDLL(None)
-        _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+        library = ctypes.CDLL(None)
+        library.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER; elsewhere than on Linux there is no such thing
+        _libc = library
         _end_with_parent()
     sys.dont_write_bytecode = True  # a new __pycache__ would look like something newly installed
     gc.freeze()

@@ -182,7 +182,7 @@ class Notice:
 
 def _pass_on(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
     """Lines as they come, and an empty one at the end."""
-    with contextlib.suppress(ValueError, OSError):  # closed meanwhile: nobody waits any more
+    with stream:
         for line in stream:
             lines.put(line)
     lines.put(b"")
