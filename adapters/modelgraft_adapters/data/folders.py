@@ -24,6 +24,7 @@ from modelgraft_adapters.data.names import (
     some,
     split_name,
 )
+from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
 
 Parts = tuple[str, ...]
 """A path below the root, folder by folder."""
@@ -218,8 +219,7 @@ def _texts(paths: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     for path in paths:
         content = b""
         try:
-            with open(path, "rb") as file:
-                content = file.read()
+            content = read_regular(path, MOST_TEXT_BYTES)
             texts.append(content.decode("utf-8-sig"))
         except (OSError, UnicodeDecodeError):  # an unreadable file is an empty text, an error row later
             texts.append(content.decode("utf-8", "replace"))

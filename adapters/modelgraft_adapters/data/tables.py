@@ -25,6 +25,7 @@ from modelgraft_adapters.data.names import (
     split_name,
 )
 from modelgraft_adapters.data.table_files import BytesColumn, Table
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, read_regular
 
 LOOKED_AT = 1000
 """Rows that are looked at to tell what a column holds."""
@@ -55,10 +56,9 @@ def file_bytes(cell: Any, folder: str | None = None) -> bytes:
     """
     if isinstance(cell, dict):
         path, cell = cell.get("path"), cell.get("bytes")
-        if cell is None and path:
+        if cell is None and isinstance(path, str) and path:
             try:
-                with open(os.path.join(folder or ".", path), "rb") as file:
-                    return file.read()
+                return read_regular(os.path.join(folder or ".", path), MOST_PICTURE_BYTES)
             except OSError as error:
                 raise UnreadableItemError(f"{path}: {error.strerror or error}") from None
     if not isinstance(cell, bytes):
