@@ -11,7 +11,7 @@ from typing import Any, Final
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
-from modelgraft_adapters.data import arrays, folders, huggingface, shards, table_files, tables, tar_files
+from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
 from modelgraft_adapters.data.names import is_hidden, is_picture, is_split, some, split_name
 
@@ -225,7 +225,7 @@ def _frame(source: Any) -> table_files.Table | None:
     elif home == "pyarrow" and hasattr(source, "column_names"):
         names = list(source.column_names)
         columns = {
-            name: table_files.BytesColumn(column) if table_files.holds_bytes(column.type) else column.to_pylist()
+            name: parquet_files.column_of(column)
             for name, column in zip(names, source.columns, strict=True)
         }
         rows = source.num_rows

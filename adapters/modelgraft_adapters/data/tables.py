@@ -24,7 +24,8 @@ from modelgraft_adapters.data.names import (
     some,
     split_name,
 )
-from modelgraft_adapters.data.table_files import BytesColumn, Table
+from modelgraft_adapters.data.parquet_files import BytesColumn
+from modelgraft_adapters.data.table_files import Table
 from modelgraft_adapters.files import MOST_PICTURE_BYTES, read_regular
 
 LOOKED_AT = 1000
