@@ -10,6 +10,7 @@ from typing import Final, TextIO
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.files import MOST_TABLE_BYTES, Given, read_regular
+from modelgraft_adapters.walking import matching
 
 IMAGE_SUFFIXES: Final = frozenset(
     [
@@ -54,7 +55,7 @@ def expand_paths(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
         elif os.path.isdir(argument):
             yield from _in_folder(argument)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
-            found = sorted(glob.glob(argument, recursive=True))
+            found = matching(argument)
             if not found:
                 raise UsageError(f"no file matches the pattern {argument!r}")
             for path in found:

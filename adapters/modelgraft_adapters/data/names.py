@@ -52,11 +52,6 @@ def looks_like_picture(value: Any) -> bool:
     return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture(value.strip())
 
 
-def is_hidden(name: str) -> bool:
-    """Files and folders that systems leave behind: ``.DS_Store``, ``._1.jpg``, ``__MACOSX``."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def clean(name: str) -> str:
     """A class name without blanks around it, in Unicode's composed form (macOS writes folder names decomposed)."""
     return unicodedata.normalize("NFC", name.strip())

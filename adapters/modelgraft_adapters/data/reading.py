@@ -13,7 +13,8 @@ from modelgraft.learning import Task
 
 from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
-from modelgraft_adapters.data.names import is_hidden, is_picture, is_split, some, split_name
+from modelgraft_adapters.data.names import is_picture, is_split, some, split_name
+from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
 """A pattern ``{0..N}`` names no more files than this."""
@@ -186,7 +187,7 @@ def _pattern(path: str) -> list[str]:
     for name in names:
         if os.path.lexists(name):
             files.append(name)
-        elif glob.has_magic(name) and (found := sorted(glob.glob(name, recursive=True))):
+        elif glob.has_magic(name) and (found := matching(name)):
             files += found
         elif len(names) > 1 or glob.has_magic(name):
             raise UsageError(f"no file {name!r}" + (f" (of the pattern {path!r})" if len(names) > 1 else " matches"))
@@ -224,10 +225,7 @@ def _frame(source: Any) -> table_files.Table | None:
         rows = len(source)
     elif home == "pyarrow" and hasattr(source, "column_names"):
         names = list(source.column_names)
-        columns = {
-            name: parquet_files.column_of(column)
-            for name, column in zip(names, source.columns, strict=True)
-        }
+        columns = {name: parquet_files.column_of(column) for name, column in zip(names, source.columns, strict=True)}
         rows = source.num_rows
     else:
         return None

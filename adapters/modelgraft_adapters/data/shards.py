@@ -22,7 +22,6 @@ from modelgraft_adapters.data.names import (
     TEXT_COLUMNS,
     UNLABELLED,
     counted,
-    is_hidden,
     is_picture,
     is_split,
     some,
@@ -31,6 +30,7 @@ from modelgraft_adapters.data.names import (
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
 from modelgraft_adapters.files import MOST_TEXT_BYTES
+from modelgraft_adapters.walking import is_hidden
 
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
 """Extensions of what lies beside the picture in a WebDataset sample."""

@@ -173,7 +173,9 @@ def from_records(records: Sequence[Any], identities: Sequence[str]) -> dict[str,
         given += len(record)
         # Each row of another name makes a table that grows with the square of the file.
         if len(names) > MOST_COLUMNS:
-            raise UsageError(f"{identity}: the objects have over {MOST_COLUMNS:,} different names; a table's are the same")
+            raise UsageError(
+                f"{identity}: the objects have over {MOST_COLUMNS:,} different names; a table's are the same"
+            )
     if len(names) * len(records) > max(_SPARSE_CELLS, _LARGEST_RATIO * given):
         raise UsageError(
             f"{len(records):,} objects of {len(names):,} names, and only {given:,} values; a table's objects have the same names"

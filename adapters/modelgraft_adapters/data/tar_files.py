@@ -31,7 +31,21 @@ _ABOUT_THE_NEXT: Final = frozenset(
 )
 """Types whose content is a name, or records, of members that follow."""
 _PAX_NAMES: Final = frozenset(
-    ["atime", "charset", "comment", "ctime", "gid", "gname", "hdrcharset", "linkpath", "mtime", "path", "size", "uid", "uname"]
+    [
+        "atime",
+        "charset",
+        "comment",
+        "ctime",
+        "gid",
+        "gname",
+        "hdrcharset",
+        "linkpath",
+        "mtime",
+        "path",
+        "size",
+        "uid",
+        "uname",
+    ]
 )
 """Records that POSIX knows; all others have a vendor's name and a dot before theirs."""
 
