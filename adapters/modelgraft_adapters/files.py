@@ -63,7 +63,7 @@ def open_regular(path: str | os.PathLike[str], *, pipe: bool = False) -> BinaryI
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         if not stat.S_ISREG(mode) and not (pipe and _is_pipe(mode)):
             raise _not_regular(path)
-        return os.fdopen(handle, "rb")
+        return open(path, "rb", opener=lambda *_: handle)
     except BaseException:
         os.close(handle)
         raise

@@ -87,7 +87,7 @@ def open_picture(file: BinaryIO) -> Image.Image:
         UnreadableItemError: the file is empty, larger than is read, or not a picture of these formats; it has too many pixels.
         Exception: whatever else a decoder of Pillow raises for a damaged file.
     """
-    size = file.seek(0, os.SEEK_END)
+    size = _size(file)
     if size == 0:
         raise UnreadableItemError("the file is empty")
     if size > MOST_PICTURE_BYTES:
@@ -103,6 +103,13 @@ def open_picture(file: BinaryIO) -> Image.Image:
         ) from None
     _check_pixels(image.size, image.format)
     return image
+
+
+def _size(file: BinaryIO) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size  # files of the system state 0, and may wait for ever when they are read
+    except OSError:  # a file in memory
+        return file.seek(0, os.SEEK_END)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from modelgraft.errors import UnreadableItemError
 from modelgraft.paths import cache_dir
 
-from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular, regular_state, told
 from modelgraft_adapters.features.records import RecordStore
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular, regular_state, told
 
 DIGEST_BYTES: Final = 16
 _CHUNK: Final = 1 << 22
