@@ -36,7 +36,7 @@ class NotRegularError(OSError):
     """A pipe, a device or a socket where a file is expected."""
 
 
-def open_regular(path: str | os.PathLike[str], *, pipe: bool = False) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], *, pipe: bool = False) -> io.BufferedReader:
     """Open a regular file for reading, whatever else lies under its name; never waits.
 
     Args:

@@ -64,7 +64,7 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     """
     if isinstance(source, Image.Image):
         return _guarded(lambda: _of_pillow(source)), None
-    if isinstance(source, Given):
+    if isinstance(source, Given) and not os.path.isfile(source):
         content = told(lambda: read_regular(source, MOST_PICTURE_BYTES, pipe=True))
         return _from_file(io.BytesIO(content))
     if isinstance(source, (str, os.PathLike)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from modelgraft_adapters.data.names import clean, counted, some
 
 MANY_VALUES: Final = 20
 """Labels that are fractions and take more values than this are taken for measurements, not for classes."""
+_WHOLE: Final = re.compile(r"-?\d{1,18}")
 TASKS: Final = ("single-label", "multi-label", "regression")
 
 
@@ -89,7 +91,7 @@ def is_missing(value: Any) -> bool:
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
     """Names sorted; by value if all of them are whole numbers, so that class 10 comes after class 9."""
     distinct = set(names)
-    if all(name.lstrip("-").isdecimal() for name in distinct):
+    if all(_WHOLE.fullmatch(name) for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
 

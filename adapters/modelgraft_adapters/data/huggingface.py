@@ -15,6 +15,7 @@ from modelgraft.learning import Task
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, UNLABELLED, some, split_name
+from modelgraft_adapters.data.parquet_files import ALWAYS_ALLOWED, LARGEST_RATIO
 from modelgraft_adapters.data.tables import file_bytes
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular, regular_state
 
@@ -73,12 +74,28 @@ def _load(folder: str) -> Any:
     info = datasets.DatasetInfo.from_dict(_json(folder, "dataset_info.json"))
     parts = []
     for path in paths:
-        regular_state(path)
+        _check_unpacked(path)
         part = datasets.Dataset.from_file(path, info=info)
         # Arrow reads what the offsets in the file say, inside of it or not.
         part.data.table.validate(full=True)
         parts.append(part)
     return datasets.concatenate_datasets(parts)
+
+
+def _check_unpacked(path: str) -> None:
+    """Refuse a file that is compressed, or says once what it means often, and would fill the memory: others are not read at all."""
+    import pyarrow
+
+    budget = max(LARGEST_RATIO * regular_state(path).st_size, ALWAYS_ALLOWED)
+    before = pyarrow.total_allocated_bytes()
+    with pyarrow.memory_map(path) as source, pyarrow.ipc.open_stream(source) as reader:
+        if any("dictionary<" in str(field.type) for field in reader.schema):
+            raise ValueError("it holds dictionaries, which datasets never writes")
+        batches = []
+        for batch in reader:
+            batches.append(batch)
+            if pyarrow.total_allocated_bytes() - before > budget:
+                raise ValueError(f"{path!r} would take more than {budget >> 20:,} MiB of memory")
 
 
 def _json(folder: str, name: str) -> Any:

@@ -60,8 +60,12 @@ def clean(name: str) -> str:
 def some(names: Any, most: int = 3) -> str:
     """The first of some names for a message: ``'a', 'b', 'c' and 4 more``."""
     listed = list(names)
-    shown = ", ".join(repr(str(name)) for name in listed[:most])
+    shown = ", ".join(repr(_short(str(name))) for name in listed[:most])
     return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:197]}..."
 
 
 def counted(count: int, what: str) -> str:

@@ -94,6 +94,8 @@ def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], li
         separator = max(SEPARATORS, key=first.count)  # the first of them where there is none
     elif len(separator) != 1:
         raise UsageError(f"separator={separator!r}: a table's columns are parted by one character")
+    if '"' not in (first := text.partition("\n")[0]) and first.count(separator) >= MOST_COLUMNS:
+        raise UsageError(_too_wide(path, first.count(separator) + 1))
     # The reader's own limit of 131,072 characters a field is for hostile input; long documents are data here.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -126,12 +128,16 @@ def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], li
 
 def _header(names: Sequence[str], path: str) -> list[str]:
     if len(names) > MOST_COLUMNS:
-        raise UsageError(f"the table {path!r} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
+        raise UsageError(_too_wide(path, len(names)))
     if repeated := [name for name, times in Counter(names).items() if times > 1]:
         raise UsageError(
             f"the table {path!r} has two columns named {some(repeated)}; the first line must name each column"
         )
     return list(names)
+
+
+def _too_wide(path: str, columns: int) -> str:
+    return f"the table {path!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read"
 
 
 def _json_lines(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
-from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.paths import cache_dir
-from modelgraft.sealed import DamagedFileError, read_sealed, write_sealed
+from modelgraft.sealed import read_sealed, write_sealed
 
 from modelgraft_adapters.files import open_regular
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def _tarfiles(path: str) -> Listed:
 def _damages(content: bytes, heads: list[int], ends: list[int]) -> Iterator[bytes]:
     rng = random.Random(0)
     last = -(-ends[-1] // 512) * 512
-    cuts = {place + d for place in rng.sample(ends, 12) for d in (-1, 0, 1, 511, 512)} | {-(-e // 512) * 512 for e in ends}
+    cuts = {place + d for place in rng.sample(ends, 12) for d in (-1, 0, 1, 511, 512)} | {
+        -(-e // 512) * 512 for e in ends
+    }
     for place in sorted(cuts | set(range(last, last + 1024, 7)) | {rng.randrange(len(content)) for _ in range(60)}):
         yield content[:place]
     places = [head + n for head in rng.sample(heads, 5) for n in range(0, 512, 3)]
@@ -125,7 +128,12 @@ def test_a_damaged_long_name_is_seen_where_its_form_breaks(tmp_path: Path) -> No
         out.addfile(info, io.BytesIO(bytes(10)))
     whole = path.read_bytes()
     start = whole.index(b" path=")
-    for old, new in ((b" path=", b" qath="), (b" path=", b"_path="), (b" path=", b" path\0"), (b"/1.png\n", b"/1.pngX")):
+    for old, new in (
+        (b" path=", b" qath="),
+        (b" path=", b"_path="),
+        (b" path=", b" path\0"),
+        (b"/1.png\n", b"/1.pngX"),
+    ):
         path.write_bytes(whole.replace(old, new, 1))
         assert start and _ours(str(path)) is None
 
@@ -157,15 +165,24 @@ HOSTILE = {
     "a size that leads back": (_header() + _with_size(-1024) + END, "states a size of -1024"),
     "a size beyond all files": (_with_size(1 << 70) + END, "states a size of"),
     "a size beyond the file": (_header(size=10**9) + END, "cut off in the middle of"),
-    "a long name of a gigabyte": (_header(size=1 << 30, kind=tarfile.GNUTYPE_LONGNAME) + END, "a list of attributes of"),
+    "a long name of a gigabyte": (
+        _header(size=1 << 30, kind=tarfile.GNUTYPE_LONGNAME) + END,
+        "a list of attributes of",
+    ),
     "records of a gigabyte": (_header(size=1 << 30, kind=tarfile.XHDTYPE) + END, "a list of attributes of"),
     "records without form": (_header(size=512, kind=tarfile.XHDTYPE) + b"9" * 512 + _header() + END, "not well-formed"),
-    "a record of no length": (_header(size=512, kind=tarfile.XHDTYPE) + b"0 a=b\n" + bytes(506) + END, "not well-formed"),
+    "a record of no length": (
+        _header(size=512, kind=tarfile.XHDTYPE) + b"0 a=b\n" + bytes(506) + END,
+        "not well-formed",
+    ),
     "a negative size in a record": (
         _header(size=15, kind=tarfile.XHDTYPE) + b"15 size=-99999\n" + bytes(497) + _header() + END,
         "a size of '-99999'",
     ),
-    "a name for nothing": (_header() + _header(size=5, kind=tarfile.GNUTYPE_LONGNAME) + b"a.png" + bytes(507) + END, "before"),
+    "a name for nothing": (
+        _header() + _header(size=5, kind=tarfile.GNUTYPE_LONGNAME) + b"a.png" + bytes(507) + END,
+        "before",
+    ),
     "a sparse file without an end": (_header(kind=tarfile.GNUTYPE_SPARSE)[:482] + b"\1" + bytes(29), "checksum"),
     "no end": (_header(), "without the blocks of zeros"),
     "half an end": (_header() + bytes(512), "with one block of zeros"),
@@ -288,11 +305,9 @@ def test_an_xz_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
     content = bytearray(lzma.compress(_header() + END, filters=[{**filters[0], "dict_size": 1 << 20}]))
     assert content[16] == 16  # the dictionary's size: 1 MiB
     content[16] = 38  # 2 GiB
-    import zlib
-
     content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, "little")
     (tmp_path / "x.tar.xz").write_bytes(content)
-    with pytest.raises(ModelgraftError, match="damaged or cut off .*emory"):
+    with pytest.raises(ModelgraftError, match=r"damaged or cut off .*emory"):
         read_data(tmp_path / "x.tar.xz")
 
 

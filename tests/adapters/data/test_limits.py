@@ -1,0 +1,358 @@
+"""Tables, folders and saved data sets that would fill the memory, never end, or lead elsewhere are refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft_adapters.data import huggingface, parquet_files
+from modelgraft_adapters.data.parquet_files import column_of
+from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular
+from modelgraft_adapters.images import read_image
+from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
+from modelgraft_adapters.walking import matching, walk
+
+from tests.adapters.data.conftest import MakeTree, picture
+
+READ = """
+import resource, sys
+import pyarrow.parquet
+from modelgraft.errors import ModelgraftError
+from modelgraft_adapters.data.reading import read_data
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    said = len(read_data(sys.argv[1]))
+except ModelgraftError as error:
+    said = error
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, said)
+"""
+
+
+def _memory(path: Path) -> tuple[int, str]:
+    """MiB that reading a table took at most, and its rows or the reason why it was refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    most, _, said = done.stdout.strip().partition(" ")
+    return int(most), said
+
+
+LONG = "x y" * 100_000
+
+
+def test_a_value_that_stands_once_is_held_once(tmp_path: Path) -> None:
+    """A file of 30 KB that means 1.2 GB, in a column of texts, of lists and of files."""
+    path = tmp_path / "x.parquet"
+    for table, most in (
+        ({"text": [LONG] * 4000, "label": [1] * 4000}, 300),
+        ({"text": ["a b"] * 4000, "labels": [[LONG]] * 4000}, 300),
+        ({"image": [{"bytes": LONG.encode(), "path": "1.jpg"}] * 4000, "label": [1] * 4000}, 300),
+    ):
+        pyarrow.parquet.write_table(pyarrow.table(table), path, dictionary_pagesize_limit=1 << 24)
+        assert path.stat().st_size < 100_000
+        taken, said = _memory(path)
+        assert said == "4000" and taken < most, (list(table), taken, said)
+
+
+def test_a_small_parquet_is_not_unpacked_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    texts = pyarrow.table({"text": [LONG] * 4000, "label": [1] * 4000})
+    rows = pyarrow.table({"text": pyarrow.array(["a b"]).take(pyarrow.array(np.zeros(20_000_000, np.int8)))})
+    for table, options in (
+        (texts, {"use_dictionary": False, "compression": "zstd"}),
+        (texts, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}),
+        (rows, {}),
+    ):
+        pyarrow.parquet.write_table(table, path, **options)
+        assert path.stat().st_size < 1 << 20
+        taken, said = _memory(path)
+        assert "would take more than 512 MiB of memory, maybe a decompression bomb" in said and taken < 1000, (
+            taken,
+            said,
+        )
+    lists = pyarrow.table({"text": ["a"], "label": [["b", "c"]]})
+    options = {"use_dictionary": False, "column_encoding": {"label.list.element": "DELTA_BYTE_ARRAY"}}
+    pyarrow.parquet.write_table(lists, path, **options)
+    with pytest.raises(UsageError, match="lists in the encoding DELTA_BYTE_ARRAY"):
+        read_data(path)
+
+
+def test_columns_are_what_arrow_says_they_are() -> None:
+    for array in (
+        pyarrow.array([[1, None], None, [], [2, 3]]),
+        pyarrow.array([[1, None], None, [], [2, 3]]).slice(1, 3),
+        pyarrow.array(
+            [["a", "b"], None, ["a"]], pyarrow.large_list(pyarrow.dictionary(pyarrow.int8(), pyarrow.string()))
+        ),
+        pyarrow.array(["a", None, "b", "a"]).dictionary_encode(),
+        pyarrow.array([{"x": 1, "y": "a"}, None, {"x": None, "y": None}]),
+        pyarrow.array([{"a": [1, 2]}, {"a": None}]).slice(1),
+        pyarrow.array([[1, 2], None], pyarrow.list_(pyarrow.int32(), 2)),
+        pyarrow.array([b"1", None]).dictionary_encode(),
+        pyarrow.array([], pyarrow.list_(pyarrow.string())),
+    ):
+        column = pyarrow.chunked_array([array, array])
+        assert list(column_of(column)) == column.to_pylist()
+    assert list(column_of(pyarrow.chunked_array([], pyarrow.string()))) == []
+
+
+def test_types_that_bring_a_pickle_are_not_opened(tmp_path: Path) -> None:
+    """Arrow's extension types once did (CVE-2023-47248)."""
+
+    class Runs:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "trap"),)
+
+    about = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Runs())}
+    schema = pyarrow.schema([pyarrow.field("text", pyarrow.string(), metadata=about), ("label", pyarrow.int64())])
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a b"], "label": [1]}, schema=schema), tmp_path / "x.parquet")
+    assert list(read_data(tmp_path / "x.parquet").items) == ["a b"]
+    assert not (tmp_path / "trap").exists()
+
+
+def test_rows_that_share_no_names_make_no_square(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f'{{"text": "a b", "k{n}": 1}}\n' for n in range(100_000)))
+    with pytest.raises(UsageError, match=r"x.jsonl:16384: the objects have over 16,384 different names"):
+        read_data(path)
+    path.write_text("".join(f'{{"text": "a b", "k{n % 9000}": 1}}\n' for n in range(20_000)))
+    with pytest.raises(UsageError, match=r"20,000 objects of 9,001 names, and only 40,000 values"):
+        read_data(path)
+    path.write_text("".join(json.dumps({"text": "a b", "label": n % 2}) + "\n" for n in range(1000)))
+    assert len(read_data(path)) == 1000
+
+
+def test_tables_of_a_million_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for header in (",".join(f"c{n}" for n in range(1_000_000)), ",".join(f'"c{n}"' for n in range(20_000))):
+        path.write_text(header + "\n1\n")
+        with pytest.raises(UsageError, match=r"has (1,000,000|20,000) columns; at most 16,384 are read"):
+            read_data(path)
+    table = pyarrow.table({f"c{n}": [1] for n in range(17_000)})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match="17,000 columns"):
+        read_data(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 10**6, '{"a":' * 10**5, "1" * 10**6, '{"a": ' + "9" * 10**5 + "}", "\0" * 1000]
+)
+def test_json_without_measure_is_said(tmp_path: Path, content: str) -> None:
+    for name in ("x.json", "x.jsonl"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UsageError, match="is not JSON"):
+            read_data(tmp_path / name)
+
+
+def test_one_enormous_line_and_field(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n" + "w " * 10**7 + ",1\n")
+    assert len(read_data(tmp_path / "x.csv").items[0]) == 2 * 10**7
+    with open(tmp_path / "huge.csv", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelgraftError, match="larger than 2,048 MiB"):
+        read_data(tmp_path / "huge.csv")
+
+
+def test_rows_that_name_no_regular_file_are_error_rows(tmp_path: Path) -> None:
+    """A table may name any file, as a user's own does; a pipe, a device or a folder is none."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "good.png").write_bytes(picture(1))
+    (tmp_path / "x.csv").write_text(
+        "path,label\ngood.png,a\npipe.jpg,b\n/dev/zero,a\n/proc/kmsg,b\n../,a\n/dev/stdin,b\n"
+    )
+    table = pyarrow.table({"image": [{"bytes": None, "path": name} for name in ("pipe.jpg", "/dev/zero", "x\0y", ".")]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    found = [*read_data(tmp_path / "x.csv", item_column="path", modality="image").items]
+    assert read_image(found[0])[0].size == (32, 24)
+    for item in [*found[1:], *read_data(tmp_path / "x.parquet").items]:
+        with pytest.raises(UnreadableItemError):
+            read_image(item)
+
+
+def test_pipes_that_are_typed_are_read_and_those_in_a_list_are_not(tmp_path: Path) -> None:
+    def fed(content: bytes, name: str = "pipe") -> str:
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        threading.Thread(target=path.write_bytes, args=(content,), daemon=True).start()
+        return str(path)
+
+    none = open(os.devnull, encoding="utf-8")
+    assert read_labels(["@" + fed(b"cat\ndog\n")]) == ["cat", "dog"]
+    assert [text for _, text in expand_texts([fed(b"one\ntwo\n")], none)] == ["one", "two"]
+    assert list(read_data(fed(b"text,label\na b,1\n", "x.csv")).items) == ["a b"]
+    assert list(read_data(fed(b'{"text": "a b", "label": 1}\n', "x.jsonl")).items) == ["a b"]
+    (typed,) = expand_paths([fed(picture(1))], none)
+    assert isinstance(typed, Given) and read_image(typed)[0].size == (32, 24)
+    (listed,) = expand_paths(["-"], [f"{tmp_path / 'pipe'}\n"])  # type: ignore[arg-type]
+    with pytest.raises(UnreadableItemError, match="not a regular file"):
+        read_image(listed)
+    for wrong in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(UsageError, match="cannot read labels"):
+            read_labels([f"@{wrong}"])
+    with pytest.raises(UsageError, match="cannot read texts from '/dev/zero': not a regular file"):
+        list(expand_texts(["/dev/zero"], none))
+
+
+def test_a_file_is_read_no_further_than_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"0123456789" * 300_000)
+    assert read_regular(path, MOST_PICTURE_BYTES) == path.read_bytes()
+    with pytest.raises(OSError, match="larger than 1 MiB"):
+        read_regular(path, 1 << 20)
+    assert read_regular("/proc/self/status", 1 << 20) == b""  # files of the system state no length
+    with open_regular(path) as file:
+        assert file.name == str(path) and not os.get_inheritable(file.fileno())
+    with pytest.raises(OSError, match="not a regular file"):
+        import socket
+
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(tmp_path / "socket"))
+            open_regular(tmp_path / "socket")
+
+
+def test_links_that_lead_round_in_circles(tmp_path: Path) -> None:
+    """Twelve folders that link each other have a billion paths."""
+    for n in range(12):
+        (tmp_path / f"d{n}").mkdir()
+        (tmp_path / f"d{n}" / "1.jpg").write_bytes(picture(n))
+        for other in range(12):
+            os.symlink(f"../d{other}", tmp_path / f"d{n}" / f"l{other}")
+    for read in (lambda: read_data(tmp_path), lambda: matching(f"{tmp_path}/**/*.jpg"), lambda: walk(str(tmp_path))):
+        with pytest.raises(UsageError, match="lead to the same folders over and over"):
+            read()
+
+
+def test_links_to_one_folder_and_to_themselves_are_no_circle(tree: MakeTree) -> None:
+    folder = tree("train/cat/1.jpg", "train/dog/2.jpg")
+    os.symlink("train", folder / "test")
+    os.symlink("self", folder / "train" / "self")
+    os.symlink("../..", folder / "train" / "cat" / "up")
+    data = read_data(folder)
+    assert (len(data.train), len(data.test), data.classes) == (2, 2, ("cat", "dog"))
+
+
+def test_patterns_name_what_pythons_own_do(tree: MakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    import glob
+
+    folder = tree("a/b/c/1.jpg", "a/2.jpg", "3.jpg", "x/.h/4.jpg", ".q/5.jpg", "we[i]rd/6.jpg", "a/b/7.png")
+    monkeypatch.chdir(folder)
+    for pattern in (
+        "**/*.jpg",
+        f"{folder}/**/*.jpg",
+        "a/**/*",
+        "*/**/*.jpg",
+        "a/**/b/**/*.jpg",
+        "*.jpg",
+        "**",
+        "x**/*.jpg",
+    ):
+        assert matching(pattern) == sorted(glob.glob(pattern, recursive=True)), pattern
+
+
+def test_names_of_any_bytes_are_items(tmp_path: Path) -> None:
+    for name in ("a\n1.png", "a\x1b[31m.png", "a\udcff.png", "a\u202e.png", "=cmd|x.png"):
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        (tmp_path / "cat" / name).write_bytes(picture(len(name)))
+    data = read_data(tmp_path)
+    assert len(data) == 5 and all(read_image(item)[0].size == (32, 24) for item in data.items)
+
+
+def _saved(folder: Path, **changes: Any) -> Path:
+    rows = datasets.Dataset.from_dict({"text": ["a b", "c d"], "label": [0, 1]})
+    rows.save_to_disk(folder)
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | changes))
+    return folder
+
+
+def test_a_saved_data_set_names_nothing_outside(tmp_path: Path) -> None:
+    assert list(read_data(_saved(tmp_path / "good")).items) == ["a b", "c d"]
+    elsewhere = "../good/data-00000-of-00001.arrow"
+    for files in ([elsewhere], [str(tmp_path / "good" / "data-00000-of-00001.arrow")], ["/dev/zero"], [".."], [5]):
+        evil = _saved(tmp_path / "evil", _data_files=[{"filename": name} for name in files])
+        with pytest.raises(ModelgraftError, match="is no name of a file in the folder"):
+            read_data(evil)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "dataset_dict.json").write_text(json.dumps({"splits": ["../good"]}))
+    with pytest.raises(ModelgraftError, match="is no name of a file in the folder"):
+        read_data(tmp_path / "both")
+    assert list(datasets.load_from_disk(_saved(tmp_path / "evil", _data_files=[{"filename": elsewhere}]))["text"])
+
+
+def test_a_saved_data_set_chooses_no_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets.formatting import formatting
+
+    made = []
+    monkeypatch.setattr(formatting.NumpyArrowExtractor, "__init__", lambda self, **given: made.append(given))
+    evil = _saved(tmp_path / "evil", _format_type="numpy", _format_kwargs={"dtype": "object"})
+    read_data(evil)
+    assert not made
+    info = json.loads((evil / "dataset_info.json").read_text())
+    for kind in ("ArrowReader", "os", "copy", "Features", "_ArrayXD"):
+        info["features"]["label"] = {"_type": kind, "dtype": "int64"}
+        (evil / "dataset_info.json").write_text(json.dumps(info))
+        with pytest.raises(ModelgraftError, match="is no data set that can be read"):
+            read_data(evil)
+
+
+def test_offsets_that_lead_out_of_an_arrow_file_are_seen(tmp_path: Path) -> None:
+    folder = _saved(tmp_path / "x")
+    (path,) = folder.glob("*.arrow")
+    content = path.read_bytes()
+    offsets = np.array([0, 3, 6], np.int32).tobytes()
+    assert content.count(offsets) == 1
+    path.write_bytes(content.replace(offsets, np.array([0, 3, 1 << 30], np.int32).tobytes()))
+    with pytest.raises(ModelgraftError, match="is no data set that can be read"):
+        read_data(folder)
+
+
+def test_a_saved_data_set_is_not_unpacked_without_end(tmp_path: Path) -> None:
+    folder = _saved(tmp_path / "x")
+    (path,) = folder.glob("*.arrow")
+    label = pyarrow.array([0] * 2000, pyarrow.int64())
+    once = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), pyarrow.array([LONG]))
+    for text, codec, reason in (
+        (once, None, "dictionaries, which datasets never writes"),
+        (pyarrow.array([LONG] * 2000), "zstd", "would take more than 512 MiB"),
+    ):
+        table = pyarrow.table({"text": text, "label": label})
+        options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+        with pyarrow.ipc.new_stream(str(path), table.schema, options=options) as out:
+            out.write_table(table, max_chunksize=200)
+        taken, said = _memory(folder)
+        assert reason in said and taken < 1100, (taken, said)
+
+
+def test_splits_whose_class_numbers_mean_other_classes_are_not_read_as_one() -> None:
+    def rows(names: list[str]) -> datasets.Dataset:
+        features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+        return datasets.Dataset.from_dict({"text": ["a b", "c d"], "label": [0, 1]}, features=features)
+
+    parts = datasets.DatasetDict({"train": rows(["cat", "dog"]), "test": rows(["dog", "cat"])})
+    with pytest.raises(UsageError, match=r"column 'label' is ClassLabel.* in the split 'test' and not in others"):
+        read_data(parts)
+    with pytest.MonkeyPatch.context() as guard:
+        guard.setattr(huggingface, "_check_alike", lambda *_: None)
+        data = read_data(parts)
+        assert data.test.targets.tolist() == [0, 1] and data.classes == ("cat", "dog")  # dog is called cat
+    assert read_data(datasets.DatasetDict({"train": rows(["a", "b"]), "test": rows(["a", "b"])})).classes == ("a", "b")
+
+
+def test_the_limits_are_those_that_are_written() -> None:
+    assert (parquet_files.LARGEST_RATIO, parquet_files.ALWAYS_ALLOWED, MOST_PICTURE_BYTES) == (20, 1 << 29, 1 << 30)
