@@ -32,6 +32,8 @@ _LARGE: Final = 1 << 25
 """Pictures of more pixels are decoded one at a time, so that threads do not multiply the memory of the largest."""
 _SHARES: Final = {"JPEG2000": 0.5, "WEBP": 0.75}
 """Of Pillow's limit of pixels, for decoders that take 24 and 16 bytes a pixel while they work where others take 12 or fewer."""
+_MOST_WORK: Final = 1 << 32
+"""Scans times pixels that are decoded: 48 scans at Pillow's limit, where encoders write 10."""
 _BLOCK: Final = 1 << 20
 """Pixels that are worked on at once."""
 _TURNS: Final = {
@@ -102,6 +104,8 @@ def open_picture(file: BinaryIO) -> Image.Image:
             "not a picture of a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF, ICO, TGA)"
         ) from None
     _check_pixels(image.size, image.format)
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(file, size, image.width * image.height)
     return image
 
 
@@ -185,6 +189,21 @@ def _check_pixels(size: tuple[int, int], format: str | None = None) -> None:
         raise UnreadableItemError(
             f"{size[0]}x{size[1]} pixels is over the safety limit{kind} of {limit:,}; resize it first"
         )
+
+
+def _check_scans(file: BinaryIO, size: int, pixels: int) -> None:
+    """Refuse a JPEG of a great many scans: each of thirty bytes is a walk over the whole picture, thousands are minutes."""
+    most = _MOST_WORK // max(1, pixels)
+    if size // 8 <= most:  # so many would not fit
+        return
+    file.seek(0)
+    scans, before = 0, b""
+    while chunk := file.read(1 << 20):
+        scans += (before + chunk).count(b"\xff\xda")  # within a scan no other byte than 0 follows 255
+        before = chunk[-1:]
+    file.seek(0)
+    if scans > most:
+        raise UnreadableItemError(f"a JPEG of {scans:,} scans, which would take minutes to decode; save it anew")
 
 
 def _stated_in_icon(file: BinaryIO) -> Iterator[tuple[int, int]]:

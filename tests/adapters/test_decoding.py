@@ -267,6 +267,43 @@ def test_entities_in_xmp_are_not_expanded(tmp_path: Path) -> None:
     assert said == "(8, 8)" and most < 50
 
 
+def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
+    """Thirty bytes each, and each walks over all pixels: 33,000 in a megabyte are half an hour."""
+    out = io.BytesIO()
+    Image.new("L", (6000, 6000), 128).save(out, "JPEG", progressive=True)
+    whole = out.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    for times, refused in ((3, False), (30_000, True)):
+        (tmp_path / "x.jpg").write_bytes(whole[:-2] + last * times + whole[-2:])
+        if refused:
+            with pytest.raises(UnreadableItemError, match="a JPEG of 30,006 scans"):
+                read_image(tmp_path / "x.jpg")
+        else:
+            assert read_image(tmp_path / "x.jpg")[0].size == (6000, 6000)
+
+
+def test_tiles_larger_than_their_picture_take_no_memory(tmp_path: Path) -> None:
+    """A TIFF of 16 x 16 pixels that says its one tile has 60,000 x 60,000."""
+    packed = zlib.compress(bytes(1000))
+    tags = [
+        (256, 16),
+        (257, 16),
+        (258, 8),
+        (259, 8),
+        (262, 1),
+        (277, 1),
+        (322, 60000),
+        (323, 60000),
+        (324, 8),
+        (325, len(packed)),
+    ]
+    body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    packed += bytes(len(packed) % 2)
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + body + bytes(4))
+    most, said = _memory(tmp_path / "x.tif")
+    assert most < 400, (most, said)
+
+
 def _many_pages(count: int) -> bytes:
     """A TIFF whose pages share the samples of one pixel."""
     pixel, tags = (

@@ -128,7 +128,7 @@ def _refuse_measurements(values: list[Any]) -> None:
             return
         try:
             numbers.append(float(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return
     distinct = set(numbers)
     # Beyond 20 values, or where hardly a value comes twice, a fraction is a measurement and no class.
@@ -192,7 +192,7 @@ def _indicators(raw: np.ndarray, task: Task | None, classes: Sequence[str] | Non
         raise UsageError(f"labels of shape {raw.shape} for a single-label task; one label per item")
     try:
         targets = raw.astype(np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"labels of shape {raw.shape} that are no numbers; multi-label takes lists of names") from None
     missing = np.isnan(targets).any(axis=1)
     if not np.isin(targets[~missing], (0, 1)).all():
@@ -216,7 +216,7 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
             continue
         try:
             targets[index] = [float(value) for value in row]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(
                 f"the label of {call(index)} is no number: {some(row)}; a regression needs numbers"
             ) from None

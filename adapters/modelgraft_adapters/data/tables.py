@@ -214,7 +214,7 @@ def _holds_strings(column: Sequence[Any]) -> bool:
 
 
 def _is_wordy(column: Sequence[Any]) -> bool:
-    present = [value for value in _head(column) if value.strip()] if _holds_strings(column) else []
+    present = [value for value in _head(column) if value and value.strip()] if _holds_strings(column) else []
     return sum(len(value.split()) > 1 for value in present) * 2 > len(present)
 
 
@@ -246,7 +246,7 @@ def _items(table: Table, chosen: Columns) -> list[Any]:
     paths = [os.path.join(folder, str(value).strip()) if not is_missing(value) else "" for value in column]
     if not any(os.path.lexists(path) for path in paths):
         raise UsageError(
-            f"none of the {len(paths):,} pictures of {table.name} exists, the first is {paths[0]!r}; "
+            f"none of the {len(paths):,} pictures of {table.name} exists, the first is {some(paths[:1])}; "
             "paths are relative to the table's folder"
         )
     return paths
@@ -294,7 +294,10 @@ def _number(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return float(value) if isinstance(value, (int, float)) else str(value)
+    try:
+        return float(value) if isinstance(value, (int, float)) else str(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return str(value)
 
 
 def _without(raw: Sequence[Any] | np.ndarray, split: np.ndarray) -> Sequence[Any] | np.ndarray:

@@ -356,3 +356,79 @@ def test_splits_whose_class_numbers_mean_other_classes_are_not_read_as_one() -> 
 
 def test_the_limits_are_those_that_are_written() -> None:
     assert (parquet_files.LARGEST_RATIO, parquet_files.ALWAYS_ALLOWED, MOST_PICTURE_BYTES) == (20, 1 << 29, 1 << 30)
+
+
+VALUES = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        1.5,
+        float("inf"),
+        10**400,
+        "",
+        " ",
+        "a",
+        "a b",
+        "--5",
+        "nan",
+        "null",
+        "1e400",
+        "a\0b",
+        "x" * 5000,
+    ),
+    *("../x.jpg", "/dev/zero", "a.jpg", "http://x/y.jpg", [], {}, [1], ["a", None], [[1]], {"bytes": None, "path": 5}),
+    *(
+        {"bytes": "x"},
+        {"a": {"b": [1]}},
+        "=cmd|x",
+        "\x1b[31m",
+        "\u202e",
+        "|",
+        ";",
+        "'",
+        '"',
+        "train",
+        "test",
+        "unlabelled",
+    ),
+)
+NAMES = ("text", "label", "image", "split", "labels", "path", "tags", "a", "", "\x1b", "TEXT", "bytes", "_")
+
+
+def test_whatever_stands_in_a_table_it_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    import csv
+    import random
+
+    rng = random.Random(0)
+    read = refused = 0
+    for number in range(600):
+        columns = rng.sample(NAMES, rng.randint(1, 4))
+        rows = [{name: rng.choice(VALUES) for name in columns if rng.random() < 0.95} for _ in range(rng.randint(1, 5))]
+        path = tmp_path / ("x.json", "x.jsonl", "x.csv")[number % 3]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            if path.suffix == ".json":
+                json.dump(rows, file)
+            elif path.suffix == ".jsonl":
+                file.write("\n".join(map(json.dumps, rows)))
+            else:
+                csv.writer(file).writerows([columns, *([row.get(name) for name in columns] for row in rows)])
+        options: dict[str, Any] = {}
+        if rng.random() < 0.3:
+            options["task"] = rng.choice(["single-label", "multi-label", "regression"])
+        if rng.random() < 0.3:
+            options["label_column"] = rng.choice(columns)
+        if rng.random() < 0.3:
+            options["modality"] = rng.choice(["text", "image"])
+        try:
+            data = read_data(path, **options)
+            read += 1
+        except ModelgraftError as error:
+            refused += 1
+            assert "\n" not in str(error) and "\x1b" not in str(error) and len(str(error)) < 2000
+            continue
+        for item in data.items if data.modality == "image" else ():
+            with pytest.raises(UnreadableItemError):
+                read_image(item)
+    assert read > 100 and refused > 100
