@@ -100,9 +100,7 @@ def open_picture(file: BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise UnreadableItemError(
-            "not a picture of a format that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF, ICO, TGA)"
-        ) from None
+        raise UnreadableItemError("not a picture of a format that is read") from None
     _check_pixels(image.size, image.format)
     if image.format in ("JPEG", "MPO"):
         _check_scans(file, size, image.width * image.height)
