@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from measure import save
 from modelgraft.learning import Examples
+from modelgraft_adapters.images import FORMATS
 from modelgraft_heads.design import Design
 from modelgraft_heads.linear import SELECTION, STRENGTHS, Sweep
 from PIL import Image
@@ -148,7 +149,8 @@ def embeddings(data: Path, items: int) -> tuple[np.ndarray, np.ndarray]:
                 continue
             counts[name] = counts.get(name, 0) + 1
             names.append(name)
-            batch.append(transform(Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")))
+            file = io.BytesIO(tar.extractfile(member).read())
+            batch.append(transform(Image.open(file, formats=FORMATS).convert("RGB")))
             if len(batch) == 32 or sum(counts.values()) == items:
                 rows.append(model.forward_head(model.forward_features(torch.stack(batch)), pre_logits=True))
                 batch = []

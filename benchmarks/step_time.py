@@ -27,6 +27,7 @@ from measure import save
 from modelgraft_adapters import FineTuner
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.finetuning.augmentation import training_transform
+from modelgraft_adapters.images import FORMATS
 from PIL import Image
 from quality import DATA
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +43,7 @@ class Files(Dataset[Any]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        with Image.open(self.paths[index]) as image:
+        with Image.open(self.paths[index], formats=FORMATS) as image:
             return self.transform(image.convert("RGB")), self.targets[index]
 
 

@@ -19,6 +19,7 @@ import torch
 from measure import save
 from modelgraft import Entry
 from modelgraft_adapters import ZeroShotClassifier
+from modelgraft_adapters.images import FORMATS
 from PIL import Image
 
 
@@ -32,7 +33,9 @@ def main() -> None:
     backbone = _backbone(options.architecture)
     with tempfile.TemporaryDirectory() as folder:
         paths = _photographs(Path(folder), options.pictures, options.side)
-        ready = torch.stack([backbone.preprocess(Image.open(p).convert("RGB")) for p in paths[: options.batch_size]])
+        ready = torch.stack(
+            [backbone.preprocess(Image.open(p, formats=FORMATS).convert("RGB")) for p in paths[: options.batch_size]]
+        )
         classifier = ZeroShotClassifier(backbone, ["cat", "dog", "coffee"], batch_size=options.batch_size)
         limits, rates = {}, []
         threads = torch.get_num_threads()
@@ -68,7 +71,8 @@ def _photographs(folder: Path, count: int, side: int) -> list[str]:
     """JPEGs as a camera phone's preview has them: the README's photographs, cropped and turned so that no two are alike."""
     rng = np.random.default_rng(0)
     originals = [
-        Image.open(p).convert("RGB") for p in sorted((Path(__file__).parent.parent / "docs" / "photos").glob("*.jpg"))
+        Image.open(p, formats=FORMATS).convert("RGB")
+        for p in sorted((Path(__file__).parent.parent / "docs" / "photos").glob("*.jpg"))
     ]
     paths = []
     for n in range(count):

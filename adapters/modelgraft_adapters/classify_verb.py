@@ -12,6 +12,7 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
 from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.prediction_rows import write_rows
 from modelgraft_adapters.telling import say
@@ -119,8 +120,8 @@ def _read_descriptions(path: Path | None) -> dict[str, list[str]] | None:
     if path is None:
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = json.loads(read_regular(path, MOST_TEXT_BYTES, pipe=True))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read descriptions from {str(path)!r}: {error}") from None
     good = isinstance(data, dict) and all(
         isinstance(v, str) or (isinstance(v, list) and v and all(isinstance(t, str) for t in v)) for v in data.values()

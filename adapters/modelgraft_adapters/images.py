@@ -1,24 +1,52 @@
 """One picture, as it lies in the world, to the upright 8-bit RGB picture that preprocessing expects.
 
 Done here once for all providers, because the libraries' own transforms start from an RGB picture and what comes before is
-where results silently differ: EXIF orientation, transparency, 16-bit and float samples, CMYK, animation.
+where results silently differ: EXIF orientation, transparency, 16-bit and float samples, CMYK, animation. It is also the one
+place where Pillow meets bytes that a stranger made: which of its decoders may, and how much memory they may take, stands here.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from modelgraft.errors import UnreadableItemError
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular, told
 
 if TYPE_CHECKING:
     import numpy as np
 
+FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "TGA")
+"""The decoders of Pillow that read what `items.IMAGE_SUFFIXES` names (MPO comes by JPEG). Of the others one starts Ghostscript on
+any file that begins like PostScript, and hardly any is ever met; TGA, which has no mark of its own, comes last."""
 LONG_SIDE_RATIO = 5.0
 """From this aspect ratio on a note is made: a centre crop sees a fifth of the picture or less."""
+SEVERAL_FRAMES: Final = "several frames, the first is taken"
+_LARGE: Final = 1 << 25
+"""Pictures of more pixels are decoded one at a time, so that threads do not multiply the memory of the largest."""
+_SHARES: Final = {"JPEG2000": 0.5, "WEBP": 0.75}
+"""Of Pillow's limit of pixels, for decoders that take 24 and 16 bytes a pixel while they work where others take 12 or fewer."""
+_MOST_WORK: Final = 1 << 32
+"""Scans times pixels that are decoded: 48 scans at Pillow's limit, where encoders write 10."""
+_BLOCK: Final = 1 << 20
+"""Pixels that are worked on at once."""
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the picture upright."""
+_in_turn = threading.Lock()
 
 
 def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Image.Image, str | None]:
@@ -26,38 +54,116 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     PIL picture, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
 
     Orientation from EXIF is applied; transparency is laid on white; 16-bit and float samples are scaled to 8 bit by the range
-    of their kind, not clipped; of an animation or a multi-page file the first picture is taken.
+    of their kind, not clipped; of an animation or a multi-page file the first picture is taken. Files are decoded by `FORMATS`
+    alone; none starts a program or opens another file. At Pillow's limit of 89 million pixels about 1 GB of memory is taken.
 
     Returns:
         the RGB picture, and a note on what a user should know of it (None mostly).
 
     Raises:
-        UnreadableItemError: not a file, not a picture, damaged, or larger than Pillow's safety limit.
+        UnreadableItemError: not a regular file, not a picture, damaged, or larger than Pillow's limit of pixels or
+            `files.MOST_PICTURE_BYTES`.
     """
     if isinstance(source, Image.Image):
-        return to_rgb(source), None
-    if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_bytes"):
-        source = io.BytesIO(_content(source))
-    if not isinstance(source, (str, os.PathLike, io.BytesIO)):
-        return to_rgb(_from_array(source)), None
+        return _guarded(lambda: _of_pillow(source)), None
+    if isinstance(source, Given) and not os.path.isfile(source):
+        content = told(lambda: read_regular(source, MOST_PICTURE_BYTES, pipe=True))
+        return _from_file(io.BytesIO(content))
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        with told(lambda: open_regular(path)) as file:
+            return _from_file(file)
+    if isinstance(source, io.BytesIO):
+        return _from_file(source)
+    if hasattr(source, "read_bytes"):
+        return _from_file(io.BytesIO(_content(source)))
+    return _guarded(lambda: to_rgb(_from_array(source))), None
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Open a picture's file with the decoders of `FORMATS`, before anything of it is decoded.
+
+    Every picture file is opened here: a bare `PIL.Image.open` takes whichever decoder the bytes ask for.
+
+    Raises:
+        UnreadableItemError: the file is empty, larger than is read, or not a picture of these formats; it has too many pixels.
+        Exception: whatever else a decoder of Pillow raises for a damaged file.
+    """
+    size = _size(file)
+    if size == 0:
+        raise UnreadableItemError("the file is empty")
+    if size > MOST_PICTURE_BYTES:
+        raise UnreadableItemError(f"a file of {size:,} bytes; a picture has at most {MOST_PICTURE_BYTES:,}")
+    file.seek(0)
+    for width, height in _stated_in_icon(file):
+        _check_pixels((width, height))
     try:
-        with _open(source) as image:
-            notes = []
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1:
-                notes.append(f"{frames} frames, the first is taken")
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise UnreadableItemError(
-                    f"{image.width}x{image.height} pixels is over the safety limit of {limit:,}; resize it first"
-                )
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnreadableItemError("not a picture of a format that is read") from None
+    _check_pixels(image.size, image.format)
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(file, size, image.width * image.height)
+    return image
+
+
+def _size(file: BinaryIO) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size  # files of the system state 0, and may wait for ever when they are read
+    except OSError:  # a file in memory
+        return file.seek(0, os.SEEK_END)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed."""
+    image = _upright(image)
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode == "F" or mode.startswith("I"):
+        return _scaled(image).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def _of_pillow(image: Image.Image) -> Image.Image:
+    """The same, and never the very picture that was given."""
+    _check_pixels(image.size)
+    image.load()
+    found = to_rgb(image)
+    return found.copy() if found is image else found
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """RGB that no longer holds the decoder it came from; the largest are not copied for that."""
+    found = to_rgb(image)
+    return found.copy() if found is image and image.width * image.height <= _LARGE else found
+
+
+def _from_file(file: BinaryIO) -> tuple[Image.Image, str | None]:
+    notes: list[str] = []
+    return _guarded(lambda: _plain(_decoded(file, notes))), "; ".join(notes) or None
+
+
+def _decoded(file: BinaryIO, notes: list[str]) -> Image.Image:
+    with open_picture(file) as image:
+        # Frames are never counted: that reads the whole file, and one of a few megabytes may have a million of them.
+        if getattr(image, "is_animated", False):
+            notes.append(SEVERAL_FRAMES)
+        with _in_turn if image.width * image.height > _LARGE else nullcontext():
             image.load()
-            ratio = max(image.size) / min(image.size)
-            if ratio >= LONG_SIDE_RATIO:
-                notes.append(
-                    f"{ratio:.0f} times longer than wide; a model that crops the centre sees 1/{ratio:.0f} of it"
-                )
-            return to_rgb(image), "; ".join(notes) or None
+        _check_pixels(image.size)
+        ratio = max(image.size) / min(image.size)
+        if ratio >= LONG_SIDE_RATIO:
+            notes.append(f"{ratio:.0f} times longer than wide; a model that crops the centre sees 1/{ratio:.0f} of it")
+        return _upright(image)
+
+
+def _guarded(read: Any) -> Image.Image:
+    """What ``read`` returns; whatever a decoder raises becomes an item that cannot be read."""
+    try:
+        return read()
     except UnreadableItemError:
         raise
     except Image.DecompressionBombError as error:
@@ -69,6 +175,51 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
         raise UnreadableItemError(f"damaged or unsupported picture: {_line(error)}") from None
 
 
+def _check_pixels(size: tuple[int, int], format: str | None = None) -> None:
+    if (limit := Image.MAX_IMAGE_PIXELS) is None:
+        return
+    pixels = size[0] * size[1]
+    if pixels > 2 * limit:
+        raise Image.DecompressionBombError(f"{size[0]}x{size[1]} pixels where {limit:,} are the most")
+    limit = int(limit * _SHARES.get(format or "", 1))
+    if pixels > limit:
+        kind = f" of a {format}" if format in _SHARES else ""
+        raise UnreadableItemError(
+            f"{size[0]}x{size[1]} pixels is over the safety limit{kind} of {limit:,}; resize it first"
+        )
+
+
+def _check_scans(file: BinaryIO, size: int, pixels: int) -> None:
+    """Refuse a JPEG of a great many scans: each of thirty bytes is a walk over the whole picture, thousands are minutes."""
+    most = _MOST_WORK // max(1, pixels)
+    if size // 8 <= most:  # so many would not fit
+        return
+    file.seek(0)
+    scans, before = 0, b""
+    while chunk := file.read(1 << 20):
+        scans += (before + chunk).count(b"\xff\xda")  # within a scan no other byte than 0 follows 255
+        before = chunk[-1:]
+    file.seek(0)
+    if scans > most:
+        raise UnreadableItemError(f"a JPEG of {scans:,} scans, which would take minutes to decode; save it anew")
+
+
+def _stated_in_icon(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Width and height of each picture in an icon: Pillow decodes the largest while it opens the file, before it can be asked."""
+    if file.read(4) == b"\0\0\1\0":
+        count = int.from_bytes(file.read(2), "little")
+        table = file.read(16 * count)
+        for place in {table[at + 12 : at + 16] for at in range(0, len(table) - 15, 16)}:
+            file.seek(int.from_bytes(place, "little"))
+            head = file.read(24)
+            if head.startswith(b"\x89PNG"):
+                yield int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+            else:  # a bitmap with its mask below it
+                width, height = (int.from_bytes(head[at : at + 4], "little", signed=True) for at in (4, 8))
+                yield abs(width), abs(height) // 2
+    file.seek(0)
+
+
 def _content(source: Any) -> bytes:
     try:
         return bytes(source.read_bytes())
@@ -78,56 +229,76 @@ def _content(source: Any) -> bytes:
         raise UnreadableItemError(f"cannot be read: {_line(error)}") from None
 
 
-def _open(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     try:
-        return Image.open(source)
-    except FileNotFoundError:
-        raise UnreadableItemError("no such file") from None
-    except IsADirectoryError:
-        raise UnreadableItemError("a folder, not a file") from None
-    except PermissionError:
-        raise UnreadableItemError("no permission to read it") from None
-    except UnidentifiedImageError:
-        empty = not source.getbuffer() if isinstance(source, io.BytesIO) else Path(source).stat().st_size == 0
-        raise UnreadableItemError("the file is empty" if empty else "not a picture of a format Pillow reads") from None
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed."""
-    try:
-        image = ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:
-        pass  # a damaged EXIF block says nothing about orientation; the pixels are good
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
+        turn = None  # a damaged EXIF block says nothing about orientation; the pixels are good
+    if turn is None:
         return image
-    if mode == "F" or mode.startswith("I"):
-        return _scaled(image).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    upright = image.transpose(turn)
+    for said in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
+        upright.info.pop(said, None)  # it must not be turned a second time
+    return upright
+
+
+def _blocks(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in strips of about a million pixels, each with its first row: what is worked on is never held whole."""
+    rows = max(1, _BLOCK // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    flat = Image.new("RGB", image.size)
+    for top, block in _blocks(image):
+        block = block.convert("RGBA")
+        white = Image.new("RGBA", block.size, (255, 255, 255, 255))
+        flat.paste(Image.alpha_composite(white, block).convert("RGB"), (0, top))
+    return flat
 
 
 def _scaled(image: Image.Image) -> Image.Image:
     """Samples of 16 or 32 bit or floats to 8 bit (``convert`` would clip them).
 
     ``I;16``: 65535 -> 255. ``I`` and ``F``: by the smallest usual range that holds the values, [0, 1] (floats), [0, 255],
-    [0, 65535], else their own minimum and maximum.
+    [0, 65535], else their own minimum and maximum. NaN is 0; what is infinite is as dark or bright as can be.
+
+    Raises:
+        UnreadableItemError: no sample is a finite number.
     """
     import numpy as np
 
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    start = 0.0
     if image.mode.startswith("I;16"):
         top = 65535.0
-    elif low < 0 or high > 65535:
-        values, top = values - low, max(high - low, 1e-12)
     else:
-        top = 1.0 if image.mode == "F" and high <= 1 else 255.0 if high <= 255 else 65535.0
-    scaled = np.nan_to_num(values * (255.0 / top)).round().clip(0, 255).astype(np.uint8)
-    return Image.fromarray(scaled)
+        low, high = _range(image)
+        if low < 0 or high > 65535:
+            start, top = low, max(high - low, 1e-12)
+        else:
+            top = 1.0 if image.mode == "F" and high <= 1 else 255.0 if high <= 255 else 65535.0
+    scaled = Image.new("L", image.size)
+    for row, block in _blocks(image):
+        values = np.asarray(block).astype(np.float64)
+        values = np.nan_to_num((values - start) * (255.0 / top), posinf=255.0, neginf=0.0).round().clip(0, 255)
+        scaled.paste(Image.fromarray(values.astype(np.uint8)), (0, row))
+    return scaled
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The smallest and the largest finite sample."""
+    import numpy as np
+
+    low, high = float("inf"), float("-inf")
+    for _, block in _blocks(image):
+        values: np.ndarray[Any, Any] = np.asarray(block)
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low > high:
+        raise UnreadableItemError("no sample of the picture is a finite number")
+    return low, high
 
 
 def _from_array(array: Any) -> Image.Image:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final, TextIO
 
 from modelgraft.errors import UsageError
+
+from modelgraft_adapters.files import MOST_TABLE_BYTES, Given, read_regular
+from modelgraft_adapters.walking import matching
 
 IMAGE_SUFFIXES: Final = frozenset(
     [
@@ -48,11 +50,12 @@ def expand_paths(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
     """
     for argument in arguments:
         if argument == "-":
-            yield from expand_paths((line for line in _lines(stdin) if line != "-"), stdin)
+            # What a list names may not be a pipe, as what is typed may.
+            yield from map(str.__str__, expand_paths((line for line in _lines(stdin) if line != "-"), stdin))
         elif os.path.isdir(argument):
             yield from _in_folder(argument)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
-            found = sorted(glob.glob(argument, recursive=True))
+            found = matching(argument)
             if not found:
                 raise UsageError(f"no file matches the pattern {argument!r}")
             for path in found:
@@ -61,7 +64,7 @@ def expand_paths(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
                 else:
                     yield path
         else:
-            yield argument
+            yield Given(argument)
 
 
 def _in_folder(folder: str) -> Iterator[str]:
@@ -91,9 +94,11 @@ def expand_texts(arguments: Iterable[str], stdin: TextIO) -> Iterator[tuple[str,
         if argument == "-":
             for number, line in enumerate(_lines(stdin), 1):
                 yield f"-:{number}", line
-        elif len(argument) < 4096 and os.path.isfile(argument):
+        elif len(argument) < 4096 and "\0" not in argument and _is_file(argument):
             try:
-                content = Path(argument).read_text(encoding="utf-8-sig")
+                content = _text_of(argument)
+            except OSError as error:
+                raise UsageError(f"cannot read texts from {argument!r}: {error.strerror or error}") from None
             except UnicodeDecodeError:
                 raise UsageError(f"{argument!r} is not UTF-8 text; --text reads a text per line") from None
             for number, line in enumerate(content.splitlines(), 1):
@@ -101,6 +106,15 @@ def expand_texts(arguments: Iterable[str], stdin: TextIO) -> Iterator[tuple[str,
                     yield f"{argument}:{number}", line.strip()
         else:
             yield argument, argument
+
+
+def _text_of(path: str) -> str:
+    return read_regular(path, MOST_TABLE_BYTES, pipe=True).decode("utf-8-sig")
+
+
+def _is_file(path: str) -> bool:
+    """A file, or a pipe such as ``<(...)`` makes."""
+    return os.path.exists(path) and not os.path.isdir(path)
 
 
 def _lines(stdin: TextIO) -> Iterator[str]:
@@ -119,9 +133,10 @@ def read_labels(given: Iterable[str]) -> list[str]:
     for word in given:
         if word.startswith("@"):
             try:
-                parts = Path(word[1:]).read_text(encoding="utf-8-sig").splitlines()
+                parts = _text_of(word[1:]).splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"cannot read labels from {word[1:]!r}: {error}") from None
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"cannot read labels from {word[1:]!r}: {reason}") from None
         else:
             parts = word.split(",")
         labels.update((part.strip(), None) for part in parts if part.strip())

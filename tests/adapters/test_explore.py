@@ -307,7 +307,7 @@ def test_what_cannot_be_read_is_left_out_and_named(explorer: Explorer, tmp_path:
     broken = tmp_path / "broken.png"
     broken.write_text("no picture")
     seen = explorer.explore([*made[:6], str(broken)], clusters=3)
-    assert len(seen.data) == 6 and list(seen.unreadable.values()) == ["not a picture of a format Pillow reads"]
+    assert len(seen.data) == 6 and list(seen.unreadable.values()) == ["not a picture of a format that is read"]
     with pytest.raises(ModelgraftError, match="none of the 2 items"):
         explorer.explore([str(broken), str(tmp_path / "absent.png")])
     with pytest.raises(UsageError, match="neighbours of"):

@@ -73,7 +73,7 @@ def test_an_item_that_cannot_be_read_leaves_with_1(run: Run, folder: Path, tmp_p
     (tmp_path / "broken.png").write_text("no picture")
     done = run("explore", str(tmp_path), "-f", "json")
     assert done.returncode == 1
-    assert [row["error"] for row in json.loads(done.stdout)["unreadable"]] == ["not a picture of a format Pillow reads"]
+    assert [row["error"] for row in json.loads(done.stdout)["unreadable"]] == ["not a picture of a format that is read"]
     assert "1 of 5 items could not be read" in done.stderr and "Traceback" not in done.stderr
 
 

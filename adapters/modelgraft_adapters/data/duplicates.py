@@ -21,6 +21,7 @@ from PIL import Image
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import counted
+from modelgraft_adapters.files import open_regular
 from modelgraft_adapters.images import read_image
 
 HASH_BITS: Final = 128
@@ -152,7 +153,7 @@ def _look(item: Any, content_only: bool) -> _Seen | None:
     """What is compared of a picture; None if it cannot be read."""
     try:
         if isinstance(item, (str, os.PathLike)):
-            with open(item, "rb") as file:
+            with open_regular(item) as file:
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
         elif isinstance(item, Image.Image) or not hasattr(item, "read_bytes"):
             pixels = np.asarray(item)
@@ -163,7 +164,7 @@ def _look(item: Any, content_only: bool) -> _Seen | None:
         if content_only:
             return _Seen(digest)
         image, _ = read_image(item)
-    except (OSError, UnreadableItemError):
+    except (OSError, ValueError, UnreadableItemError):
         return None
     grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=3)
     values = np.asarray(grey, np.float32).ravel()

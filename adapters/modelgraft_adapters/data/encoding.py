@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from modelgraft_adapters.data.names import clean, counted, some
 
 MANY_VALUES: Final = 20
 """Labels that are fractions and take more values than this are taken for measurements, not for classes."""
+_WHOLE: Final = re.compile(r"-?\d{1,18}")
 TASKS: Final = ("single-label", "multi-label", "regression")
 
 
@@ -89,7 +91,7 @@ def is_missing(value: Any) -> bool:
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
     """Names sorted; by value if all of them are whole numbers, so that class 10 comes after class 9."""
     distinct = set(names)
-    if all(name.lstrip("-").isdecimal() for name in distinct):
+    if all(_WHOLE.fullmatch(name) for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
 
@@ -126,7 +128,7 @@ def _refuse_measurements(values: list[Any]) -> None:
             return
         try:
             numbers.append(float(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return
     distinct = set(numbers)
     # Beyond 20 values, or where hardly a value comes twice, a fraction is a measurement and no class.
@@ -190,7 +192,7 @@ def _indicators(raw: np.ndarray, task: Task | None, classes: Sequence[str] | Non
         raise UsageError(f"labels of shape {raw.shape} for a single-label task; one label per item")
     try:
         targets = raw.astype(np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"labels of shape {raw.shape} that are no numbers; multi-label takes lists of names") from None
     missing = np.isnan(targets).any(axis=1)
     if not np.isin(targets[~missing], (0, 1)).all():
@@ -214,7 +216,7 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
             continue
         try:
             targets[index] = [float(value) for value in row]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(
                 f"the label of {call(index)} is no number: {some(row)}; a regression needs numbers"
             ) from None

@@ -18,15 +18,13 @@ from modelgraft_adapters.data.names import (
     UNLABELLED,
     clean,
     counted,
-    is_hidden,
     is_picture,
     is_split,
     some,
     split_name,
 )
-
-Parts = tuple[str, ...]
-"""A path below the root, folder by folder."""
+from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
+from modelgraft_adapters.walking import Parts, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,11 @@ def read_folder(
     * Order: by path. Links to folders are followed, loops are not.
 
     Raises:
-        UsageError: nothing to read, splits and classes mixed, a task that folders cannot state.
+        UsageError: nothing to read, splits and classes mixed, a task that folders cannot state, links in circles without end.
     """
     if task not in (None, "single-label"):
         raise UsageError(f"folders give a class per item; a {task} task needs a table (CSV, JSON lines, Parquet)")
-    files, directories = _walk(folder)
+    files, directories = walk(folder)
     chosen, kind = _of_modality([parts[-1] for parts in files], modality, folder)
     kept = [parts for parts, keep in zip(files, chosen, strict=True) if keep]
     layout = layout_of(kept, directories, class_level)
@@ -171,27 +169,6 @@ def _empty(files: Sequence[Parts], directories: Sequence[Parts], split: bool) ->
     return [f"no files in {some('/'.join(parts) for parts in empty)}: left out"] if empty else []
 
 
-def _walk(folder: str) -> tuple[list[Parts], list[Parts]]:
-    """All files and all folders below one, hidden ones left out, sorted."""
-    files: list[Parts] = []
-    directories: list[Parts] = []
-    for here, below, names in os.walk(folder, followlinks=True):
-        parts = () if (relative := os.path.relpath(here, folder)) == "." else tuple(relative.split(os.sep))
-        real = os.path.join(os.path.realpath(here), "")
-        below[:] = sorted(
-            name
-            for name in below
-            if not is_hidden(name)
-            and not (
-                os.path.islink(link := os.path.join(here, name))
-                and real.startswith(os.path.join(os.path.realpath(link), ""))
-            )
-        )
-        directories += [(*parts, name) for name in below]
-        files += [(*parts, name) for name in names if not is_hidden(name)]
-    return sorted(files), sorted(directories)
-
-
 def _of_modality(names: Sequence[str], modality: Modality | None, where: str) -> tuple[list[bool], Modality]:
     """Which files to read, and as what."""
     if modality != "text":
@@ -218,8 +195,7 @@ def _texts(paths: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     for path in paths:
         content = b""
         try:
-            with open(path, "rb") as file:
-                content = file.read()
+            content = read_regular(path, MOST_TEXT_BYTES)
             texts.append(content.decode("utf-8-sig"))
         except (OSError, UnicodeDecodeError):  # an unreadable file is an empty text, an error row later
             texts.append(content.decode("utf-8", "replace"))

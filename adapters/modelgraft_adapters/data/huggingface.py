@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,9 @@ from modelgraft.learning import Task
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, UNLABELLED, some, split_name
+from modelgraft_adapters.data.parquet_files import ALWAYS_ALLOWED, LARGEST_RATIO
 from modelgraft_adapters.data.tables import file_bytes
+from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular, regular_state
 
 
 def is_huggingface(source: Any) -> bool:
@@ -42,6 +46,9 @@ class HubItem:
 def load_folder(folder: str) -> Any:
     """What ``save_to_disk`` has written.
 
+    Read by its parts: ``datasets.load_from_disk`` would take a folder's name for an address, follow names that lead out of the
+    folder, and make whatever format the folder's ``state.json`` asks for.
+
     Raises:
         ModelgraftError: ``datasets`` is not installed, or cannot read the folder.
     """
@@ -50,11 +57,55 @@ def load_folder(folder: str) -> Any:
     except ImportError:
         raise ModelgraftError(f"reading {folder!r} needs datasets: pip install 'modelgraft[data]'") from None
     try:
-        return datasets.load_from_disk(folder)
+        if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+            names = [_inside(name) for name in _json(folder, "dataset_dict.json")["splits"]]
+            return datasets.DatasetDict({name: _load(os.path.join(folder, name)) for name in names})
+        return _load(folder)
     except Exception as error:  # the library raises what its parts raise: OSError, ValueError, Arrow's own
         raise ModelgraftError(
             f"{folder!r} is no data set that can be read: {' '.join(str(error).split())[:200]}"
         ) from None
+
+
+def _load(folder: str) -> Any:
+    import datasets
+
+    paths = [os.path.join(folder, _inside(file["filename"])) for file in _json(folder, "state.json")["_data_files"]]
+    info = datasets.DatasetInfo.from_dict(_json(folder, "dataset_info.json"))
+    parts = []
+    for path in paths:
+        _check_unpacked(path)
+        part = datasets.Dataset.from_file(path, info=info)
+        # Arrow reads what the offsets in the file say, inside of it or not.
+        part.data.table.validate(full=True)
+        parts.append(part)
+    return datasets.concatenate_datasets(parts)
+
+
+def _check_unpacked(path: str) -> None:
+    """Refuse a file that is compressed, or says once what it means often, and would fill the memory: others are not read at all."""
+    import pyarrow
+
+    budget = max(LARGEST_RATIO * regular_state(path).st_size, ALWAYS_ALLOWED)
+    before = pyarrow.total_allocated_bytes()
+    with pyarrow.memory_map(path) as source, pyarrow.ipc.open_stream(source) as reader:
+        if any("dictionary<" in str(field.type) for field in reader.schema):
+            raise ValueError("it holds dictionaries, which datasets never writes")
+        batches = []
+        for batch in reader:
+            batches.append(batch)
+            if pyarrow.total_allocated_bytes() - before > budget:
+                raise ValueError(f"{path!r} would take more than {budget >> 20:,} MiB of memory")
+
+
+def _json(folder: str, name: str) -> Any:
+    return json.loads(read_regular(os.path.join(folder, name), MOST_TEXT_BYTES))
+
+
+def _inside(name: Any) -> str:
+    if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise ValueError(f"{name!r} is no name of a file in the folder")
+    return name
 
 
 def read_huggingface(
@@ -92,6 +143,9 @@ def read_huggingface(
             raise UsageError(f"the data set has no column {name!r}; it has {some(features, 20)}")
     column, modality = _item_column(features, item_column, modality)
     label = label_column or _label_column(features, column)
+    if label is not None and not _states_labels(features[label]):
+        raise UsageError(f"column {label!r} holds no labels but {' '.join(str(features[label]).split())[:100]}")
+    _check_alike(parts, features, [column, *([label] if label is not None else [])])
     items: list[Any] = []
     identities: list[str] = []
     raw: list[Any] = []
@@ -153,9 +207,31 @@ def _item_column(features: Any, given: str | None, modality: Modality | None) ->
 
 def _label_column(features: Any, item: str) -> str | None:
     lower = {name.lower(): name for name in features if name != item}
-    named = next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
+    named = next(
+        (lower[name] for name in LABEL_COLUMNS if name in lower and _states_labels(features[lower[name]])), None
+    )
     classed = [name for name in features if name != item and _class_names(features[name]) is not None]
     return named or (classed[0] if len(classed) == 1 else None)
+
+
+def _states_labels(feature: Any) -> bool:
+    """Whether reading a column starts no decoder: words, numbers and classes, and lists of them."""
+    if isinstance(feature, (list, dict)):
+        return all(map(_states_labels, feature.values() if isinstance(feature, dict) else feature))
+    if _kind(feature) in ("List", "LargeList", "Sequence"):
+        return _states_labels(feature.feature)
+    return _kind(feature) in ("Value", "ClassLabel")
+
+
+def _check_alike(parts: dict[Any, Any], features: Any, names: Sequence[str]) -> None:
+    """Refuse splits in which a column is another thing, or class numbers mean other classes."""
+    for split, part in parts.items():
+        for name in names:
+            there = part.features.get(name)
+            alike = there is None or there == features[name] or _kind(there) == _kind(features[name]) == "Value"
+            if len(part) and not (alike and (there is not None or name != names[0])):
+                said = "is missing" if there is None else f"is {' '.join(str(there).split())[:60]}"
+                raise UsageError(f"column {name!r} {said} in the split {split!r} and not in others; read each alone")
 
 
 def _class_names(feature: Any) -> list[str] | None:

@@ -52,11 +52,6 @@ def looks_like_picture(value: Any) -> bool:
     return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture(value.strip())
 
 
-def is_hidden(name: str) -> bool:
-    """Files and folders that systems leave behind: ``.DS_Store``, ``._1.jpg``, ``__MACOSX``."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def clean(name: str) -> str:
     """A class name without blanks around it, in Unicode's composed form (macOS writes folder names decomposed)."""
     return unicodedata.normalize("NFC", name.strip())
@@ -65,8 +60,12 @@ def clean(name: str) -> str:
 def some(names: Any, most: int = 3) -> str:
     """The first of some names for a message: ``'a', 'b', 'c' and 4 more``."""
     listed = list(names)
-    shown = ", ".join(repr(str(name)) for name in listed[:most])
+    shown = ", ".join(repr(_short(str(name))) for name in listed[:most])
     return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:197]}..."
 
 
 def counted(count: int, what: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Final
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
-from modelgraft_adapters.data import arrays, folders, huggingface, shards, table_files, tables
+from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
-from modelgraft_adapters.data.names import is_hidden, is_picture, is_split, some, split_name
+from modelgraft_adapters.data.names import is_picture, is_split, some, split_name
+from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
 """A pattern ``{0..N}`` names no more files than this."""
@@ -131,14 +132,14 @@ def _path(path: str, given: dict[str, Any]) -> Dataset:
         return _folder(path, given)
     if not os.path.lexists(path):
         files = _pattern(path)
-        if all(map(shards.is_tar, files)):
+        if all(map(tar_files.is_tar, files)):
             return shards.read_shards(files, **_shard_options(given))
         if len(files) > 1 and all(map(is_picture, files)):
             return arrays.read_items(files, **_only({"modality": "image", **given}, _ITEMS, "a list of pictures"))
         if len(files) > 1:
             raise UsageError(f"{path!r} names {len(files)} files that are not all tars or pictures: {some(files)}")
         path = files[0]
-    if shards.is_tar(path):
+    if tar_files.is_tar(path):
         return shards.read_shards([path], **_shard_options(given))
     if table_files.is_table(path):
         options = dict(_only(given, (*_COLUMNS, "separator"), "a table"))
@@ -160,7 +161,7 @@ def _folder(path: str, given: dict[str, Any]) -> Dataset:
         )
     files = [name for name in names if os.path.isfile(os.path.join(path, name))]
     if files and len(files) == len(names):
-        if tars := [os.path.join(path, name) for name in files if shards.is_tar(name)]:
+        if tars := [os.path.join(path, name) for name in files if tar_files.is_tar(name)]:
             return shards.read_shards(tars, **_shard_options(given))
         found = [name for name in files if table_files.is_table(name)]
         if found and not any(map(is_picture, files)):
@@ -186,7 +187,7 @@ def _pattern(path: str) -> list[str]:
     for name in names:
         if os.path.lexists(name):
             files.append(name)
-        elif glob.has_magic(name) and (found := sorted(glob.glob(name, recursive=True))):
+        elif glob.has_magic(name) and (found := matching(name)):
             files += found
         elif len(names) > 1 or glob.has_magic(name):
             raise UsageError(f"no file {name!r}" + (f" (of the pattern {path!r})" if len(names) > 1 else " matches"))
@@ -209,7 +210,7 @@ def _braces(path: str) -> list[str]:
 
 
 def _names_tar(item: Any) -> bool:
-    return isinstance(item, (str, os.PathLike)) and shards.is_tar(str(item)) and os.path.isfile(item)
+    return isinstance(item, (str, os.PathLike)) and tar_files.is_tar(str(item)) and os.path.isfile(item)
 
 
 def _frame(source: Any) -> table_files.Table | None:
@@ -224,10 +225,7 @@ def _frame(source: Any) -> table_files.Table | None:
         rows = len(source)
     elif home == "pyarrow" and hasattr(source, "column_names"):
         names = list(source.column_names)
-        columns = {
-            name: table_files.BytesColumn(column) if table_files.holds_bytes(column.type) else column.to_pylist()
-            for name, column in zip(names, source.columns, strict=True)
-        }
+        columns = {name: parquet_files.column_of(column) for name, column in zip(names, source.columns, strict=True)}
         rows = source.num_rows
     else:
         return None

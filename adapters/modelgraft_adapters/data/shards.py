@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
-import contextlib
-import gzip
-import hashlib
 import json
-import lzma
 import os
 import re
-import shutil
 import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft.learning import Task
-from modelgraft.paths import cache_dir
 
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode, is_missing
@@ -30,56 +22,18 @@ from modelgraft_adapters.data.names import (
     TEXT_COLUMNS,
     UNLABELLED,
     counted,
-    is_hidden,
     is_picture,
     is_split,
     some,
     split_name,
 )
+from modelgraft_adapters.data.tar_files import TarItem, list_members
+from modelgraft_adapters.data.uncompressing import uncompressed
+from modelgraft_adapters.files import MOST_TEXT_BYTES
+from modelgraft_adapters.walking import is_hidden
 
-SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
 """Extensions of what lies beside the picture in a WebDataset sample."""
-
-
-@dataclass(frozen=True, slots=True)
-class TarItem:
-    """A file inside an uncompressed tar."""
-
-    path: str
-    """The tar on disk."""
-    name: str
-    """The member's name."""
-    offset: int
-    """Where its bytes begin in the tar."""
-    size: int
-
-    def read_bytes(self) -> bytes:
-        """The file's bytes. Opens the tar anew, so that threads and processes do not share a position.
-
-        Raises:
-            UnreadableItemError: the tar is gone or shorter than it was.
-        """
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                file.seek(self.offset)
-                content = b"".join(_read(file, self.size))
-        except OSError as error:
-            raise UnreadableItemError(f"{self.path}: {error.strerror or error}") from None
-        if len(content) != self.size:
-            raise UnreadableItemError(f"{self.path} ends in the middle of {self.name}")
-        return content
-
-
-def _read(file: IO[bytes], size: int) -> Iterator[bytes]:
-    while size > 0 and (block := file.read(size)):
-        size -= len(block)
-        yield block
-
-
-def is_tar(path: str) -> bool:
-    """Whether a file of this name is a tar."""
-    return path.lower().endswith(SUFFIXES)
 
 
 def read_shards(
@@ -113,7 +67,7 @@ def read_shards(
     shown: dict[str, str] = {}
     notes: list[str] = []
     for path in paths:
-        plain, note = _uncompressed(path)
+        plain, note = uncompressed(path)
         notes += [note] if note else []
         shown[plain] = os.path.basename(path)
         found, more = _members(plain, path)
@@ -138,75 +92,28 @@ def read_shards(
 def _members(plain: str, path: str) -> tuple[list[TarItem], list[str]]:
     found: dict[str, TarItem] = {}
     refused: list[str] = []
-    total = os.path.getsize(plain)
-    try:
-        with tarfile.open(plain, "r:") as tar:
-            for member in tar:
-                parts = [part for part in member.name.split("/") if part not in ("", ".")]
-                if member.isdir() or not parts or any(is_hidden(part) for part in parts if part != ".."):
-                    continue
-                if not member.isreg() or member.issparse() or ".." in parts or member.name.startswith(("/", "\\")):
-                    refused.append(member.name)
-                    continue
-                if member.offset_data + member.size > total:
-                    raise ModelgraftError(f"{path!r} is cut off in the middle of {member.name!r}; fetch it again")
-                name = "/".join(parts)
-                # Of two members of one name the later counts, as when a tar is unpacked.
-                found[name] = TarItem(plain, name, member.offset_data, member.size)
-    except tarfile.TarError as error:
-        raise ModelgraftError(f"{path!r} is damaged, or no tar file: {error}") from None
-    except OSError as error:
-        raise ModelgraftError(f"cannot read {path!r}: {error.strerror or error}") from None
-    note = f"{counted(len(refused), 'member')} of {path!r} left out (links, devices, names that lead outside): {some(refused)}"
-    return list(found.values()), [note] if refused else []
-
-
-def _uncompressed(path: str) -> tuple[str, str | None]:
-    """A tar that can be read at any place, and a note if one had to be made.
-
-    Made under another name and renamed, so that half a file is never read as whole; what was made of an older state of the same
-    file is deleted.
-    """
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(6)
-            state = os.fstat(file.fileno())
-    except OSError as error:
-        raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from None
-    if magic[:4] == b"\x28\xb5\x2f\xfd":
-        raise UsageError(f"{path!r} is compressed with zstd; uncompress it first: zstd -d {path!r}")
-    openers = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
-    opener: Any = next((opener for mark, opener in openers if magic.startswith(mark)), None)
-    if opener is None:
-        return path, None
-    folder = cache_dir() / "shards"
-    stem = hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    target = folder / f"{stem}-{state.st_size}-{state.st_mtime_ns}.tar"
-    if not target.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as out:
-                try:
-                    with opener(path, "rb") as compressed:
-                        shutil.copyfileobj(compressed, out, 1 << 20)
-                    out.flush()
-                    os.fsync(out.fileno())
-                    os.replace(out.name, target)
-                except BaseException:
-                    os.unlink(out.name)
-                    raise
-        except (gzip.BadGzipFile, lzma.LZMAError, EOFError, ValueError) as error:
-            raise ModelgraftError(f"{path!r} is damaged or cut off ({error}); fetch it again") from None
-        except OSError as error:
-            raise ModelgraftError(
-                f"{path!r} cannot be uncompressed into {str(folder)!r}: {error.strerror or error}; "
-                "free some space, or uncompress it yourself"
-            ) from None
-        for old in folder.glob(f"{stem}-*.tar"):
-            if old != target:
-                with contextlib.suppress(OSError):
-                    old.unlink()
-    return str(target), f"{path!r} is compressed: read from an uncompressed copy in {str(folder)!r}"
+    twice: list[str] = []
+    listed = list_members(plain, path)
+    for member in listed.members:
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if member.kind == tarfile.DIRTYPE or not parts or any(is_hidden(part) for part in parts if part != ".."):
+            continue
+        regular = member.kind in tarfile.REGULAR_TYPES and not member.sparse
+        if not regular or ".." in parts or member.name.startswith(("/", "\\")):
+            refused.append(member.name)
+            continue
+        name = "/".join(parts)
+        if name in found:
+            twice.append(name)
+        # Of two members of one name the later counts, as when a tar is unpacked.
+        found[name] = TarItem(plain, name, member.offset, member.size, listed.state)
+    notes = []
+    if refused:
+        left = f"{counted(len(refused), 'member')} of {path!r} left out"
+        notes.append(f"{left} (links, devices, names that lead outside): {some(refused)}")
+    if twice:
+        notes.append(f"{counted(len(twice), 'member')} of {path!r} replaced by a later one of its name: {some(twice)}")
+    return list(found.values()), notes
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -251,6 +158,10 @@ def _folders(
 
 
 def _text(member: TarItem) -> str:
+    if member.size > MOST_TEXT_BYTES:
+        raise UnreadableItemError(
+            f"{member.path}: {member.name} has {member.size:,} bytes; a text has at most {MOST_TEXT_BYTES:,}"
+        )
     return member.read_bytes().decode("utf-8-sig", "replace")
 
 

@@ -14,8 +14,14 @@ from typing import Any, Final
 from modelgraft.errors import ModelgraftError, UsageError
 
 from modelgraft_adapters.data.names import counted, some
+from modelgraft_adapters.data.parquet_files import read_parquet
+from modelgraft_adapters.files import MOST_TABLE_BYTES, read_regular
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+MOST_COLUMNS: Final = 16_384
+"""As many as a spreadsheet has."""
+_SPARSE_CELLS: Final = 10_000_000
+_LARGEST_RATIO: Final = 50
 SEPARATORS: Final = (",", ";", "\t", "|")
 
 
@@ -53,7 +59,9 @@ def read_table(path: str, separator: str | None = None) -> Table:
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix == ".parquet":
-            columns, identities = _parquet(path)
+            names, values, count = read_parquet(path)
+            columns = dict(zip(_header(names, path), values, strict=True))
+            identities: list[str] = [f"{os.path.basename(path)}:{number}" for number in range(1, count + 1)]
         elif suffix in (".csv", ".tsv"):
             columns, identities = _csv(path, "\t" if suffix == ".tsv" and separator is None else separator)
         elif suffix == ".json":
@@ -68,8 +76,7 @@ def read_table(path: str, separator: str | None = None) -> Table:
 
 
 def _text(path: str) -> str:
-    with open(path, "rb") as file:
-        content = file.read()
+    content = read_regular(path, MOST_TABLE_BYTES, pipe=True)
     coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return content.decode(coding)
@@ -87,6 +94,8 @@ def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], li
         separator = max(SEPARATORS, key=first.count)  # the first of them where there is none
     elif len(separator) != 1:
         raise UsageError(f"separator={separator!r}: a table's columns are parted by one character")
+    if '"' not in (first := text.partition("\n")[0]) and first.count(separator) >= MOST_COLUMNS:
+        raise UsageError(_too_wide(path, first.count(separator) + 1))
     # The reader's own limit of 131,072 characters a field is for hostile input; long documents are data here.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -118,11 +127,17 @@ def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], li
 
 
 def _header(names: Sequence[str], path: str) -> list[str]:
+    if len(names) > MOST_COLUMNS:
+        raise UsageError(_too_wide(path, len(names)))
     if repeated := [name for name, times in Counter(names).items() if times > 1]:
         raise UsageError(
             f"the table {path!r} has two columns named {some(repeated)}; the first line must name each column"
         )
     return list(names)
+
+
+def _too_wide(path: str, columns: int) -> str:
+    return f"the table {path!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read"
 
 
 def _json_lines(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
@@ -153,53 +168,22 @@ def from_records(records: Sequence[Any], identities: Sequence[str]) -> dict[str,
     """Columns of N objects; None where an object lacks a name.
 
     Raises:
-        UsageError: a record that is no object.
+        UsageError: a record that is no object; far more names than values.
     """
     names: dict[str, None] = {}
+    given = 0
     for record, identity in zip(records, identities, strict=True):
         if not isinstance(record, dict):
             raise UsageError(f"{identity} is a {type(record).__name__}; each row is an object, such as {{'text': ...}}")
         names.update(dict.fromkeys(record))
+        given += len(record)
+        # Each row of another name makes a table that grows with the square of the file.
+        if len(names) > MOST_COLUMNS:
+            raise UsageError(
+                f"{identity}: the objects have over {MOST_COLUMNS:,} different names; a table's are the same"
+            )
+    if len(names) * len(records) > max(_SPARSE_CELLS, _LARGEST_RATIO * given):
+        raise UsageError(
+            f"{len(records):,} objects of {len(names):,} names, and only {given:,} values; a table's objects have the same names"
+        )
     return {name: [record.get(name) for record in records] for name in names}
-
-
-def _parquet(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ModelgraftError(
-            f"reading {path!r} needs pyarrow: pip install 'modelgraft[parquet]', or save the table as CSV"
-        ) from None
-    try:
-        table = pyarrow.parquet.read_table(path, partitioning=None)
-    except pyarrow.ArrowException as error:
-        raise UsageError(f"{path!r} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
-    names = _header(table.column_names, path)
-    columns: dict[str, Sequence[Any]] = {}
-    for name, column in zip(names, table.columns, strict=True):
-        columns[name] = BytesColumn(column) if holds_bytes(column.type) else column.to_pylist()
-    return columns, [f"{os.path.basename(path)}:{number}" for number in range(1, table.num_rows + 1)]
-
-
-def holds_bytes(kind: Any) -> bool:
-    """Whether an Arrow type holds files: binary, or a struct with the field ``bytes``, as the hub's data sets have it."""
-    import pyarrow
-
-    if pyarrow.types.is_struct(kind):
-        return any(kind.field(n).name == "bytes" for n in range(kind.num_fields))
-    return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BytesColumn(Sequence[Any]):
-    """A column of files, made Python objects one at a time: a table of pictures is never held twice."""
-
-    column: Any
-    """pyarrow.ChunkedArray of binary, or of struct<bytes, path>."""
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.column[index].as_py()

@@ -24,7 +24,9 @@ from modelgraft_adapters.data.names import (
     some,
     split_name,
 )
-from modelgraft_adapters.data.table_files import BytesColumn, Table
+from modelgraft_adapters.data.parquet_files import BytesColumn
+from modelgraft_adapters.data.table_files import Table
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, read_regular
 
 LOOKED_AT = 1000
 """Rows that are looked at to tell what a column holds."""
@@ -55,10 +57,9 @@ def file_bytes(cell: Any, folder: str | None = None) -> bytes:
     """
     if isinstance(cell, dict):
         path, cell = cell.get("path"), cell.get("bytes")
-        if cell is None and path:
+        if cell is None and isinstance(path, str) and path:
             try:
-                with open(os.path.join(folder or ".", path), "rb") as file:
-                    return file.read()
+                return read_regular(os.path.join(folder or ".", path), MOST_PICTURE_BYTES)
             except OSError as error:
                 raise UnreadableItemError(f"{path}: {error.strerror or error}") from None
     if not isinstance(cell, bytes):
@@ -213,7 +214,7 @@ def _holds_strings(column: Sequence[Any]) -> bool:
 
 
 def _is_wordy(column: Sequence[Any]) -> bool:
-    present = [value for value in _head(column) if value.strip()] if _holds_strings(column) else []
+    present = [value for value in _head(column) if value and value.strip()] if _holds_strings(column) else []
     return sum(len(value.split()) > 1 for value in present) * 2 > len(present)
 
 
@@ -245,7 +246,7 @@ def _items(table: Table, chosen: Columns) -> list[Any]:
     paths = [os.path.join(folder, str(value).strip()) if not is_missing(value) else "" for value in column]
     if not any(os.path.lexists(path) for path in paths):
         raise UsageError(
-            f"none of the {len(paths):,} pictures of {table.name} exists, the first is {paths[0]!r}; "
+            f"none of the {len(paths):,} pictures of {table.name} exists, the first is {some(paths[:1])}; "
             "paths are relative to the table's folder"
         )
     return paths
@@ -293,7 +294,10 @@ def _number(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return float(value) if isinstance(value, (int, float)) else str(value)
+    try:
+        return float(value) if isinstance(value, (int, float)) else str(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return str(value)
 
 
 def _without(raw: Sequence[Any] | np.ndarray, split: np.ndarray) -> Sequence[Any] | np.ndarray:

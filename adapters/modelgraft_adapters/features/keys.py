@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 from modelgraft.errors import UnreadableItemError
 from modelgraft.paths import cache_dir
 
 from modelgraft_adapters.features.records import RecordStore
+from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular, regular_state, told
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Result = TypeVar("Result")
 DIGEST_BYTES: Final = 16
 _CHUNK: Final = 1 << 22
 _HELD: Final = 1 << 26
@@ -37,6 +33,9 @@ def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
     Raises:
         UnreadableItemError: there is no file, or it cannot be read.
     """
+    if isinstance(item, Given) and not os.path.isfile(item):
+        content = told(lambda: read_regular(item, MOST_PICTURE_BYTES, pipe=True))  # a pipe is read once
+        return _digest(b"file", content), content
     if isinstance(item, (str, os.PathLike)):
         return _file_digest(os.fspath(item))
     if hasattr(item, "read_bytes"):
@@ -70,6 +69,8 @@ class FileDigests:
 
     def digest(self, path: str) -> tuple[bytes, bytes | None]:
         """As `picture_digest` of a path; the content is None where the digest was known."""
+        if isinstance(path, Given) and not os.path.isfile(path):  # a pipe has no state to be known by
+            return picture_digest(path)
         name = _state(path)
         (known,) = self._records.get([name])
         if known is not None:
@@ -90,47 +91,26 @@ class FileDigests:
         self._records.append(list(distinct), list(distinct.values()))
 
 
-def read_content(path: str) -> bytes:
-    """A file's content. Errors as `picture_digest`."""
-    return _told(lambda: Path(path).read_bytes())
-
-
 def _state(path: str) -> bytes:
-    found = _told(lambda: os.stat(path))
-    if not stat.S_ISREG(found.st_mode):
-        # A pipe or a device might never end.
-        raise UnreadableItemError("a folder, not a file" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+    found = told(lambda: regular_state(path))
     numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     return _digest(b"state", os.fsencode(os.path.abspath(path)), repr(numbers).encode())
 
 
 def _file_digest(path: str) -> tuple[bytes, bytes | None]:
-    _state(path)
-
     def read() -> tuple[bytes, bytes | None]:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size <= _HELD:
-                content = file.read()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= _HELD:
+                content = file.read(size)
                 return _digest(b"file", content), content
             digest = hashlib.blake2b(b"file\0", digest_size=DIGEST_BYTES)
-            while chunk := file.read(_CHUNK):
+            while size > 0 and (chunk := file.read(min(_CHUNK, size))):
                 digest.update(chunk)
+                size -= len(chunk)
             return digest.digest(), None
 
-    return _told(read)
-
-
-def _told(read: Callable[[], Result]) -> Result:
-    try:
-        return read()
-    except FileNotFoundError:
-        raise UnreadableItemError("no such file") from None
-    except IsADirectoryError:
-        raise UnreadableItemError("a folder, not a file") from None
-    except PermissionError:
-        raise UnreadableItemError("no permission to read it") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableItemError(f"cannot be read: {error}") from None
+    return told(read)
 
 
 def _digest(kind: bytes, *parts: bytes) -> bytes:

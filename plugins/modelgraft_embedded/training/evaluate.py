@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from modelgraft_embedded.model import DualEncoder
 from modelgraft_embedded.preprocess import MEAN, SIZE, STD, preprocess
 from modelgraft_embedded.training.concepts import Concepts
-from modelgraft_embedded.training.files import save_json
+from modelgraft_embedded.training.files import FORMATS, save_json
 from modelgraft_embedded.training.sets import Test, all_tests
 
 TEMPLATE = "a photo of a {}."
@@ -94,7 +94,7 @@ def judge_photos(model: DualEncoder, folder: Path) -> list[dict[str, Any]]:
     """The README's photographs among three wordings of the labels."""
     rows = []
     for path in sorted(folder.glob("*.jpg")):
-        vector = embed(model, [Image.open(path).convert("RGB")])
+        vector = embed(model, [Image.open(path, formats=FORMATS).convert("RGB")])
         row: dict[str, Any] = {"photo": path.name}
         for key, names in zip(PHOTO_WORDINGS, PHOTO_LABELS, strict=True):
             scores = (model.logit_scale.exp() * vector @ label_vectors(model, names).T).softmax(1)[0]

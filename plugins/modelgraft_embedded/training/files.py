@@ -15,6 +15,9 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import Tensor
 
+FORMATS = ("JPEG", "PNG")
+"""What the archives hold; Pillow takes no other decoder, whatever the bytes ask for."""
+
 
 def archive(data: Path, name: str) -> Iterator[tuple[str, Image.Image]]:
     """Member path and RGB picture of ``name``.tar or ``name``.tar.gz, in order of path."""
@@ -24,7 +27,7 @@ def archive(data: Path, name: str) -> Iterator[tuple[str, Image.Image]]:
         for member in tar:
             file = tar.extractfile(member) if member.isfile() else None
             if file is not None:
-                image = Image.open(io.BytesIO(file.read()))
+                image = Image.open(io.BytesIO(file.read()), formats=FORMATS)
                 yield member.name.removeprefix("./"), ImageOps.exif_transpose(image).convert("RGB")
 
 

@@ -121,3 +121,15 @@ def test_wrong_use_is_said() -> None:
         encode(["a"], "ranking")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="item 0 is a list, not a class name"):
         encode([["a"], ["b"]], "single-label")
+
+
+def test_labels_that_only_look_like_numbers_are_words() -> None:
+    assert encode(["--5", "7", "9" * 5000]).classes == ("--5", "7", "9" * 5000)
+    assert encode(["10", "9", "-1"]).classes == ("-1", "9", "10")
+
+
+def test_whole_numbers_beyond_all_floats_are_words_or_refused() -> None:
+    huge = 10**400
+    assert encode([huge, 1, huge]).classes == ("1", str(huge))
+    with pytest.raises(UsageError, match="is no number"):
+        encode([huge, 1], "regression")
