@@ -98,7 +98,8 @@ def sealed_reader(path: Path) -> Iterator[IO[bytes]]:
 
 def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON object with its checksum as one more key: for files that people and other programs read as JSON."""
-    return {**record, _KEY: _of_json(record)}
+    plain = json.loads(json.dumps(record))  # as it will be read: keys are texts, sorted as such
+    return {**record, _KEY: _of_json(plain)}
 
 
 def without_checksum(record: Mapping[str, Any], what: str, *, needed: bool = True) -> dict[str, Any]:
