@@ -125,7 +125,7 @@ class _Trial:
         arguments = [str(folder / name) for name in ("request", "answer", "path")]
         self.stderr = open(folder / "stderr", "w+b")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-P", "-c", code, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.stderr,
