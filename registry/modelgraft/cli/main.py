@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from modelgraft.cli.anywhere import take
+from modelgraft.cli.output import no_closed_streams, whole_output
 from modelgraft.errors import ModelgraftError
 from modelgraft.specs import VerbSpec
 from modelgraft.verbs import BUILT_IN
@@ -112,6 +113,7 @@ def frame(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with 0, with 1 for work that failed, with 2 for wrong use."""
+    no_closed_streams()
     # Reading thousands of entries makes many objects and no garbage: at the usual threshold the collector takes half the time.
     gc.set_threshold(100_000, 20, 20)
     if not sys.stderr.isatty():  # no progress bars into a log or a pipe, the hub client's neither
@@ -125,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words, debug = take(sys.argv[1:] if arguments is None else arguments)
         if not debug:  # an error is one line; the hub client would tell of every retry before it
             os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-        app(args=words, prog_name="modelgraft")
+        with whole_output():
+            app(args=words, prog_name="modelgraft")
     except ModelgraftError as error:
         if debug:
             raise
@@ -162,6 +165,7 @@ def _show_retired_names_once() -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     print(f"modelgraft: error: {text}", file=sys.stderr)
     sys.exit(code)
