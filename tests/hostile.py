@@ -45,7 +45,7 @@ PAGE: Final = (
     "</title><svg onload=alert(1)>",
     "</style><img src=x onerror=alert(1)>",
     "\" onmouseover=\"alert(1)\" x=\"",
-    "' onfocus='alert(1)' autofocus x='",
+    "' onfocus='alert(1)' autofocus y='",
     "<a href=\"javascript:alert(1)\">x</a>",
     "]]><!--<iframe src=//evil>",
     "{{ 7 * 7 }}{% for x in () %}",
