@@ -38,7 +38,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, holding = _held(path, lambda **place: _closed(*tempfile.mkstemp(**place, suffix=path.suffix)))
+    temporary, holding = held_file(path)
     try:
         with open(temporary, "w+b") as file:
             yield file
@@ -55,6 +55,16 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         release(holding)
 
 
+def held_file(path: Path) -> tuple[Path, int | None]:
+    """Make a temporary file beside ``path``, with its suffix, and what keeps `sweep` away from it until it is given to `release`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    temporary, holding = _held(path, lambda **place: _closed(*tempfile.mkstemp(**place, suffix=path.suffix)))
+    return Path(temporary), holding
+
+
 def held_folder(path: Path) -> tuple[Path, int | None]:
     """Make a temporary folder beside ``path``, and what keeps `sweep` away from it until it is given to `release`.
 
@@ -66,7 +76,7 @@ def held_folder(path: Path) -> tuple[Path, int | None]:
 
 
 def release(holding: int | None) -> None:
-    """Let go of what `held_folder` holds."""
+    """Let go of what `held_file` and `held_folder` hold."""
     if holding is not None:
         os.close(holding)
 
