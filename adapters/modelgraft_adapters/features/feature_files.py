@@ -187,7 +187,7 @@ class _Parquet(FeatureFile):
             # Embeddings are noise to a compressor and cost it minutes.
             self._writer = pq.ParquetWriter(
                 self._file, self._schema, compression={"path": "snappy", "label": "snappy", "error": "snappy"},
-                use_dictionary=["label", "error"],
+                use_dictionary=["label", "error"], write_page_checksum=True,
             )  # fmt: skip
         paths = [text.encode("utf-8", "backslashreplace").decode() for text, *_ in self._buffer]
         arrays = [
