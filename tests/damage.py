@@ -107,7 +107,14 @@ def labels(folder: Path) -> Case:
 
 def runs(folder: Path) -> Case:
     """A checkpoint of a run that was stopped, and what a run that resumes takes from it."""
-    options: dict[str, Any] = {"modality": "text", "steps": 4, "batch_size": 4, "ema": 0.9, "device": "cpu", "folder": folder}
+    options: dict[str, Any] = {
+        "modality": "text",
+        "steps": 4,
+        "batch_size": 4,
+        "ema": 0.9,
+        "device": "cpu",
+        "folder": folder,
+    }
     data = read_data(TEXTS, COLOURS, modality="text", task="single-label")
 
     def stop(now: Any) -> None:
@@ -144,7 +151,9 @@ def features(folder: Path) -> Case:
     rows = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
     names = [bytes([n]) * 16 for n in range(4)]
     FeatureStore({"model": MODEL}, folder).add(names, rows)
-    files = tuple(path for path in (folder / FeatureStore({"model": MODEL}, folder).key).iterdir() if path.suffix != ".json")
+    files = tuple(
+        path for path in (folder / FeatureStore({"model": MODEL}, folder).key).iterdir() if path.suffix != ".json"
+    )
     right = [row.tobytes() for row in rows]
 
     def read() -> Any:
@@ -176,12 +185,18 @@ def feature_cards(folder: Path) -> Case:
         shapes = [None if row is None else row.shape for row in found]
         return None if shapes == [None, None] else shapes
 
-    return Case("feature store: card", (path,), read, lambda: mock.patch.object(store, "without_checksum", _no_checksum))
+    return Case(
+        "feature store: card", (path,), read, lambda: mock.patch.object(store, "without_checksum", _no_checksum)
+    )
 
 
 def notes(folder: Path) -> Case:
     """The note of which files a repository has, with their digests, that a model is loaded by without a network."""
-    part = Part("hf:somebody/birds", "a" * 40, (File("model.safetensors", 1234, "b" * 64), File("config.json", 5, None, "c" * 40)))
+    part = Part(
+        "hf:somebody/birds",
+        "a" * 40,
+        (File("model.safetensors", 1234, "b" * 64), File("config.json", 5, None, "c" * 40)),
+    )
 
     @contextlib.contextmanager
     def cache() -> Iterator[None]:
@@ -267,14 +282,16 @@ def _unchecked(path: Path) -> Iterator[Any]:
 
 def main(places: int = 300) -> None:
     """Print the table."""
-    print("| file | damaged | refused or made again | read to the same | another answer | the same damage, checksums not looked at |")
+    print("| file | damaged | refused, or made again | read to the same | another answer | without the checksum |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(Path(folder)):
             found = count(case, places)
             with case.unguarded():
                 bare = count(case, places)
-            print(f"| {case.what} | {found.tried} | {found.refused} | {found.same} | **{found.wrong}** | {bare.wrong} other answers |")
+            print(
+                f"| {case.what} | {found.tried} | {found.refused} | {found.same} | **{found.wrong}** | {bare.wrong} |"
+            )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ TERMINAL: Final = (
 )
 FORMULAS: Final = (
     "=cmd|' /C calc'!A0",
-    "=HYPERLINK(\"http://evil\",\"x\")",
+    '=HYPERLINK("http://evil","x")',
     "+cmd|' /C calc'!A0",
     "-cmd|' /C calc'!A0",
     "@SUM(1+1)*cmd|' /C calc'!A0",
@@ -44,9 +44,9 @@ PAGE: Final = (
     "</script><script>alert(1)</script>",
     "</title><svg onload=alert(1)>",
     "</style><img src=x onerror=alert(1)>",
-    "\" onmouseover=\"alert(1)\" x=\"",
+    '" onmouseover="alert(1)" x="',
     "' onfocus='alert(1)' autofocus y='",
-    "<a href=\"javascript:alert(1)\">x</a>",
+    '<a href="javascript:alert(1)">x</a>',
     "]]><!--<iframe src=//evil>",
     "{{ 7 * 7 }}{% for x in () %}",
     "${7*7}<!ENTITY x>",

@@ -109,7 +109,9 @@ def test_a_flipped_bit_in_the_label_cache_does_not_change_what_is_seen(
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])
         assert np.array_equal(scores(), right)
         assert path.read_bytes() == content, "and it is written anew"
-    monkeypatch.setattr("modelgraft_adapters.label_embeddings.read_sealed", lambda path: path.read_bytes()[damage.HEAD :])
+    monkeypatch.setattr(
+        "modelgraft_adapters.label_embeddings.read_sealed", lambda path: path.read_bytes()[damage.HEAD :]
+    )
     place = len(content) - 1
     path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])
     assert not np.array_equal(scores(), right)

@@ -16,7 +16,9 @@ VERBS = (["list"], ["plugins"], ["doctor"], ["classify", "a.jpg", "--labels", "a
 def _sprung(folder: Path, cache: Path, words: list[str], before: str = "") -> bool:
     """Run a command as its console script does, with a cold cache; whether a file of the folder ran."""
     mark = cache.with_suffix(".sprung")
-    start = f"import sys; sys.path.pop(0); {before}sys.argv[1:] = {words!r}; from modelgraft.cli.main import main; main()"
+    start = (
+        f"import sys; sys.path.pop(0); {before}sys.argv[1:] = {words!r}; from modelgraft.cli.main import main; main()"
+    )
     env = {**os.environ, "TRAP": str(mark), "MODELGRAFT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
     env.pop("PYTHONSAFEPATH", None)
     subprocess.run([sys.executable, "-c", start], cwd=folder, env=env, capture_output=True, check=False)

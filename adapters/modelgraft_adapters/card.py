@@ -207,7 +207,9 @@ def read_card(value: Any, where: str) -> Card:
     try:  # last: what is wrong at a key is told as that; a card that somebody wrote by hand may state no checksum
         without_checksum(top.fields, f"the card of the saved adapter {where} ({CARD_FILE})", needed=False)
     except DamagedFileError as error:
-        raise DamagedFileError(f"{error}; get a whole copy (who changed it on purpose takes its key 'checksum' out)") from None
+        raise DamagedFileError(
+            f"{error}; get a whole copy (who changed it on purpose takes its key 'checksum' out)"
+        ) from None
     return card
 
 

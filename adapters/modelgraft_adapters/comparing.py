@@ -196,7 +196,10 @@ class _Bench:
             row.status, row.reason = self._run(job, at)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
         if row.status == "done" and len(records) < len(cells):
-            row.status, row.reason = "failed", f"{len(cells) - len(records)} of {len(cells)} learnings left no whole result"
+            row.status, row.reason = (
+                "failed",
+                f"{len(cells) - len(records)} of {len(cells)} learnings left no whole result",
+            )
         if records:
             read(row, records, self.data.task)
             most = cells[-1].shots

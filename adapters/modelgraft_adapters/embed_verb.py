@@ -142,8 +142,6 @@ def _fits(entry: Any, text: bool) -> None:
         raise UsageError(f"{entry.name} reads texts; add --text, or take a model for pictures, as {IMAGE_MODEL}")
 
 
-
-
 def _with_progress(rows: Iterator[Any], total: int) -> Iterator[Any]:
     """A progress bar on standard error if that is a terminal and there is enough to wait for."""
     if not sys.stderr.isatty() or total < 64:

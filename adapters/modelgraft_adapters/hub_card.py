@@ -108,8 +108,8 @@ def _text(card: Card, name: str) -> str:
         f'adapter = FrozenAdapter.load({json.dumps(name, ensure_ascii=False)})\nprint(adapter.predict(["{item}"]))\n```',
         f"```sh\n{command}\n```",
         f"The head comes from {_brought(card.head_distribution, card.head_version)}, the backbone from "
-        f"{_brought(backbone.distribution, backbone.version)}; `modelgraft pull {shlex.quote(name)}` fetches all files, after which it works "
-        "without a network.",
+        f"{_brought(backbone.distribution, backbone.version)}; `modelgraft pull {shlex.quote(name)}` fetches all files, after "
+        "which it works without a network.",
         "## Scores",
         _scores(card),
         "## Training data",

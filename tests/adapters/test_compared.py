@@ -15,7 +15,10 @@ from modelgraft_adapters.comparing import compare
 from modelgraft_adapters.comparison import Comparison
 
 SPRIG = "embedded/sprig"
-COLOURS = {"red": ["a red rose", "red wine", "red brick", "a red car"], "blue": ["a blue sky", "blue sea", "blue whale", "blue ink"]}
+COLOURS = {
+    "red": ["a red rose", "red wine", "red brick", "a red car"],
+    "blue": ["a blue sky", "blue sea", "blue whale", "blue ink"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_what_is_printed_in_the_process_is_no_answer(
     """``sitecustomize`` and ``.pth`` files run before any line of ours."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'modelgraft_adapters.compared' in ' '.join(sys.orig_argv):\n"
-        "    print('hello', flush=True); os.write(1, b'{\"cell\": null, \"failed\": \"forged')\n"
+        '    print(\'hello\', flush=True); os.write(1, b\'{"cell": null, "failed": "forged\')\n'
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert _run(data).rows[0].status == "done"

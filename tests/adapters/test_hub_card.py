@@ -1,4 +1,4 @@
-"""The page of a saved adapter says hostile names, and obeys none: no tag, link, picture, heading or key of the front matter is theirs."""
+"""The page of a saved adapter says hostile names and obeys none: no tag, link, picture, heading or front matter is theirs."""
 
 from __future__ import annotations
 
@@ -57,12 +57,20 @@ def _all(tokens: list[Token]) -> Iterator[Token]:
 def _live(page: str) -> list[str]:
     """What of a page is markup, and none of ours."""
     tokens = list(_all(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page)))
-    found = [token.type for token in tokens if token.type in ("html_inline", "html_block", "image", "em_open", "s_open", "blockquote_open")]
+    found = [
+        token.type
+        for token in tokens
+        if token.type in ("html_inline", "html_block", "image", "em_open", "s_open", "blockquote_open")
+    ]
     found += [str(t.attrs["href"]) for t in tokens if t.type == "link_open" and t.attrs["href"] != OWN_LINK]
     headings = [token.tag for token in tokens if token.type == "heading_open"]
     found += [] if headings == HEADINGS else headings
     fences = [token.info for token in tokens if token.type in ("fence", "code_block")]
-    return found + ([] if fences == ["python", "sh"] else fences) + re.findall(r"(?<!\\)://evil|www\.evil", re.sub(r"`[^`]*`", "", page))
+    return (
+        found
+        + ([] if fences == ["python", "sh"] else fences)
+        + re.findall(r"(?<!\\)://evil|www\.evil", re.sub(r"`[^`]*`", "", page))
+    )
 
 
 def _front(page: str) -> dict[str, Any]:

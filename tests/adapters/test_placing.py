@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_at_any_step_changes_nothing(
             calls += 1
             if calls == step:  # noqa: B023
                 raise OSError(28, "No space left on device")
-            return plain(*arguments, **more)  # noqa: B023
+            return plain(*arguments, **more)
 
         with monkeypatch.context() as patched:
             patched.setattr(os, call, full)
@@ -147,9 +147,7 @@ def test_a_disk_that_is_full_at_any_step_changes_nothing(
     assert os.listdir(tmp_path / "1") == ["colours"]
 
 
-def test_two_who_save_at_once_leave_one_whole(
-    both: tuple[dict[str, bytes], dict[str, bytes]], tmp_path: Path
-) -> None:
+def test_two_who_save_at_once_leave_one_whole(both: tuple[dict[str, bytes], dict[str, bytes]], tmp_path: Path) -> None:
     folder = _old_folder(tmp_path, both[0])
     for number, files in enumerate(both):
         (tmp_path / f"given{number}").mkdir()

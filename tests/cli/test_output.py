@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 CODE = "from modelgraft.cli.main import main; main()"
-UNGUARDED = (
-    "import contextlib, modelgraft.cli.main as m; m.whole_output = contextlib.nullcontext; m.main()"  # Python's own output
-)
+UNGUARDED = "import contextlib, modelgraft.cli.main as m; m.whole_output = contextlib.nullcontext; m.main()"  # Python's own output
 FORMATS = ("table", "json", "jsonl", "csv")
 LEAST = 100_000
 """Bytes: under what ``list`` writes in each format, and no multiple of a block."""

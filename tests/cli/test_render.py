@@ -72,7 +72,10 @@ def test_a_long_name_is_cut_for_people_alone(tmp_path: Path) -> None:
 
 
 def test_json_gives_every_name_back(tmp_path: Path) -> None:
-    for format, read in (("json", json.loads), ("jsonl", lambda text: [json.loads(line) for line in text.splitlines()])):
+    for format, read in (
+        ("json", json.loads),
+        ("jsonl", lambda text: [json.loads(line) for line in text.splitlines()]),
+    ):
         text = _written(format, tmp_path / "t")
         assert all(c.isprintable() or c == "\n" for c in text)
         back = read(text)

@@ -1,7 +1,8 @@
 """Embeddings on disk, shared by every adapter on frozen features and by every process: ``<cache>/features/<key>/``.
 
 The key is the digest of ``card.json`` there, which states in plain words everything the features depend on but the item
-(`modelgraft_adapters.features.identity`), and the shape of the features. A card that is damaged is written anew. Deleting a folder, or all of them, is safe: what is missing is computed again.
+(`modelgraft_adapters.features.identity`), and the shape of the features. A card that is damaged is written anew. Deleting a
+folder, or all of them, is safe: what is missing is computed again.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from modelgraft.errors import OutputError
 def whole_output() -> Iterator[None]:
     """Put such a standard output in the place of Python's own, and see at the end that everything has left it.
 
-    Python's own, where it is unbuffered (``PYTHONUNBUFFERED``, ``-u``), writes what there is room for and forgets the rest; where it
-    is buffered, what fails when Python ends is told too late for an exit code of ours.
+    Python's own, where it is unbuffered (``PYTHONUNBUFFERED``, ``-u``), writes what there is room for and forgets the rest; where
+    it is buffered, what fails when Python ends is told too late for an exit code of ours.
 
     Raises:
         OutputError: something could not be written; also where whoever wrote it let the error pass.
@@ -58,7 +58,9 @@ def no_closed_streams() -> None:
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # nothing can be written to standard output then, which is told; nobody listens to standard error
+        except (
+            OSError
+        ):  # nothing can be written to standard output then, which is told; nobody listens to standard error
             os.open(os.devnull, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")

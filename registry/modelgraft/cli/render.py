@@ -51,7 +51,7 @@ def width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """A text safe for a terminal line: control characters, undecodable bytes and marks piled on one letter are shown, never sent."""
+    """A text safe for a terminal line: what it would act on, and marks piled on one letter, are shown as escapes."""
     if text.isprintable() and text.isascii():
         return text
     out, marks = [], 0

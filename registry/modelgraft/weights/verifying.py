@@ -44,7 +44,9 @@ def fault(path: Path, file: File, root: Path, *, again: bool = False) -> str | N
     if file.sha256 is None and file.blob is None:
         return None
     noted = _Noted(real, state)
-    wanted = {kind: value.lower() for kind, value in (("sha256", file.sha256), ("blob", file.blob)) if value is not None}
+    wanted = {
+        kind: value.lower() for kind, value in (("sha256", file.sha256), ("blob", file.blob)) if value is not None
+    }
     known = {} if again else noted.read()
     if all(known.get(kind, "").startswith(value) for kind, value in wanted.items()):
         return None
