@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -44,6 +45,21 @@ def test_every_key_of_the_contracts_is_described() -> None:
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     for key in Entry(name="a/b", modality="image", tasks=("features",)).record():
         assert f"`{key}`" in page, key
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {
+        (page.name, *match)
+        for page in PAGES
+        for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    }
+    functions = {
+        path: {
+            node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)
+        }
+        for path in {path for _, path, _ in named}
+    }
+    assert [at for at in sorted(named) if at[2] not in functions[at[1]]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -14,6 +14,7 @@ from modelgraft import Entry
 from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
@@ -271,12 +272,13 @@ class Adapter:
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C) float32: probabilities, or of a regression the values."""
         device = self._head_device
-        find = head.logits if self.task == "regression" else head.probabilities
+        owner = plugin_calls.head_owner(self.head_name)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(features), ROWS):
                 rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
                     device
                 )  # a copy: stored features are read-only
-                parts.append(find(rows).float().cpu().numpy())
+                found = plugin_calls.probabilities(head, rows, len(self.classes), self.task, owner)
+                parts.append(found.numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)

@@ -11,6 +11,7 @@ from modelgraft import Entry, Examples, HeadSpec, TextClasses, list_heads
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import folds
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
@@ -82,7 +83,7 @@ def text_classes(
     wanted = templates_for(templates or entry.templates or usual)
     with torch.inference_mode():
         weight = embed_labels(backbone, label_texts(classes, wanted, {}))
-    return TextClasses(weight.to(device), backbone.score_rule())
+    return TextClasses(weight.to(device), plugin_calls.score_rule(backbone))
 
 
 def class_weights(data: Dataset, given: ClassWeight) -> np.ndarray | None:

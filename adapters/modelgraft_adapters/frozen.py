@@ -14,6 +14,7 @@ import numpy as np
 from modelgraft import TextClasses, load_head
 from modelgraft.errors import ModelgraftError, UsageError
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
@@ -144,8 +145,8 @@ class FrozenAdapter(Adapter):
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
         self._trained_on = data.places
-        self.head_ = load_head(self.head_name).fit(examples, **self.settings)
-        self.report_ = self.head_.report()  # type: ignore[union-attr]
+        kind = load_head(self.head_name)
+        self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
         self._data, self.saved_ = data, None

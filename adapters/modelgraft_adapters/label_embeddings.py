@@ -18,6 +18,7 @@ from modelgraft.paths import cache_dir
 from modelgraft.sealed import read_sealed, write_sealed
 from torch.nn import functional as F
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.templates import fill
 
 TEXTS_PER_BATCH: Final = 64
@@ -39,7 +40,7 @@ def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torc
     Args:
         texts: for each class, its texts (`label_texts`).
     """
-    cosine = backbone.score_rule().similarity == "cosine"
+    cosine = plugin_calls.score_rule(backbone).similarity == "cosine"
     path = _path(backbone, texts) if isinstance(backbone, Tokenises) else None
     cached = _read(path, (len(texts), backbone.embed_dim)) if path else None
     if cached is not None:
@@ -47,7 +48,10 @@ def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torc
     flat = [text for group in texts for text in group]
     distinct = list(dict.fromkeys(flat))
     parts = range(0, len(distinct), TEXTS_PER_BATCH)
-    rows = torch.cat([backbone.encode_text(distinct[start : start + TEXTS_PER_BATCH]).float() for start in parts])
+    rows = torch.cat(
+        [plugin_calls.encode_texts(backbone, distinct[start : start + TEXTS_PER_BATCH]) for start in parts]
+    )
+    plugin_calls.finite_texts(backbone, rows, distinct)
     by_text = dict(zip(distinct, F.normalize(rows, dim=-1) if cosine else rows, strict=True))
     weight = torch.stack([torch.stack([by_text[text] for text in group]).mean(dim=0) for group in texts])
     if cosine:
@@ -60,13 +64,13 @@ def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torc
 def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
     """A file name from everything the embeddings depend on: weights, libraries, texts and how the model reads them."""
     assert isinstance(backbone, Tokenises)
-    read = [backbone.tokens(list(group)) for group in texts]
+    read = [plugin_calls.tokens(backbone, group) for group in texts]
     what = [
         fingerprint(backbone),
         str(backbone.device.type),
         torch.__version__,
         __version__,
-        backbone.score_rule().similarity,
+        plugin_calls.score_rule(backbone).similarity,
         [list(group) for group in texts],
         read,
     ]

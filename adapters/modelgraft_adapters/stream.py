@@ -117,6 +117,7 @@ def stream(
     *,
     batch_size: int,
     workers: int,
+    not_finite: str = "the model's output for it is not finite",
 ) -> Iterator[Outcome[Item]]:
     """Yield an `Outcome` per item, in the order of the items.
 
@@ -124,6 +125,7 @@ def stream(
         items: read lazily.
         prepare: as for `read_ahead`.
         infer: B prepared items to rows (B, ...); run in the calling thread.
+        not_finite: the error of an item whose row is not finite.
     """
     prepared = read_ahead(items, prepare, workers=workers, ahead=2 * batch_size)
     try:
@@ -141,10 +143,11 @@ def stream(
             if not batch:
                 return
             if ready:
-                rows = iter(infer(ready))
-                for outcome in batch:
-                    if outcome.error is None:
-                        outcome.row = next(rows)
+                rows = infer(ready)
+                finite = torch.isfinite(rows).flatten(1).all(dim=1).tolist()
+                good = [outcome for outcome in batch if outcome.error is None]
+                for outcome, row, is_finite in zip(good, rows, finite, strict=True):
+                    outcome.row, outcome.error = (row, None) if is_finite else (None, not_finite)
             yield from batch
     finally:
         prepared.close()

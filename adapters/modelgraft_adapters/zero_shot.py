@@ -12,6 +12,7 @@ from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
 from modelgraft.errors import UnreadableItemError, UsageError
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.defaults import IMAGE_MODEL
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
@@ -72,10 +73,10 @@ class ZeroShotClassifier:
         self.batch_size = batch_size or (256 if self.backbone.device.type == "cuda" else 32)
         self.workers = workers or default_workers()
         self.classes_ = np.array(self.labels)
-        self.notes = list(self.backbone.text_notes([text for group in texts for text in group]))
+        self.notes = plugin_calls.text_notes(self.backbone, [text for group in texts for text in group])
         with torch.inference_mode():
             weight = embed_labels(self.backbone, texts)
-        self.head = load_head("text")(weight, self.backbone.score_rule()).to(self.backbone.device)
+        self.head = load_head("text")(weight, plugin_calls.score_rule(self.backbone)).to(self.backbone.device)
 
     def fit(self, X: Any = None, y: Any = None) -> ZeroShotClassifier:
         """Nothing to learn; there for code that fits every estimator."""
@@ -127,24 +128,27 @@ class ZeroShotClassifier:
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
         if isinstance(items, (str, bytes)):
             raise UsageError("give a list of items, not a single text: [item]")
-        if self.modality == "text":
-            return stream(items, _read_text, self._infer_texts, batch_size=self.batch_size, workers=1)
-        return stream(items, self._read_image, self._infer_images, batch_size=self.batch_size, workers=self.workers)
+        text = self.modality == "text"
+        return stream(
+            items,
+            _read_text if text else self._read_image,
+            self._infer_texts if text else self._infer_images,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            workers=1 if text else self.workers,
+            not_finite=plugin_calls.not_finite(self.backbone),
+        )
 
     def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         image, note = read_image(item)
-        try:
-            return self.backbone.preprocess(image), note
-        except Exception as error:  # a 1x5000 picture can break a provider's transform; the run goes on
-            raise UnreadableItemError(f"cannot be preprocessed: {' '.join(str(error).split())[:200]}") from error
+        return plugin_calls.preprocess(self.backbone, image), note
 
     @torch.inference_mode()
     def _infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
-        return self.head.probabilities(self.backbone.encode_image(torch.stack(pixels))).cpu()  # type: ignore[no-any-return]
+        return self.head.probabilities(plugin_calls.encode_images(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def _infer_texts(self, texts: list[str]) -> torch.Tensor:
-        return self.head.probabilities(self.backbone.encode_text(texts)).cpu()  # type: ignore[no-any-return]
+        return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
 
 
 def _read_text(item: Any) -> tuple[str, str | None]:

@@ -155,30 +155,14 @@ class Entry:
         return cls(**data)
 
     def check(self) -> None:
-        """Refuse an entry that would mislead later; run once per plugin version, not at every start.
+        """Refuse an entry with any field that is not what it must be; run once per plugin version, not at every start.
 
         Raises:
-            ValueError: what is wrong, with the name of the entry.
+            ValueError: the name of the entry, the field, and what is wrong with it.
         """
-        from modelgraft.names import Name  # names imports nothing from here; kept local to keep this module a leaf
+        from modelgraft.fields import check, shown  # it knows this module
 
-        parsed = Name.parse(self.name)
-        if parsed.provider is None or parsed.revision is not None:
-            raise ValueError(f"{self.name!r} is not a full name of the form provider/model[:tag]")
-        if self.modality not in MODALITIES:
-            raise ValueError(f"{self.name}: modality {self.modality!r} is none of {', '.join(MODALITIES)}")
-        if not self.tasks or set(self.tasks) - set(TASKS):
-            raise ValueError(f"{self.name}: tasks {list(self.tasks)!r} must be some of {', '.join(TASKS)}")
-        if self.score not in (None, "softmax", "sigmoid"):
-            raise ValueError(f"{self.name}: score {self.score!r} is neither softmax nor sigmoid")
-        for what in ("params", "embed_dim", "max_tokens"):
-            number = getattr(self, what)
-            if number is not None and (not isinstance(number, int) or number <= 0):
-                raise ValueError(f"{self.name}: {what} must be a positive integer or None, not {number!r}")
-        if self.input_size is not None and (
-            len(self.input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in self.input_size)
-        ):
-            raise ValueError(f"{self.name}: input_size must be (channels, height, width), not {self.input_size!r}")
+        check(self, f"the model {shown(self.name)}: ")
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ result of a command.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ def plugin_code(plugin: str, about: str) -> Iterator[None]:
         PluginError: anything else it raised, ``SystemExit`` included, chained.
     """
     _inside.depth = getattr(_inside, "depth", 0) + 1
+    output = sys.stdout
     try:
         yield
     except (ModelgraftError, KeyboardInterrupt, MemoryError):
@@ -38,6 +40,7 @@ def plugin_code(plugin: str, about: str) -> Iterator[None]:
         raise PluginError(f"plugin {plugin} failed while {about}: {text} (--debug shows where)") from error
     finally:
         _inside.depth -= 1
+        sys.stdout = output  # a plugin may have put another in its place, and left it there
 
 
 def in_plugin_code() -> bool:

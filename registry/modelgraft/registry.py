@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelgraft.contract import ImageBackbone, TextBackbone
 from modelgraft.entry import Entry
-from modelgraft.errors import UsageError
+from modelgraft.errors import PluginError, UsageError
 from modelgraft.host.host import PluginReport, current_host, import_target, no_such
 from modelgraft.listing.installed import catalogue
 from modelgraft.project.local_names import aliases
@@ -124,9 +124,30 @@ def load(
     entry = resolve(name) if isinstance(name, str) else name
     on, of = device_of(device), dtype_of(dtype)
     weights = local_weights(entry)
-    return current_host().call(  # type: ignore[no-any-return]
+    backbone = current_host().call(
         entry.plugin, "modelgraft_load", f"loading {entry.name}", entry=entry, device=on, dtype=of, weights=weights
     )
+    return _checked(backbone, entry)
+
+
+def _checked(backbone: Any, entry: Entry) -> ImageBackbone | TextBackbone:
+    """The backbone, if it has the members of the contract: what is missing is told here and not in mid-run."""
+    import torch
+
+    wanted = ["entry", "module", "device", "embed_dim"]
+    wanted += ["preprocess", "encode_image"] if entry.modality != "text" else []
+    wanted += ["encode_text", "text_notes", "score_rule"] if entry.modality != "image" else []
+    missing = [name for name in wanted if getattr(backbone, name, None) is None]
+    wrong = f"no {', '.join(missing)}" if missing else ""
+    if not wrong and (type(backbone.embed_dim) is not int or backbone.embed_dim < 1):
+        wrong = f"an embed_dim of {backbone.embed_dim!r}"
+    if not wrong and not isinstance(backbone.module, torch.nn.Module):
+        wrong = "a module that is no torch.nn.Module"
+    if wrong:
+        raise PluginError(
+            f"plugin {entry.plugin} is wrong: what it loads for {entry.name} has {wrong}; tell its author"
+        )
+    return backbone  # type: ignore[no-any-return]
 
 
 def list_heads() -> list[HeadSpec]:

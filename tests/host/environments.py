@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -59,6 +60,63 @@ class Environment:
         done = self.modelgraft(*arguments, "--format", "json", env=env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+class Site:
+    """A folder on the path with distributions as an installer leaves them, and a cache of its own: no pip, so many are cheap."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "site"
+        self.folder.mkdir()
+        self.cache = folder / "cache"
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder),
+            "MODELGRAFT_CACHE": str(self.cache),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def add(self, name: str, code: str | None = None, version: str = "1.0", entry_points: str | None = None) -> Path:
+        """A distribution ``modelgraft-name`` of one module; its folder of metadata. Written over what was there."""
+        module = f"modelgraft_{name.replace('-', '_')}"
+        (self.folder / f"{module}.py").write_text(good(name) if code is None else code, encoding="utf-8")
+        info = self.folder / f"{module}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: modelgraft-{name}\nVersion: {version}\n")
+        info.joinpath("entry_points.txt").write_text(entry_points or f"[modelgraft]\n{name} = {module}\n")
+        digest = hashlib.sha256((self.folder / f"{module}.py").read_bytes()).hexdigest()
+        info.joinpath("RECORD").write_text(f"{module}.py,sha256={digest},1\n")
+        return info
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """The command line, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelgraft", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**self.env, **(env or {})},
+        )
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """The command line, ended."""
+        process = self.start(*arguments, env=env)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def reports(self, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
+        """What ``modelgraft plugins`` says, by distribution (``modelgraft-`` left out)."""
+        done = self.run("plugins", "--format", "json", env=env)
+        assert done.returncode == 0, done.stderr
+        return {report["distribution"].removeprefix("modelgraft-"): report for report in json.loads(done.stdout)}
+
+
+def good(provider: str, before: str = "", within: str = "") -> str:
+    """The code of a plugin with one model; some code at the top of its module, and in its hook."""
+    return (
+        f"from modelgraft import Entry, hookimpl\n{before}\n@hookimpl\ndef modelgraft_entries():\n    {within or 'pass'}\n"
+        f"    return [Entry(name='{provider}/m', modality='image', tasks=('features',))]\n"
+    )
 
 
 def build_wheel(project: Path, into: Path) -> Path:

@@ -16,6 +16,7 @@ from modelgraft.contract import Layered
 from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft.registry import device_of, dtype_of
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.features.gathering import Gathered
 from modelgraft_adapters.features.identity import backbone_identity, entry_identity, settings_identity, versions
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
@@ -227,7 +228,7 @@ class FeatureExtractor:
                 if np.isfinite(row).all():
                     new[digest] = row
                 else:
-                    errors[digest] = "the model's output for it is not finite; a wider dtype may help"
+                    errors[digest] = plugin_calls.not_finite(self.backbone)
         known.update(new)
         self._keep(new)
         return errors
@@ -235,15 +236,12 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _forward(self, ready: list[Any]) -> np.ndarray:
         backbone = self.backbone
-        batch = ready if self.modality == "text" else torch.stack(ready)
-        if self.layer is not None:
-            found = backbone.encode_layer(batch, self.layer)
-        else:
-            found = backbone.encode_text(batch) if self.modality == "text" else backbone.encode_image(batch)
+        encode = plugin_calls.encode_texts if self.modality == "text" else plugin_calls.encode_images
+        found = encode(backbone, ready, self.layer)
         if self.modality == "text" and self.encoded == 0:
-            about = backbone.text_notes(ready) if hasattr(backbone, "text_notes") else []
+            about = plugin_calls.text_notes(backbone, ready)
             self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
-        return np.ascontiguousarray(found.float().cpu().numpy())
+        return np.ascontiguousarray(found.cpu().numpy())
 
     def _keep(self, new: dict[bytes, np.ndarray]) -> None:
         if new:
@@ -289,17 +287,13 @@ class FeatureExtractor:
         if self.modality == "text":
             return item, None
         image, note = read_image(item if content is None else io.BytesIO(content))
-        backbone = self.backbone
-        try:
-            return backbone.preprocess(image), note
-        except Exception as error:  # a 1x5000 picture can break a provider's transform; the run goes on
-            raise UnreadableItemError(f"cannot be preprocessed: {' '.join(str(error).split())[:200]}") from error
+        return plugin_calls.preprocess(self.backbone, image), note
 
     def _check_layer(self) -> None:
         if self.layer is None:
             return
         backbone = self._backbone
-        there = backbone.layers(self.modality) if isinstance(backbone, Layered) else ()
+        there = plugin_calls.layers(backbone, self.modality) if isinstance(backbone, Layered) else ()
         if self.layer not in there:
             has = f"there are: {', '.join(there)}" if there else "it has no layers to choose from, leave it out"
             raise UsageError(f"{self.entry.name} has no layer {self.layer!r} for {self.modality}s; {has}")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from modelgraft.cli.anywhere import take
-from modelgraft.cli.output import no_closed_streams, whole_output
-from modelgraft.errors import ModelgraftError
+from modelgraft.cli.output import finish_output, keep_output, no_closed_streams
+from modelgraft.cli.render import printable
+from modelgraft.errors import ModelgraftError, OutputError
 from modelgraft.specs import VerbSpec
 from modelgraft.verbs import BUILT_IN
 
@@ -63,6 +65,7 @@ class _LazyVerb(TyperCommand):
         from modelgraft.host.host import import_target
 
         function = import_target(self.spec.target, f"of the verb {self.spec.name}")
+        _running.append(self.spec.target.partition(":")[0].partition(".")[0])
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=self.spec.name, cls=_Verb)(function)
         return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
@@ -121,51 +124,99 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
-    _show_retired_names_once()
+    keep_output()
+    _show_warnings_plainly()
     debug = False
     try:
         words, debug = take(sys.argv[1:] if arguments is None else arguments)
         if not debug:  # an error is one line; the hub client would tell of every retry before it
             os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-        with whole_output():
-            app(args=words, prog_name="modelgraft")
+        app(args=words, prog_name="modelgraft")
+    except SystemExit as error:
+        if (culprit := _stranger(error)) is None:
+            _flush(error.code)
+            raise
+        if debug:
+            traceback.print_exc()
+        _fail(f"the plugin {culprit} ended the run (sys.exit({error.code!r})); tell its author", 1)
     except ModelgraftError as error:
         if debug:
             raise
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough; leave quietly, and keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _output_to_nowhere()
         sys.exit(0)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except Exception as error:
+    except BaseException as error:  # GeneratorExit and kinds of a plugin's own included
         if debug:
             raise
         told = " ".join(str(error).split())[:500]
-        _fail(f"{type(error).__name__}: {told} (this should not happen; run it again with --debug and report it)", 1)
+        text = f"{type(error).__name__}: {told}" if told else type(error).__name__
+        if (culprit := _stranger(error)) is not None:
+            _fail(f"the plugin {culprit} failed: {text} (--debug shows where)", 1)
+        _fail(f"{text} (this should not happen; run it again with --debug and report it)", 1)
 
 
-def _show_retired_names_once() -> None:
-    """One plain line for each retired name, however often a verb resolves it; every other warning as Python shows it."""
+_running: list[str] = []
+"""The package of the verb that runs: it may end the process, and fail in its own name."""
+
+
+def _stranger(error: BaseException) -> str | None:
+    """The distribution to blame for an error, if it is a plugin's and not the running verb's own."""
+    from modelgraft.cli.culprit import culprit_of, raised_in
+
+    ours = {"typer", "click", "modelgraft", "modelgraft_adapters", *_running}
+    if isinstance(error, SystemExit) and raised_in(error) in ours:
+        return None
+    return culprit_of(error, besides=_running)
+
+
+def _flush(code: object) -> None:
+    """Have the output written before the exit code is settled: a full disk must not look like success."""
+    try:
+        finish_output()
+    except BrokenPipeError:
+        _output_to_nowhere()
+        sys.exit(0)
+    except (OSError, ValueError, OutputError) as error:
+        _output_to_nowhere()
+        if code in (None, 0):
+            told = getattr(error, "strerror", None) or error
+            _fail(str(error) if isinstance(error, OutputError) else f"standard output cannot be written: {told}", 1)
+
+
+def _output_to_nowhere() -> None:
+    sys.stdout = open(os.devnull, "w")
+    os.dup2(sys.stdout.fileno(), 1)
+
+
+def _show_warnings_plainly() -> None:
+    """One plain line for each retired name, however often a verb resolves it; every other warning as Python words it."""
     import warnings
 
     from modelgraft.errors import RetiredNameWarning
 
-    usual, said = warnings.showwarning, set()
+    said = set()
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if not issubclass(category, RetiredNameWarning):
-            usual(message, category, *where, **more)
+            told = warnings.formatwarning(message, category, *where[:2])
+            print("\n".join(map(printable, told.splitlines())), file=sys.stderr)
         elif str(message) not in said:
             said.add(str(message))
-            print(f"modelgraft: warning: {message}", file=sys.stderr)
+            print(f"modelgraft: warning: {printable(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
 
 
-def _fail(text: str, code: int) -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-    print(f"modelgraft: error: {text}", file=sys.stderr)
+def _fail(text: str, code: int) -> NoReturn:
+    _flush(code)
+    print(f"modelgraft: error: {printable(_short(text))}", file=sys.stderr)
     sys.exit(code)
+
+
+def _short(text: str, most: int = 1400) -> str:
+    """A line that a person reads: a name of a megabyte says no more than its ends."""
+    return text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"

@@ -1,56 +1,62 @@
-"""Standard output that takes all that is written to it, or fails: a part of a result never passes for the whole."""
+"""Standard output belongs to the result of a command, and takes all of it or fails.
+
+Plugins and the libraries below them print: progress, warnings, things forgotten. Between the lines of JSON that is damage. So the
+process keeps a private copy of descriptor 1 for what commands write, and descriptor 1 itself leads to standard error, for
+programs that are started and libraries in C; what Python code of a plugin prints is told by `modelgraft.guard`.
+
+Python's own standard output, where it is unbuffered (``PYTHONUNBUFFERED``, ``-u``), writes what there is room for and forgets the
+rest; here each write goes on until nothing is left of it, and what failed is told, whoever swallowed the error.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
 from typing import Any
 
 from modelgraft.errors import OutputError
+from modelgraft.guard import in_plugin_code
 
 
-@contextmanager
-def whole_output() -> Iterator[None]:
-    """Put such a standard output in the place of Python's own, and see at the end that everything has left it.
+def keep_output() -> None:
+    """Make standard output this command's own. Does nothing where it is not the process's real one (tests that capture it)."""
+    stream = sys.stdout
+    if stream is not sys.__stdout__:
+        return
+    try:
+        if stream is not None:
+            if stream.fileno() != 1:
+                return
+            stream.flush()
+        private = os.dup(1)
+    except (OSError, ValueError):
+        return  # no descriptor at all
+    os.dup2(2, 1)
+    raw = _Whole(private)
+    _made.append(raw)
+    unbuffered = stream is not None and not isinstance(stream.buffer, io.BufferedWriter)
+    sys.stdout = _Text(
+        _Buffer(raw, 1 << 16),
+        encoding="utf-8" if stream is None else stream.encoding,
+        errors="backslashreplace" if stream is None else stream.errors,
+        line_buffering=unbuffered or raw.isatty(),
+    )
 
-    Python's own, where it is unbuffered (``PYTHONUNBUFFERED``, ``-u``), writes what there is room for and forgets the rest; where
-    it is buffered, what fails when Python ends is told too late for an exit code of ours.
+
+def finish_output() -> None:
+    """Have everything written.
 
     Raises:
-        OutputError: something could not be written; also where whoever wrote it let the error pass.
+        OutputError: something could not be, now or before.
         BrokenPipeError: the reader has gone.
+        OSError, ValueError: as the stream that somebody put in the place of ours raises them.
     """
-    before: Any = sys.stdout
-    try:
-        descriptor = 1 if before is None else before.fileno()
-    except (AttributeError, OSError, ValueError):  # an object that somebody put there: theirs to look after
-        yield
-        return
-    raw = _Whole(descriptor)
-    unbuffered = not isinstance(getattr(before, "buffer", None), io.BufferedWriter)
-    ours = sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw, 1 << 16),
-        encoding=getattr(before, "encoding", "utf-8"),
-        errors=getattr(before, "errors", "backslashreplace"),
-        line_buffering=unbuffered or before.line_buffering,
-    )
-    try:
-        yield
-    except BaseException as error:
-        # What is known of a run that broke off is shown; that it could not be is told where nothing else is.
-        with suppress(OutputError, BrokenPipeError):
-            ours.flush()
-        if isinstance(error, SystemExit):
-            raw.check()
-        raise
-    else:
-        ours.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    for raw in _made:
         raw.check()
-    finally:
-        sys.stdout = before
 
 
 def no_closed_streams() -> None:
@@ -64,6 +70,10 @@ def no_closed_streams() -> None:
             os.open(os.devnull, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
+
+
+def _is_ours() -> bool:
+    return not in_plugin_code() and threading.current_thread() is threading.main_thread()
 
 
 class _Whole(io.RawIOBase):
@@ -101,6 +111,29 @@ class _Whole(io.RawIOBase):
 
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
+
+
+_made: list[_Whole] = []
+"""Under the standard output that was made, whatever stands in its place by now."""
+
+
+class _Buffer(io.BufferedWriter):
+    def write(self, data: Any, /) -> int:
+        if _is_ours():
+            return super().write(data)
+        if sys.stderr is not None:
+            sys.stderr.flush()
+            sys.stderr.buffer.write(data)
+        return len(data)
+
+
+class _Text(io.TextIOWrapper):
+    def write(self, text: str, /) -> int:
+        if _is_ours():
+            return super().write(text)
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+        return len(text)
 
 
 def _wait(descriptor: int) -> None:

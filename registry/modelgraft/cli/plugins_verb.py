@@ -45,8 +45,8 @@ def plugins(
     render.table(columns, rows, right=("models", "heads", "verbs", "sources"))
     for report in found:
         if report.error:
-            print(
-                f"\n{report.name} ({report.distribution} {report.version}) {report.status}: {render.printable(report.error)}"
-            )
+            who = f"{report.name} ({report.distribution} {report.version}) {report.status}"
+            print(f"\n{render.printable(f'{who}: {report.error}')}")
             if verbose and report.traceback:
-                sys.stdout.write("".join(f"    {line}\n" for line in report.traceback.splitlines()))
+                lines = map(render.printable, report.traceback.splitlines())
+                sys.stdout.write("".join(f"    {line}\n" for line in lines))

@@ -57,10 +57,10 @@ def run(code: str, seconds: float, environment: Mapping[str, str] | None = None)
             finally:
                 _end(process)
         facts: dict[str, Any] = {}
-        for line in said.read_text(encoding="utf-8").splitlines():
+        for line in said.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 facts.update(json.loads(line))
-            except ValueError:
+            except (ValueError, TypeError):
                 pass  # the line it was writing when it died
         text = errors.read_bytes().decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -11,9 +11,11 @@ from modelgraft.doctor import child
 from modelgraft.doctor.row import Row
 from modelgraft.errors import ModelgraftError
 from modelgraft.host.discovery import installed_version
+from modelgraft.host.trials import TIMEOUT, time_limit
 from modelgraft.project import local_names, lockfile
 
-PLUGIN_SECONDS: Final = 60.0
+MORE_SECONDS: Final = 30.0
+"""On top of what the trials themselves may take."""
 
 _PLUGINS: Final = """
 from dataclasses import asdict
@@ -24,9 +26,14 @@ say(plugins=[{k: v for k, v in asdict(report).items() if k != "traceback"} for r
 
 def plugin_rows() -> Iterator[Row]:
     """A row ``plugins``, and one more for each that does not work."""
-    answer = child.run(_PLUGINS, PLUGIN_SECONDS)
+    try:
+        seconds = time_limit()
+    except ModelgraftError as error:
+        yield Row("plugins", "fail", str(error), f"unset {TIMEOUT}")
+        return
+    answer = child.run(_PLUGINS, seconds + MORE_SECONDS)
     if "plugins" not in answer.facts:
-        cure = "MODELGRAFT_PLUGINS=-NAME keeps a plugin out; 'modelgraft plugins' waits longer and says which it is"
+        cure = "MODELGRAFT_PLUGINS=-NAME keeps a plugin out; 'modelgraft plugins' says which it is"
         yield Row("plugins", "fail", f"the installed plugins could not be listed: {answer.died}", cure)
         return
     reports = answer.facts["plugins"]

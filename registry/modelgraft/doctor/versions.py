@@ -13,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from modelgraft.doctor.row import Row
+from modelgraft.host.discovery import installed_version
 
 OWN: Final = "modelgraft"
 NEEDED: Final = {
@@ -79,7 +80,7 @@ def requirements(distribution: str = OWN) -> dict[str, Requirement]:
     """What an installed distribution asks for, extras left out: plain name -> requirement. Empty if it is not installed."""
     try:
         texts = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
+    except Exception:  # not there, or metadata that cannot be read
         return {}
     out = {}
     for text in texts:
@@ -93,11 +94,8 @@ def requirements(distribution: str = OWN) -> dict[str, Requirement]:
 
 
 def version(distribution: str) -> str | None:
-    """The installed version; None if it is not installed or its metadata states none."""
-    try:
-        return metadata.version(distribution) or None
-    except (metadata.PackageNotFoundError, KeyError, TypeError):
-        return None
+    """The installed version; None if it is not installed or its metadata states none that can be read."""
+    return installed_version(distribution)
 
 
 def _importable(module: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelgraft.errors import ModelgraftError, PluginError, UsageError
+from modelgraft.errors import UsageError
+from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import Found, barred_by_user, discover
 from modelgraft.host.records import key_of
 from modelgraft.host.snapshot import records_for
@@ -94,13 +95,13 @@ class Host:
         """
         answer = self.ask(plugin, hook, about, **arguments)
         if answer is None:
-            with plugin_fault(plugin, about):
+            with plugin_code(plugin, about):
                 raise NotImplementedError(f"it has no {hook}, or that gave nothing")
         return answer
 
     def ask(self, plugin: str, hook: str, about: str, **arguments: Any) -> Any:
         """As `call`, for a hook that a plugin need not have: None where it has not, or gives nothing."""
-        with redirect_stdout(sys.stderr), plugin_fault(plugin, about):
+        with redirect_stdout(sys.stderr), plugin_code(plugin, about):
             self._import(plugin)
             assert self._manager is not None
             others = [p for name, p in self._manager.list_name_plugin() if name != plugin]
@@ -122,26 +123,11 @@ def _head(record: dict[str, Any]) -> HeadSpec:
     return HeadSpec(**fields)
 
 
-@contextmanager
-def plugin_fault(plugin: str, about: str) -> Iterator[None]:
-    """Turn what a plugin raises, ``SystemExit`` included, into one `PluginError` that names the plugin and the task."""
-    try:
-        yield
-    except (ModelgraftError, KeyboardInterrupt):
-        raise
-    except MemoryError:
-        raise
-    except BaseException as error:
-        told = " ".join(str(error).split())[:500]
-        text = f"{type(error).__name__}: {told}" if told else type(error).__name__
-        raise PluginError(f"plugin {plugin} failed while {about}: {text} (--debug shows where)") from error
-
-
 def import_target(target: str, plugin: str) -> Any:
     """The object behind a ``package.module:name`` that a plugin announced; raises `PluginError` with the true cause."""
     from modelgraft.host.imports import load_plugin
 
-    with redirect_stdout(sys.stderr), plugin_fault(plugin, f"importing {target}"):
+    with redirect_stdout(sys.stderr), plugin_code(plugin, f"importing {target}"):
         return load_plugin(target)
 
 

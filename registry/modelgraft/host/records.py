@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from modelgraft.cli.render import printable
 from modelgraft.host.discovery import Found
+
+MOST_ENTRIES: Final = 200_000
+"""Models of one plugin: a hundred times what the largest library has."""
+MOST_SPECS: Final = 1000
+"""Heads, verbs or sources of one plugin."""
+MOST_NAME: Final = 300
+"""Characters of the name of a model in a catalogue."""
+MOST_BYTES: Final = 256 * 2**20
+"""Bytes of the answer about one distribution."""
 
 
 def new_record(found: Found) -> dict[str, Any]:
     """The record of a plugin that brings nothing (yet)."""
     brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "sources": [], "watched": []}
-    return {**found.to_dict(), "status": "ok", "error": None, "traceback": None, **brings_nothing}
+    # ``late``: the seconds it was given, where these were not enough.
+    return {**found.to_dict(), "status": "ok", "error": None, "traceback": None, "late": None, **brings_nothing}
 
 
-def failed_record(found: Found, error: str, traceback: str | None) -> dict[str, Any]:
+def failed_record(found: Found, error: str, traceback: str | None = None) -> dict[str, Any]:
     """The record of a plugin that is left out."""
     return {**new_record(found), "status": "failed", "error": error, "traceback": traceback}
 
@@ -22,3 +33,14 @@ def failed_record(found: Found, error: str, traceback: str | None) -> dict[str, 
 def key_of(record: Mapping[str, Any]) -> str:
     """`Found.key` of the plugin that a record is about."""
     return f"{record['distribution']}:{record['name']}"
+
+
+def one_line(text: str, most: int = 1000) -> str:
+    """A stranger's text for a line on a terminal: no line breaks, control or invisible characters, and an end."""
+    text = printable(" ".join(text.split())[: most + 1])
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def lines(text: str, most: int = 20_000) -> str:
+    """As `one_line` for a text of several lines, of which the last are kept."""
+    return "\n".join(printable(line[:1000]) for line in text[-most:].splitlines())

@@ -10,23 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import zlib
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from modelgraft.errors import DamagedFileError
 from modelgraft.host.discovery import Found
-from modelgraft.host.records import failed_record, key_of
+from modelgraft.host.records import key_of
 from modelgraft.host.table import Table
-from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.host.trials import Notice, refuse_inside_a_trial, time_limit, try_plugins
+from modelgraft.paths import cache_dir
+from modelgraft.project.files import exclusive
+from modelgraft.sealed import read_sealed, write_sealed
 from modelgraft.version import __version__
 
-FORMAT: Final = 4
-TRIAL_SECONDS: Final = float(os.environ.get("MODELGRAFT_PLUGIN_TIMEOUT", "300"))
-"""A plugin that has not answered by then is reported as failed. Generous: it may have to import its model library."""
+FORMAT: Final = 5
 
 
 def snapshot_path() -> Path:
@@ -36,32 +37,75 @@ def snapshot_path() -> Path:
 
 
 def records_for(found: Sequence[Found]) -> list[dict[str, Any]]:
-    """A record for every plugin, in order: from the snapshot where it still holds, else from a fresh trial."""
+    """A record for every plugin, in order: from the snapshot where it still holds, else from a fresh trial.
+
+    Raises:
+        UsageError: the time limit is no number.
+        PluginError: called by a plugin that is being tried.
+    """
+    refuse_inside_a_trial()
     known = _read()
-    fresh = {f.key: record for f in found if (record := known.get(f.key)) and _holds(record, f)}
-    stale = [f for f in found if f.key not in fresh]
+    fresh, stale = _sorted_out(known, found)
     if stale:
-        for record in try_plugins(stale):
-            fresh[key_of(record)] = {**record, "entries": Table.of(record["entries"])}
-        # Records of plugins that are barred this time stay, so that a variable set for one command costs the next nothing.
-        kept = {key: record for key, record in known.items() if key not in fresh}
-        _write({**kept, **fresh})
+        with ExitStack() as held:
+            if _wait_for_others(held, stale):  # they may have tried the same plugins
+                known = _read()
+                fresh, stale = _sorted_out(known, found)
+            if stale:
+                for record in try_plugins(stale):
+                    fresh[key_of(record)] = {**record, "entries": Table.of(record["entries"])}
+                # Records of plugins that are barred this time stay, so that a variable set for one command costs the next nothing.
+                kept = {key: record for key, record in known.items() if key not in fresh}
+                _write({**kept, **fresh})
     return [fresh[f.key] for f in found]
+
+
+def _sorted_out(
+    known: dict[str, dict[str, Any]], found: Sequence[Found]
+) -> tuple[dict[str, dict[str, Any]], list[Found]]:
+    """Records that hold, by key, and the plugins that have none."""
+    fresh = {f.key: record for f in found if (record := known.get(f.key)) and _holds(record, f)}
+    return fresh, [f for f in found if f.key not in fresh]
+
+
+class _NotHeldError(Exception):
+    pass
+
+
+def _wait_for_others(held: ExitStack, stale: Sequence[Found]) -> bool:
+    """Hold the one right to try plugins here until ``held`` ends, after whoever has it; the system takes it from the dead.
+
+    False where nobody can have it (a read-only home), or whoever has it does not end in time: then each process tries for itself.
+    """
+    path, started, seconds = snapshot_path(), time.monotonic(), time_limit()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    if not os.access(path.parent, os.W_OK):
+        return False
+    for wait in (2.0, seconds + 15):
+        try:
+            held.enter_context(exclusive(path, _NotHeldError, wait))
+            return True
+        except _NotHeldError:
+            if time.monotonic() - started < wait:
+                return False
+            Notice(stale, seconds, started).when_due(stale, " in another process")
+    return False
 
 
 def _read() -> dict[str, dict[str, Any]]:
     try:
-        content = snapshot_path().read_bytes()
+        content = read_sealed(snapshot_path())
         start = content.index(b"\n") + 1
         data = json.loads(content[:start])
-        # Entries are parsed when they are looked at, too late to make them anew: damage has to be seen here.
-        crc32 = zlib.crc32(memoryview(content)[start:])
-        if data["format"] == FORMAT and data["modelgraft"] == __version__ and data["crc32"] == crc32:
+        if data["format"] == FORMAT and data["modelgraft"] == __version__:
             for record in data["plugins"]:
                 record["entries"] = Table(record["entries"], content, start)
                 start = record["entries"].end
             return {key_of(record): record for record in data["plugins"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DamagedFileError):
         pass  # none yet, or not ours any more: the trials make it anew
     return {}
 
@@ -70,9 +114,9 @@ def _write(records: dict[str, dict[str, Any]]) -> None:
     """A line of JSON with the records and the columns of their entries, then the lines of their tables."""
     body = b"".join(record["entries"].raw for record in records.values())
     plugins = [{**record, "entries": record["entries"].columns} for record in records.values()]
-    data = {"format": FORMAT, "modelgraft": __version__, "crc32": zlib.crc32(body), "plugins": plugins}
+    data = {"format": FORMAT, "modelgraft": __version__, "plugins": plugins}
     try:
-        write_atomic(snapshot_path(), json.dumps(data, separators=(",", ":")).encode() + b"\n" + body)
+        write_sealed(snapshot_path(), json.dumps(data, separators=(",", ":")).encode() + b"\n" + body)
     except OSError:
         pass  # a read-only home: every command tries its plugins itself, slower but right
 
@@ -80,6 +124,8 @@ def _write(records: dict[str, dict[str, Any]]) -> None:
 def _holds(record: dict[str, Any], found: Found) -> bool:
     if any(record.get(field) != value for field, value in found.to_dict().items()):
         return False
+    if record["late"] is not None and record["late"] < time_limit():
+        return False  # it has more time now
     for path, modified, size in record["watched"]:
         try:
             now = os.stat(path)
@@ -88,74 +134,3 @@ def _holds(record: dict[str, Any], found: Found) -> bool:
         if (now.st_mtime_ns, now.st_size) != (modified, size):
             return False
     return True
-
-
-def try_plugins(found: Sequence[Found]) -> list[dict[str, Any]]:
-    """Try plugins in child processes: one for the project's own, one for each other distribution, all at once."""
-    by_distribution: dict[str, list[Found]] = {}
-    for f in found:
-        by_distribution.setdefault(f.distribution, []).append(f)
-    records: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(prefix="modelgraft-") as folder:
-        trials = [_Trial(plugins, Path(folder) / str(n)) for n, plugins in enumerate(by_distribution.values())]
-        while trials:
-            again: list[_Trial] = []
-            for trial in trials:
-                done, left = trial.finish()
-                records.update(done)
-                if left:  # it died on one plugin; the rest of its distribution gets another process
-                    again.append(_Trial(left, trial.folder.with_name(trial.folder.name + "r")))
-            trials = again
-    return [records[f.key] for f in found]
-
-
-class _Trial:
-    """One child process that tries the plugins of one distribution."""
-
-    def __init__(self, plugins: list[Found], folder: Path) -> None:
-        self.plugins = plugins
-        self.folder = folder
-        folder.mkdir()
-        (folder / "request").write_text(json.dumps([f.to_dict() for f in plugins]))
-        (folder / "path").write_text(json.dumps(sys.path))
-        code = (
-            "import json, sys; sys.path[:] = json.load(open(sys.argv[3])); "
-            "from modelgraft.host.validate import main; main(sys.argv[1], sys.argv[2])"
-        )
-        arguments = [str(folder / name) for name in ("request", "answer", "path")]
-        self.stderr = open(folder / "stderr", "w+b")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self.stderr,
-        )
-
-    def finish(self) -> tuple[dict[str, dict[str, Any]], list[Found]]:
-        """Wait; return the records by key, and the plugins that could not be tried because the process died before them."""
-        died = ""
-        try:
-            code = self.process.wait(TRIAL_SECONDS)
-            if code:
-                died = (
-                    f"crashes the interpreter while it loads ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
-                )
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            died = f"did not finish loading in {TRIAL_SECONDS:g} s"
-        finally:
-            self.stderr.seek(0)
-            said = self.stderr.read().decode(errors="replace")[-4000:]
-            self.stderr.close()
-        answer = self.folder / "answer"
-        lines = answer.read_text(encoding="utf-8").splitlines() if answer.exists() else []
-        done = {}
-        for found, line in zip(self.plugins, lines, strict=False):
-            done[found.key] = json.loads(line)
-        left = self.plugins[len(done) :]
-        if left:
-            guilty = left.pop(0)
-            error = died or "ended its process while it loads (os._exit)"
-            done[guilty.key] = failed_record(guilty, error, said or None)
-        return done, left
