@@ -16,6 +16,7 @@ from modelgraft_adapters import ZeroShotClassifier
 from modelgraft_adapters.features import store
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.features.store import FeatureStore
+from modelgraft_sources import web
 from PIL import Image
 
 from tests import damage
@@ -150,3 +151,22 @@ def test_a_damaged_note_moves_no_good_file_away(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(verifying, "read_sealed", lambda path: path.read_bytes())
     assert verifying.fault(path, file, tmp_path) is None, "without the seal it does"
     assert os.listdir(tmp_path / "cache") == ["digests"]
+
+
+def test_a_damaged_address_is_of_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what came from a plain address: its folder is the digest of the address, so a note that was damaged is not believed."""
+    monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
+    url = "https://weights.example/net-3a7f9c21.pth"
+    folder = web._folder(url)
+    folder.mkdir(parents=True)
+    (folder / "net-3a7f9c21.pth").write_bytes(b"weights")
+    note = folder / ".address"
+    note.write_bytes(url.encode())
+    assert [held.part.location for held in web.WebSource().held()] == [url]
+    for bit in range(8 * len(url)):
+        note.write_bytes((int.from_bytes(url.encode()) ^ 1 << bit).to_bytes(len(url)))
+        assert web.WebSource().held() == []
+    note.write_bytes(url.replace("3a7f", "4a7f").encode())
+    monkeypatch.setattr(web, "_folder", lambda url: folder)
+    (held,) = web.WebSource().held()
+    assert held.part.files[0].sha256 == "4a7f9c21", "without the guard a good file has another digest stated"
