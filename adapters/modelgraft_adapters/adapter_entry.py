@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from modelgraft.errors import BadNameError, ModelgraftError, UnknownModelError, 
 from modelgraft.project.files import short
 
 from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, PROVIDER, is_saved_adapter, read_card
+from modelgraft_adapters.placing import recover
 
 
 def entry_of(name: str, configs: Mapping[str, Any]) -> Entry | None:
@@ -52,6 +54,9 @@ def find_adapter(name: str | Path) -> Entry:
     if isinstance(name, Path):
         name = f"file:{name.expanduser().absolute()}"
     from modelgraft.registry import resolve
+
+    with contextlib.suppress(OSError, ModelgraftError):  # then there is none, which is told below
+        recover(Path(os.path.realpath(Path(name.removeprefix("file:")).expanduser())))
 
     try:
         entry = resolve(name)

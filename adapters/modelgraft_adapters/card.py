@@ -15,9 +15,10 @@ from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 from modelgraft.entry import Entry
-from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.learning import Task
 from modelgraft.project.files import short
+from modelgraft.sealed import without_checksum
 from modelgraft.specs import HEAD_TASKS
 
 CARD_FILE: Final = "modelgraft_adapter.json"
@@ -182,7 +183,7 @@ def read_card(value: Any, where: str) -> Card:
     task = top.one_of("task", HEAD_TASKS)
     evaluated = top.optional_object("evaluation")
     tuned = top.object("tuned") if version > 1 and "tuned" in top.fields else None
-    return Card(
+    card = Card(
         record=top.fields,
         backbone=_backbone(top.object("backbone")),
         modality=features.one_of("modality", ("image", "text")),
@@ -204,6 +205,13 @@ def read_card(value: Any, where: str) -> Card:
         evaluated=evaluated.fields if evaluated else None,
         notes=tuple(top.texts("notes")),
     )
+    try:  # last: what is wrong at a key is told as that; a card that somebody wrote by hand may state no checksum
+        without_checksum(top.fields, f"the card of the saved adapter {where} ({CARD_FILE})", needed=False)
+    except DamagedFileError as error:
+        raise DamagedFileError(
+            f"{error}; get a whole copy (who changed it on purpose takes its key 'checksum' out)"
+        ) from None
+    return card
 
 
 def _backbone(found: _Object) -> Backbone:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.paths import write_atomic
+from modelgraft.sealed import with_checksum
 
 from modelgraft_adapters.card import plain
 from modelgraft_adapters.compare_ways import Way
@@ -34,6 +35,8 @@ from modelgraft_adapters.paired import Answers
 from modelgraft_adapters.scores import Evaluation
 
 FORMAT: Final = 1
+MARK: Final = "modelgraft: "
+"""Before each answer."""
 SAMPLE: Final = 64
 """Items that are encoded to see how long one takes, where all features were stored."""
 
@@ -73,13 +76,16 @@ class _Result:
     notes: list[str]
 
 
-def main() -> None:
-    """Do the job on standard input."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no part of the answer
+def main(answers: int) -> None:
+    """Do the job on standard input, which the process that started this one has written.
+
+    Args:
+        answers: a descriptor for what became of it. Standard output leads to standard error: what a library prints is no answer.
+    """
+    out = os.fdopen(answers, "w", encoding="utf-8")
     job: Job = pickle.load(sys.stdin.buffer)
     for line in work(job):
-        out.write(json.dumps(line) + "\n")
+        out.write(f"\n{MARK}{json.dumps(line)}\n")
         out.flush()
 
 
@@ -104,7 +110,7 @@ def work(job: Job) -> Iterator[dict[str, Any]]:
         except Exception as error:  # of one cell: the others may still be learnt
             yield {"cell": number, **_told(error)}
             continue
-        write_atomic(cell.path, json.dumps(_record(job, cell, result, meter)).encode())
+        write_atomic(cell.path, json.dumps(with_checksum(_record(job, cell, result, meter))).encode())
         yield {"cell": number}
 
 

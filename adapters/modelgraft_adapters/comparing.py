@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelgraft import Entry, list_heads, resolve
-from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
+from modelgraft.sealed import without_checksum
 
 from modelgraft_adapters.compare_ways import Way, parse_way
-from modelgraft_adapters.compared import FORMAT, Cell, Job
+from modelgraft_adapters.compared import FORMAT, MARK, Cell, Job
 from modelgraft_adapters.comparison import Comparison, Row, chance_on, judge, read, score_of
 from modelgraft_adapters.costs import Meter
 from modelgraft_adapters.data.dataset import Dataset
@@ -39,6 +40,7 @@ SEEDS: Final = 3
 CELLS: Final = "cells"
 """The folder of what is kept, in the one that was named."""
 Tell = Callable[[str], None]
+_MARK: Final = MARK.encode()
 
 
 def compare(
@@ -193,6 +195,11 @@ class _Bench:
             job = Job(row.model, way, self.data, missing, self.class_weight, self.device, self.workers)
             row.status, row.reason = self._run(job, at)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
+        if row.status == "done" and len(records) < len(cells):
+            row.status, row.reason = (
+                "failed",
+                f"{len(cells) - len(records)} of {len(cells)} learnings left no whole result",
+            )
         if records:
             read(row, records, self.data.task)
             most = cells[-1].shots
@@ -210,7 +217,9 @@ class _Bench:
             except BrokenPipeError:
                 pass  # it ended before it had read; its exit code says so below
             for text in process.stdout:
-                line = json.loads(text)
+                if not text.startswith(_MARK):  # printed before the process was ours, by what starts with Python itself
+                    continue
+                line = json.loads(text.removeprefix(_MARK))
                 heard += 1
                 for what in ("cannot", "failed"):
                     if what in line:
@@ -234,7 +243,13 @@ class _Bench:
 @contextmanager
 def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does one job; it does not outlive us."""
-    command = [sys.executable, "-c", "from modelgraft_adapters.compared import main; main()"]
+    # -P: a module in the folder that somebody stands in is not run; the path is ours. Nothing but answers is written to the pipe:
+    # the first line takes it away from whatever is imported after.
+    code = (
+        "import os, sys; answers = os.dup(1); os.dup2(2, 1); import json; sys.path[:] = json.loads(sys.argv[1]); "
+        "from modelgraft_adapters.compared import main; main(answers)"
+    )
+    command = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
     try:
         yield process
@@ -275,10 +290,11 @@ def _cannot(entry: Entry, way: Way, data: Dataset) -> str:
 def _kept(cell: Cell) -> dict[str, Any] | None:
     """What a cell found, if it is there and whole."""
     try:
-        found = json.loads(cell.path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = without_checksum(json.loads(cell.path.read_text(encoding="utf-8")), str(cell.path))
+    except (OSError, ValueError, AttributeError, RecursionError, DamagedFileError):
         return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+    of_this = (found.get("format"), found.get("shots"), found.get("seed")) == (FORMAT, cell.shots, cell.seed)
+    return found if of_this else None
 
 
 def _line(cell: Cell, at: str) -> str:

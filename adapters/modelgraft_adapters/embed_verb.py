@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.items import expand_paths, expand_texts
+from modelgraft_adapters.telling import say
 
 READ_AS_DATA: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tar", ".tar.gz", ".tgz")
 """What `modelgraft_adapters.data.reading` reads; everything else is a picture or a list of texts."""
@@ -93,11 +94,11 @@ def embed(
             failed += row.error is not None
             file.write(names[number], row.features, label=labels[number] if labels else None, error=row.error)
     for note in extractor.take_notes():
-        _say(note)
+        say(note)
     wide = "x".join(map(str, file.shape or (0,)))
-    _say(f"{file.rows} embeddings of {wide} numbers in {output}; {extractor.encoded} computed, the others were kept")
+    say(f"{file.rows} embeddings of {wide} numbers in {output}; {extractor.encoded} computed, the others were kept")
     if failed:
-        _say(f"{failed} of {len(names)} items could not be read")
+        say(f"{failed} of {len(names)} items could not be read")
         raise typer.Exit(1)
 
 
@@ -139,10 +140,6 @@ def _fits(entry: Any, text: bool) -> None:
         raise UsageError(f"{entry.name} reads pictures; leave out --text, or take a text model, as {TEXT_MODEL}")
     if not text and entry.modality == "text":
         raise UsageError(f"{entry.name} reads texts; add --text, or take a model for pictures, as {IMAGE_MODEL}")
-
-
-def _say(text: str) -> None:
-    print(f"modelgraft: {text}", file=sys.stderr)
 
 
 def _with_progress(rows: Iterator[Any], total: int) -> Iterator[Any]:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.opening import first_line
+from modelgraft.paths import sweep, written_whole
 from modelgraft.version import __version__
 from PIL import Image
 
@@ -207,23 +207,11 @@ def _facts(adapter: Adapter, read: _Items) -> dict[str, Any]:
 def _placed(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place if the block ends well, and is gone if it does not."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=path.suffix)
+        with written_whole(path) as file:
+            yield Path(file.name)
+        sweep(path)
     except OSError as error:
         raise ModelgraftError(f"{path} cannot be written: {error.strerror or error}") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        before = os.umask(0o022)  # there is no way to read it but to set it
-        os.umask(before)
-        os.chmod(temporary, 0o666 & ~before)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ModelgraftError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 Runner = Callable[[Batch], np.ndarray]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shlex
 from typing import Any, Final
+
+from modelgraft.cli.render import printable
 
 from modelgraft_adapters.card import Card, shown_score
 
@@ -93,18 +97,19 @@ def _text(card: Card, name: str) -> str:
         "multi-label": f"finds which of {len(card.classes)} labels {things} have",
         "regression": f"predicts {len(card.classes)} number{'s' if len(card.classes) > 1 else ''} from {things}",
     }[card.task]
-    command = f'modelgraft predict "{item}" --model {name}'
+    name = printable(name).replace("`", "-")
+    command = f'modelgraft predict "{item}" --model {shlex.quote(name)}'
     parts = [
-        f"# {_title(name)}",
+        f"# {_inline(_title(name))}",
         f"A saved adapter of [modelgraft](https://pypi.org/project/modelgraft/) that {does}: {_what(card, whose)}",
         f"{'Columns' if card.task == 'regression' else 'Classes'}: {_classes(card)}",
         "## Use",
         "```python\nfrom modelgraft_adapters import FrozenAdapter\n\n"
-        f'adapter = FrozenAdapter.load("{name}")\nprint(adapter.predict(["{item}"]))\n```',
+        f'adapter = FrozenAdapter.load({json.dumps(name, ensure_ascii=False)})\nprint(adapter.predict(["{item}"]))\n```',
         f"```sh\n{command}\n```",
         f"The head comes from {_brought(card.head_distribution, card.head_version)}, the backbone from "
-        f"{_brought(backbone.distribution, backbone.version)}; `modelgraft pull {name}` fetches all files, after which it works "
-        "without a network.",
+        f"{_brought(backbone.distribution, backbone.version)}; `modelgraft pull {shlex.quote(name)}` fetches all files, after "
+        "which it works without a network.",
         "## Scores",
         _scores(card),
         "## Training data",
@@ -205,11 +210,13 @@ def _limits(card: Card) -> str:
 
 
 def _inline(text: str) -> str:
-    """A text on one line of Markdown: nothing in it is markup."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)[:300]
+    """A text on one line of Markdown: nothing in it is markup, a link, or hidden."""
+    flat = printable(" ".join(text.split()))[:300]
+    marked = re.sub(r"([\\`*_\[\]<>|#~$&!{}^@])", r"\\\1", flat)
+    marked = re.sub(r"(?i)(www)\.|:(?=//)", lambda found: f"{found[1] or ''}\\{found[0][-1]}", marked)
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", marked)
 
 
 def _code(text: str) -> str:
     """A text as code on one line of Markdown."""
-    return f"`{' '.join(text.replace('`', chr(39)).split())[:300]}`"
+    return f"`{printable(' '.join(text.replace('`', chr(39)).split()))[:300]}`"

@@ -13,7 +13,9 @@ from typing import Final
 import torch
 from modelgraft import __version__
 from modelgraft.contract import TextBackbone, Tokenises
-from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.errors import DamagedFileError
+from modelgraft.paths import cache_dir
+from modelgraft.sealed import read_sealed, write_sealed
 from torch.nn import functional as F
 
 from modelgraft_adapters import plugin_calls
@@ -73,7 +75,7 @@ def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
         read,
     ]
     digest = hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()
-    return cache_dir() / "labels" / f"{digest[:32]}.safetensors"
+    return cache_dir() / "labels" / f"{digest[:32]}.sealed"
 
 
 def fingerprint(backbone: TextBackbone) -> str:
@@ -97,20 +99,20 @@ def _read(path: Path, shape: tuple[int, int]) -> torch.Tensor | None:
     from safetensors.torch import load
 
     try:
-        weight = load(path.read_bytes())["labels"]
+        weight = load(read_sealed(path))["labels"]
         with contextlib.suppress(OSError):
             os.utime(path)  # least recently used goes first
-    except (OSError, KeyError, SafetensorError):
-        return None
-    return weight if tuple(weight.shape) == shape else None
+    except (OSError, KeyError, SafetensorError, DamagedFileError):
+        return None  # never written, or damaged: encoded anew
+    return weight if tuple(weight.shape) == shape and bool(weight.isfinite().all()) else None
 
 
 def _write(path: Path, weight: torch.Tensor) -> None:
     from safetensors.torch import save
 
     try:
-        write_atomic(path, save({"labels": weight.cpu().contiguous()}))
-        files = sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
+        write_sealed(path, save({"labels": weight.cpu().contiguous()}))
+        files = sorted(path.parent.glob("*.sealed"), key=lambda p: p.stat().st_mtime)
         for old in files[:-MOST_FILES]:
             old.unlink(missing_ok=True)
     except OSError:

@@ -27,8 +27,8 @@ def check_format(format: str) -> None:
 
 def aligned(lines: Sequence[tuple[str, str]]) -> str:
     """Names and values, one below the other."""
-    width = max(len(name) for name, _ in lines)
-    return "".join(f"{render.printable(name):<{width}}  {render.printable(value)}\n" for name, value in lines)
+    width = max(len(render.cell(name)) for name, _ in lines)
+    return "".join(f"{render.cell(name):<{width}}  {render.cell(value)}\n" for name, value in lines)
 
 
 def interval(score: Any) -> str:

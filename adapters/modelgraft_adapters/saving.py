@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.sealed import with_checksum
 from modelgraft.version import __version__
 from modelgraft.weights.recognising import LARGEST
 
@@ -30,6 +29,7 @@ from modelgraft_adapters.card import (
 )
 from modelgraft_adapters.loading import brought_by
 from modelgraft_adapters.loading import load_adapter as load_adapter
+from modelgraft_adapters.placing import replace_files
 from modelgraft_adapters.tuned import about, low_rank_record, trained_tensors
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def save(adapter: Adapter, folder: Path) -> Path:
         raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
     folder = check_folder(folder)
     record, head, backbone = _contents(adapter)
+    record = with_checksum(record)
     from modelgraft_adapters.hub_card import readme
 
     card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
@@ -72,7 +73,7 @@ def save(adapter: Adapter, folder: Path) -> Path:
             f"{len(card.classes)} classes really names?"
         )
     try:
-        _write(folder, files)
+        replace_files(folder, files, OWN_FILES)
     except OSError as error:
         raise ModelgraftError(f"the adapter cannot be saved to {folder}: {error.strerror or error}") from None
     return folder
@@ -175,38 +176,3 @@ def _today() -> str:
     """The UTC date; that of ``SOURCE_DATE_EPOCH`` where it is set (reproducible-builds.org)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return time.strftime("%Y-%m-%d", time.gmtime(int(epoch) if epoch.isdecimal() else None))
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        for name, content in files.items():
-            with (new / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        before = os.umask(0o022)  # there is no way to read it but to set it
-        os.umask(before)
-        os.chmod(new, 0o777 & ~before)
-        if folder.is_dir() and os.listdir(folder):
-            _swap(folder, new)
-        else:
-            os.rename(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _swap(folder: Path, new: Path) -> None:
-    """Put a new folder in the place of the old one; what is not ours moves over."""
-    old = new.with_name(f"{new.name}.old")
-    os.rename(folder, old)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        os.rename(old, folder)
-        raise
-    for name in os.listdir(old):
-        if name not in OWN_FILES:
-            os.rename(old / name, folder / name)
-    shutil.rmtree(old, ignore_errors=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any, Self
 
+from modelgraft.cli.render import printable
+
 
 def say(text: str) -> None:
-    """A line for the user."""
-    print(f"modelgraft: {text}", file=sys.stderr)
+    """A line for the user; control characters of names in it are shown, never sent to the terminal."""
+    with contextlib.suppress(OSError):  # a log that is full ends no run
+        print(f"modelgraft: {printable(text)}", file=sys.stderr)
 
 
 class Bar:

@@ -148,7 +148,7 @@ class _Parquet(Writer):
         schema = pa.schema([*fields, ("scores", pa.map_(pa.string(), pa.float64()))])
         rows = [{**row, "scores": list(row["scores"].items())} for row in self.rows]
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, write_page_checksum=True)
         return sink.getvalue()
 
 

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from modelgraft.errors import ModelgraftError
-from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.paths import cache_dir
 from modelgraft.resolution import Part, Resolution
+from modelgraft.sealed import read_sealed, write_sealed
 
 
 def remember(part: Part) -> None:
@@ -19,7 +20,7 @@ def remember(part: Part) -> None:
         known = recall(part.location, part.revision)
         files = {file.path: file for file in (*(known.files if known else ()), *part.files)}
         record = Resolution("-", (Part(part.location, part.revision, tuple(files.values())),)).to_dict()
-        write_atomic(_note(part.location, part.revision), json.dumps(record).encode())
+        write_sealed(_note(part.location, part.revision), json.dumps(record).encode())
     except OSError:
         pass  # a home that cannot be written: offline then has less to go by
 
@@ -27,7 +28,7 @@ def remember(part: Part) -> None:
 def recall(location: str, revision: str | None) -> Part | None:
     """What `remember` noted of a place at a commit."""
     try:
-        return Resolution.from_dict("-", json.loads(_note(location, revision).read_bytes())).parts[0]
+        return Resolution.from_dict("-", json.loads(read_sealed(_note(location, revision)))).parts[0]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, ModelgraftError):
         return None
 
@@ -57,4 +58,4 @@ def quarantine(pointer: Path) -> Path | None:
 
 def _note(location: str, revision: str | None) -> Path:
     name = hashlib.sha256(f"{location}@{revision}".encode()).hexdigest()[:32]
-    return cache_dir() / "fetched" / f"{name}.json"
+    return cache_dir() / "fetched" / f"{name}.sealed"

@@ -77,7 +77,11 @@ class WebSource:
         """The files of all addresses."""
         found = []
         for note in sorted((cache_dir() / "files").glob("*/.address")):
-            url, folder = note.read_text(encoding="utf-8"), note.parent
+            url, folder = note.read_text(encoding="utf-8", errors="replace"), note.parent
+            if (
+                _folder(url) != folder
+            ):  # the folder's name is the digest of the address: a damaged note speaks of another file
+                continue
             for path in (path for path in folder.iterdir() if not path.name.startswith(".")):
                 state = path.stat()
                 part = Part(url, None, (File(path.name, state.st_size, _stated_digest(url)),))

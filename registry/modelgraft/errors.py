@@ -76,6 +76,10 @@ class DamagedFileError(ModelgraftError):
     """A file that modelgraft wrote is not what was written: cut, or with other bytes in it."""
 
 
+class OutputError(ModelgraftError):
+    """Standard output cannot be written: the disk behind it is full, or it is closed."""
+
+
 class LockError(ModelgraftError):
     """The lock file and what is there differ, or the lock file cannot be read."""
 

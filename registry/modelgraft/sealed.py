@@ -8,14 +8,19 @@ digest of all that follows.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from modelgraft.errors import DamagedFileError
-from modelgraft.paths import write_atomic
+from modelgraft.paths import write_atomic, written_whole
 
 _MAGIC: Final = b"modelgraft sealed 1\n"
 _DIGEST: Final = 64
+_CHUNK: Final = 1 << 22
+_KEY: Final = "checksum"
 
 
 def write_sealed(path: Path, data: bytes) -> None:
@@ -54,10 +59,96 @@ def unseal(content: bytes, what: str) -> bytes:
     start = len(_MAGIC) + _DIGEST + 1
     data = content[start:]
     if content[:start] != _seal_of(data):
-        raise DamagedFileError(f"{what} is damaged, or none of modelgraft's: its checksum does not match")
+        raise _damaged(what)
     return data
+
+
+@contextmanager
+def sealed_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a sealed file that is written from the first byte to the last, however large; it appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with written_whole(path) as file:
+        hashing = _Hashing(file)
+        file.write(_head(""))
+        yield hashing  # type: ignore[misc]  # what its users call of a file is there
+        file.seek(0)
+        file.write(_head(hashing.digest.hexdigest()))
+
+
+@contextmanager
+def sealed_reader(path: Path) -> Iterator[IO[bytes]]:
+    """Read a sealed file once to check it, and open it at the beginning of what was written; its size takes no memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        DamagedFileError: it is not the file that was written.
+    """
+    with path.open("rb") as file:
+        head, digest = file.read(len(_head(""))), hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        if head != _head(digest.hexdigest()):
+            raise _damaged(str(path))
+        file.seek(len(head))
+        yield file
+
+
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with its checksum as one more key: for files that people and other programs read as JSON."""
+    plain = json.loads(json.dumps(record))  # as it will be read: keys are texts, sorted as such
+    return {**record, _KEY: _of_json(plain)}
+
+
+def without_checksum(record: Mapping[str, Any], what: str, *, needed: bool = True) -> dict[str, Any]:
+    """Return the object that `with_checksum` was given.
+
+    Args:
+        what: the file, for the error.
+        needed: whether an object that states no checksum is refused too.
+
+    Raises:
+        DamagedFileError: the content is not what was written.
+    """
+    rest = {key: value for key, value in record.items() if key != _KEY}
+    if (needed or _KEY in record) and record.get(_KEY) != _of_json(rest):
+        raise _damaged(what)
+    return rest
+
+
+class _Hashing:
+    """A file that is written in order, and the digest of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``."""
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Pass on what is buffered."""
+        self.file.flush()
+
+
+def _of_json(record: Mapping[str, Any]) -> str:
+    """The checksum of the content: white space and the order of keys are no part of it."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _seal_of(data: bytes) -> bytes:
     """Return what stands before ``data`` in a sealed file."""
-    return b"%s%s\n" % (_MAGIC, hashlib.sha256(data).hexdigest().encode())
+    return _head(hashlib.sha256(data).hexdigest())
+
+
+def _head(digest: str) -> bytes:
+    return b"%s%s\n" % (_MAGIC, digest.rjust(_DIGEST).encode())
+
+
+def _damaged(what: str) -> DamagedFileError:
+    return DamagedFileError(f"{what} is damaged, or none of modelgraft's: its checksum does not match")

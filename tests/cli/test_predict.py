@@ -256,6 +256,7 @@ def test_what_is_not_pushed(world: World, saved: Path, tmp_path: Path) -> None:
     damaged = world("push", str(copy), "me/blooms")
     assert damaged.returncode == 1 and "is not the file that its card names" in damaged.stderr
     card = json.loads((copy / "modelgraft_adapter.json").read_text())
+    del card["checksum"]  # changed on purpose, not damaged
     card["backbone"]["name"] = "file:/home/me/backbone"
     (copy / "modelgraft_adapter.json").write_text(json.dumps(card))
     local = world("push", str(copy), "me/blooms")

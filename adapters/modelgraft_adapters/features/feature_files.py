@@ -10,13 +10,13 @@ import contextlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.paths import held_file, release, sweep, sync_folder, umask
 
 SUFFIXES: Final = (".parquet", ".npy", ".safetensors")
 ROWS_PER_GROUP: Final = 1024
@@ -68,6 +68,7 @@ class FeatureFile:
         self.rows = 0
         self._temporary: dict[Path, Path] = {}
         self._opened: list[BinaryIO] = []
+        self._holding: list[int | None] = []
 
     def __enter__(self) -> FeatureFile:
         try:
@@ -87,8 +88,10 @@ class FeatureFile:
                     file.close()
                 # What lies beside it first: who finds the features finds all.
                 for final, temporary in reversed(self._temporary.items()):
-                    os.chmod(temporary, 0o666 & ~_umask())
+                    os.chmod(temporary, 0o666 & ~umask())
                     os.replace(temporary, final)
+                    sync_folder(final.parent)
+                    sweep(final)  # half a file of a process that was killed may be gigabytes
         except OSError as failed:
             raise ModelgraftError(f"{self.path} cannot be written: {failed}") from None
         finally:
@@ -124,11 +127,12 @@ class FeatureFile:
     def open(self, final: Path) -> BinaryIO:
         """A temporary file that takes the place of ``final`` in the end."""
         try:
-            handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.")
+            temporary, holding = held_file(final)
         except OSError as failed:
             raise UsageError(f"the folder of {str(final)!r} cannot be written: {failed}") from None
-        self._temporary[final] = Path(name)
-        file = os.fdopen(handle, "wb")
+        self._temporary[final] = temporary
+        self._holding.append(holding)
+        file = temporary.open("wb")
         self._opened.append(file)
         return file
 
@@ -144,6 +148,8 @@ class FeatureFile:
         for temporary in self._temporary.values():
             with contextlib.suppress(OSError):
                 temporary.unlink()
+        while self._holding:
+            release(self._holding.pop())
 
 
 class _Parquet(FeatureFile):
@@ -181,7 +187,7 @@ class _Parquet(FeatureFile):
             # Embeddings are noise to a compressor and cost it minutes.
             self._writer = pq.ParquetWriter(
                 self._file, self._schema, compression={"path": "snappy", "label": "snappy", "error": "snappy"},
-                use_dictionary=["label", "error"],
+                use_dictionary=["label", "error"], write_page_checksum=True,
             )  # fmt: skip
         paths = [text.encode("utf-8", "backslashreplace").decode() for text, *_ in self._buffer]
         arrays = [
@@ -257,9 +263,3 @@ class _Safetensors(_WithItems):
         text = json.dumps(about).encode()
         length = self._room - 8 if self._room else -(-(len(text) + 8) // 8) * 8
         return length.to_bytes(8, "little") + text.ljust(length)  # white space after the header is allowed
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -13,7 +13,7 @@ import secrets
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -67,11 +67,15 @@ class RecordStore:
     """Rows of ``row_bytes`` bytes in ``folder``. Safe for several threads and several processes at once.
 
     Memory: 32 bytes for each row that is stored, whatever the rows' size. The folder is made at the first `append`.
+
+    Args:
+        usable: asked of a row that is read; one that is not usable counts as damaged.
     """
 
-    def __init__(self, folder: Path, row_bytes: int) -> None:
+    def __init__(self, folder: Path, row_bytes: int, usable: Callable[[bytes], bool] = bool) -> None:
         self.folder = folder
         self.row_bytes = row_bytes
+        self._usable = usable
         self._runs = (_Run.empty(), _Run.empty())  # what is old, what is new
         self._segments: list[str] = []
         self._read: dict[str, tuple[int, int]] = {}  # segment -> bytes of its keys and rows that have been taken in
@@ -111,7 +115,7 @@ class RecordStore:
         while (found := self._find(name)) is not None:
             run, at = found
             data = self._row(int(run.segment[at]), int(run.row[at]))
-            if data is not None and zlib.crc32(data) == int(run.crc[at]):
+            if data is not None and zlib.crc32(data) == int(run.crc[at]) and self._usable(data):
                 return data
             run.row[at] = -1
         return None

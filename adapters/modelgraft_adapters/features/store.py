@@ -1,7 +1,8 @@
 """Embeddings on disk, shared by every adapter on frozen features and by every process: ``<cache>/features/<key>/``.
 
 The key is the digest of ``card.json`` there, which states in plain words everything the features depend on but the item
-(`modelgraft_adapters.features.identity`). Deleting a folder, or all of them, is safe: what is missing is computed again.
+(`modelgraft_adapters.features.identity`), and the shape of the features. A card that is damaged is written anew. Deleting a
+folder, or all of them, is safe: what is missing is computed again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from modelgraft.errors import DamagedFileError
 from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.sealed import with_checksum, without_checksum
 
 from modelgraft_adapters.features.records import RecordStore
 
@@ -57,13 +60,19 @@ class FeatureStore:
 
         Raises:
             OSError: the disk is full or cannot be written.
+            ValueError: they are not all finite, or have no numbers.
         """
+        if not len(features):
+            return
+        if not features.size or not np.isfinite(features).all():
+            raise ValueError("features to keep must be finite numbers")
         if self._records is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.shape = tuple(int(n) for n in features.shape[1:])
-            card = json.dumps({**self.card, "shape": self.shape}, sort_keys=True, indent=2)
+            card = json.dumps(with_checksum({**self.card, "shape": self.shape}), sort_keys=True, indent=2)
             write_atomic(self.folder / "card.json", card.encode() + b"\n")
-            self._records = RecordStore(self.folder, 4 * int(np.prod(self.shape)))
+            self._open(self.shape)
+            assert self._records is not None
         if tuple(features.shape[1:]) != self.shape:
             raise OSError(f"{self.folder} holds features of shape {self.shape}, not {tuple(features.shape[1:])}")
         rows = np.ascontiguousarray(features, "<f4")
@@ -74,16 +83,31 @@ class FeatureStore:
         if self._records is not None:
             self._records.refresh()
             return
+        shape = self._stated_shape()
+        if shape is not None:  # else nobody has added anything yet
+            self._open(shape)
+
+    def _stated_shape(self) -> tuple[int, ...] | None:
+        """What the card on disk says, if it is whole, and the card of this store."""
+        where = self.folder / "card.json"
         try:
-            card = json.loads((self.folder / "card.json").read_bytes())
-            self.shape = tuple(int(n) for n in card["shape"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return  # nobody has added anything yet
-        self._records = RecordStore(self.folder, 4 * int(np.prod(self.shape)))
+            card = without_checksum(json.loads(where.read_bytes()), str(where))
+            shape = tuple(int(n) for n in card.pop("shape"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DamagedFileError):
+            return None
+        return shape if card == json.loads(json.dumps(self.card)) and all(n > 0 for n in shape) else None
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._records = RecordStore(self.folder, 4 * int(np.prod(shape)), usable=_finite)
 
     def size(self) -> int:
         """Bytes on disk."""
         return folder_size(self.folder)
+
+
+def _finite(row: bytes) -> bool:
+    return bool(np.isfinite(np.frombuffer(row, "<f4")).all())
 
 
 def features_folder() -> Path:

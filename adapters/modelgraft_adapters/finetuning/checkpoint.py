@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.opening import find
+from modelgraft.paths import sweep
+from modelgraft.sealed import sealed_reader, sealed_writer
 
 from modelgraft_adapters.finetuning.loop import Loop, Progressed
 
 FILE: Final = "checkpoint.pt"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[str, Any] | None) -> None:
@@ -33,18 +35,15 @@ def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[st
         "average": loop.average.values if loop.average else None,
         "best": best,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with new.open("wb") as file:
+        with sealed_writer(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        raise ModelgraftError(f"the checkpoint {path} cannot be written: {error.strerror or error}") from None
-    finally:
-        new.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch says in words of its own that a write failed
+        failed = find(error, OSError)
+        if not isinstance(failed, OSError):
+            raise
+        raise ModelgraftError(f"the checkpoint {path} cannot be written: {failed.strerror or failed}") from None
+    sweep(path)  # half a checkpoint of a process that was killed may be gigabytes
 
 
 def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, Any] | None:
@@ -57,9 +56,10 @@ def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, 
     if not path.exists():
         raise UsageError(f"there is nothing to resume: {path} does not exist")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with sealed_reader(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
         then = json.loads(content["about"])
-    except Exception as error:  # torch.load raises anything on what is no checkpoint
+    except Exception as error:  # damaged, or torch.load's: it raises anything on what is no checkpoint
         raise ModelgraftError(
             f"{path} is no whole checkpoint ({type(error).__name__}); begin anew without resume"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from functools import cache
 from typing import Any
 
@@ -65,8 +66,10 @@ def build_report(report: ProbeReport) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this package, filled."""
-    return _environment().get_template(template).render(**values)
+    """A template of this package, filled. Characters of names that hide, or turn the line around, are shown as escapes."""
+    page = _environment().get_template(template).render(**values)
+    odd = {c for c in set(page) if not c.isprintable() and c not in "\n\t" and unicodedata.category(c) != "Zs"}
+    return page.translate({ord(c): c.encode("unicode_escape", "surrogatepass").decode() for c in odd})
 
 
 @cache

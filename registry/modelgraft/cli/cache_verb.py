@@ -90,7 +90,7 @@ def _show(records: list[dict[str, Any]], action: Action, dry_run: bool, format: 
         render.table(COLUMNS, rows, right=("size",))
     for record in records:
         for path, why in record.get("damaged", {}).items():
-            print(f"damaged: {path} of {record['location']}: {why}")
+            print(render.printable(f"damaged: {path} of {record['location']}: {why}"))
     total = f"{render.count(sum(r['size'] for r in records))}B"
     if action is Action.prune:
         print(f"{len(records)} would be deleted, {total}" if dry_run else f"{len(records)} deleted, {total}")

@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from modelgraft.cli.anywhere import take
-from modelgraft.cli.output import keep_output
+from modelgraft.cli.output import finish_output, keep_output, no_closed_streams
 from modelgraft.cli.render import printable
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, OutputError
 from modelgraft.specs import VerbSpec
 from modelgraft.verbs import BUILT_IN
 
@@ -116,6 +116,7 @@ def frame(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with 0, with 1 for work that failed, with 2 for wrong use."""
+    no_closed_streams()
     # Reading thousands of entries makes many objects and no garbage: at the usual threshold the collector takes half the time.
     gc.set_threshold(100_000, 20, 20)
     if not sys.stderr.isatty():  # no progress bars into a log or a pipe, the hub client's neither
@@ -175,15 +176,15 @@ def _stranger(error: BaseException) -> str | None:
 def _flush(code: object) -> None:
     """Have the output written before the exit code is settled: a full disk must not look like success."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        finish_output()
     except BrokenPipeError:
         _output_to_nowhere()
         sys.exit(0)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OutputError) as error:
         _output_to_nowhere()
         if code in (None, 0):
-            _fail(f"the output cannot be written: {getattr(error, 'strerror', None) or error}", 1)
+            told = getattr(error, "strerror", None) or error
+            _fail(str(error) if isinstance(error, OutputError) else f"standard output cannot be written: {told}", 1)
 
 
 def _output_to_nowhere() -> None:

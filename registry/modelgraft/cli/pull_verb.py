@@ -40,7 +40,7 @@ def pull(
                 weights = local_weights(entry, _bar(entry.name, count, stack))
             records.append(_record(entry.name, weights, fetched, None))
         except ModelgraftError as error:
-            print(f"modelgraft: error: {error}", file=sys.stderr)
+            print(f"modelgraft: error: {render.printable(str(error))}", file=sys.stderr)
             records.append(_record(entry.name, None, fetched, str(error)))
     if format == "json":
         render.as_json(records)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+MOST_CELL: Final = 500
+"""Characters of a cell of a table for people. JSON, CSV and Parquet have all of it."""
+MOST_MARKS: Final = 4
+"""Combining marks that a letter of a living language has, and one more."""
+_BLANK: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+"""Letters and signs that show nothing, and are printable all the same: two names would look alike."""
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a text begins that a spreadsheet takes for a formula (OWASP, CSV Injection), or that was marked as none."""
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def count(number: float | None) -> str:
@@ -40,10 +51,22 @@ def width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """A text safe for a terminal line: control characters and undecodable bytes are shown, never sent."""
-    if text.isprintable():
+    """A text safe for a terminal line: what it would act on, and marks piled on one letter, are shown as escapes."""
+    if text.isprintable() and text.isascii():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    out, marks = [], 0
+    for c in text:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        shown = c.isprintable() and marks <= MOST_MARKS and c not in _BLANK
+        out.append(c if shown else c.encode("unicode_escape", "surrogatepass").decode())
+    return "".join(out)
+
+
+def cell(text: str) -> str:
+    """A text for one cell of a table: as `printable`, and cut where it would bury the table."""
+    if len(text) > MOST_CELL:
+        text = text[: MOST_CELL - 1] + "…"
+    return printable(text)
 
 
 def table(
@@ -61,7 +84,7 @@ def columns(
     out = out or sys.stdout
     padded = []
     for name, column in zip(names, cells, strict=True):
-        shown = [name, *map(printable, column)]
+        shown = [name, *map(cell, column)]
         wide = max(map(width, shown))
         if all(map(str.isascii, shown)):  # then Python's own padding is right, and ten times as fast
             padded.append(
@@ -88,14 +111,14 @@ def as_json(value: Any, out: TextIO | None = None) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON and a newline; texts stay readable, lone surrogates of odd file names are escaped; null for what is no number,
-    which JSON has no word for."""
-    return _encodable(json.dumps(_finite(value), indent=2, ensure_ascii=False)) + "\n"
+    """Indented JSON and a newline; texts stay readable, what a terminal would act on and lone surrogates of odd file names are
+    escaped; null for what is no number, which JSON has no word for."""
+    return _escaped(json.dumps(_finite(value), indent=2, ensure_ascii=False)) + "\n"
 
 
 def json_line(value: Any) -> str:
     """One compact line of JSON."""
-    return _encodable(json.dumps(_finite(value), ensure_ascii=False)) + "\n"
+    return _escaped(json.dumps(_finite(value), ensure_ascii=False)) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -104,6 +127,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _escaped(text: str) -> str:
+    """JSON with the same meaning, in which nothing is hidden or sent to a terminal."""
+    odd = {ord(c) for c in set(text) if not c.isprintable() and c != "\n"}
+    return text.translate({c: json.dumps(chr(c))[1:-1] if c != 0x7F else "\\u007f" for c in odd}) if odd else text
 
 
 def _encodable(text: str) -> str:
@@ -115,13 +144,24 @@ def _encodable(text: str) -> str:
 
 
 def as_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]], out: TextIO | None = None) -> None:
-    """CSV with a header row (RFC 4180 quoting, newline line ends); lists become JSON, None an empty field."""
+    """CSV with a header row (RFC 4180 quoting, newline line ends); lists become JSON, None an empty field.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it (`from_csv_cell` takes it away).
+    """
     import csv
 
-    writer = csv.writer(out or sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    lines: list[str] = []
+    # Quoted where a reader would see the end of a line, which it does at a lone carriage return too.
+    writer = csv.writer(_Lines(lines), lineterminator="\r\n")
+    writer.writerow(map(csv_cell, columns))
     for record in records:
         writer.writerow([csv_cell(record.get(name)) for name in columns])
+    (out or sys.stdout).write("".join(line.removesuffix("\r\n") + "\n" for line in lines))
+
+
+class _Lines:
+    def __init__(self, lines: list[str]) -> None:
+        self.write = lines.append
 
 
 def csv_cell(value: Any) -> Any:
@@ -130,4 +170,12 @@ def csv_cell(value: Any) -> Any:
         return ""
     if isinstance(value, (dict, list, tuple)):
         return _encodable(json.dumps(value, ensure_ascii=False))
-    return _encodable(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = _encodable(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_csv_cell(text: str) -> str:
+    """The text that `csv_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

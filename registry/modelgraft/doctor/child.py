@@ -41,7 +41,7 @@ def run(code: str, seconds: float, environment: Mapping[str, str] | None = None)
         said.touch()
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-c", _PRELUDE + code, str(said), json.dumps(sys.path)],
+                [sys.executable, "-P", "-c", _PRELUDE + code, str(said), json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -98,7 +98,7 @@ class _Trials:
             return False, ""
         with tempfile.TemporaryFile() as errors:
             server = subprocess.Popen(
-                [sys.executable, "-c", _CODE],
+                [sys.executable, "-P", "-c", _CODE],
                 stdin=subprocess.PIPE,  # stays open: its end tells the server that nobody waits any more
                 stdout=subprocess.PIPE,
                 stderr=errors,

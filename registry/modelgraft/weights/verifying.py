@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelgraft.contract import Stored
-from modelgraft.errors import UnsafeWeightsError
-from modelgraft.paths import cache_dir, write_atomic
+from modelgraft.errors import DamagedFileError, UnsafeWeightsError
+from modelgraft.paths import cache_dir
 from modelgraft.resolution import File, Part
+from modelgraft.sealed import read_sealed, write_sealed
 
 _CHUNK = 1 << 22
 
@@ -43,15 +44,18 @@ def fault(path: Path, file: File, root: Path, *, again: bool = False) -> str | N
     if file.sha256 is None and file.blob is None:
         return None
     noted = _Noted(real, state)
+    wanted = {
+        kind: value.lower() for kind, value in (("sha256", file.sha256), ("blob", file.blob)) if value is not None
+    }
     known = {} if again else noted.read()
-    for kind, wanted in (("sha256", file.sha256), ("blob", file.blob)):
-        if wanted is None:
-            continue
-        if kind not in known:
-            known = {**known, kind: digest(real, kind)}
-            noted.write(known)
-        if not known[kind].startswith(wanted.lower()):
-            return f"its {kind} is {known[kind][:12]}... where {wanted[:12]}... was stated"
+    if all(known.get(kind, "").startswith(value) for kind, value in wanted.items()):
+        return None
+    # A file is set aside for its own bytes alone, never for what a note says of them.
+    found = {kind: digest(real, kind) for kind in wanted}
+    noted.write({**known, **found})
+    for kind, value in wanted.items():
+        if not found[kind].startswith(value):
+            return f"its {kind} is {found[kind][:12]}... where {value[:12]}... was stated"
     return None
 
 
@@ -98,21 +102,21 @@ class _Noted:
         # Both times: anyone can set the first back, nobody the second.
         self._state = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         name = hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
-        self._path = cache_dir() / "digests" / f"{name}.json"
+        self._path = cache_dir() / "digests" / f"{name}.sealed"
 
     def read(self) -> dict[str, str]:
         """Digests by kind."""
         try:
-            noted = json.loads(self._path.read_bytes())
+            noted = json.loads(read_sealed(self._path))
             if noted["state"] == self._state:
                 return {str(kind): str(value) for kind, value in noted["digests"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # never noted, or not ours any more: it is read anew
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, DamagedFileError):
+            pass  # never noted, damaged, or not ours any more: it is read anew
         return {}
 
     def write(self, digests: dict[str, str]) -> None:
         """Keep them; a home that cannot be written costs time, not the result."""
         try:
-            write_atomic(self._path, json.dumps({"state": self._state, "digests": digests}).encode())
+            write_sealed(self._path, json.dumps({"state": self._state, "digests": digests}).encode())
         except OSError:
             pass
