@@ -271,6 +271,7 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "location": _or_none(_location),
         "files": _PATTERNS,
         "without": _PATTERNS,
+        "configs": _PATTERNS,
     },
     HeadSpec: {
         "name": _text("a name of letters, digits, '.', '_' and '-'", 64, form=r"[A-Za-z0-9][A-Za-z0-9._-]*"),

@@ -101,6 +101,7 @@ WRONG: dict[tuple[type, str], list[Any]] = {
     (Weights, "location"): [5, "x", ":x", "S3:x", "s3:", ("s3:x",), True],
     (Weights, "files"): ["*.bin", ("../x",), ("/x",), (5,), None, ("*", "*"), {"*"}],
     (Weights, "without"): ["*.bin", ("../x",), (5,), None],
+    (Weights, "configs"): ["config.json", ("../x",), (5,), None],
     (HeadSpec, "name"): [5, "a b", "-x", "a/b", "x" * 65, "é", None, True],
     (VerbSpec, "name"): [5, "a b", "-x", "--help", "A", "9", "x" * 65, None, True],
     (SourceSpec, "scheme"): [5, "a b", "S3", "s3:", "9", None, True],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelgraft.errors import UsageError
 from modelgraft.guard import plugin_code
-from modelgraft.host.discovery import Found, barred_by_user, discover
+from modelgraft.host.discovery import OWN_DISTRIBUTION, Found, barred_by_user, discover
 from modelgraft.host.records import key_of
 from modelgraft.host.snapshot import records_for
 from modelgraft.host.table import EMPTY, Table
@@ -20,6 +20,8 @@ from modelgraft.verbs import BUILT_IN
 
 if TYPE_CHECKING:
     import pluggy
+
+    from modelgraft.entry import Entry, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,35 @@ class Host:
             others = [p for name, p in self._manager.list_name_plugin() if name != plugin]
             answers = self._manager.subset_hook_caller(hook, others)(**arguments)
             return answers[0] if answers else None
+
+    def recognise(
+        self, name: str, weights: Weights, configs: Mapping[str, Any], about: str
+    ) -> tuple[Entry | None, dict[str, Any], list[str]]:
+        """The entry for a place that no catalogue lists, by the plugin that knows its kind.
+
+        The project's own plugins are asked here, strangers' only where none of those knows it and in processes of their own
+        (`modelgraft.host.recognisers`).
+
+        Returns:
+            the entry, the record of its plugin, and a line on each plugin that could not be asked.
+
+        Raises:
+            PluginError: one of the project's own failed.
+        """
+        asked = [record for record in self.records if record["recognises"] and record["status"] != "failed"]
+        own = [record for record in asked if record["distribution"] == OWN_DISTRIBUTION]
+        for record in own:
+            hook = {"name": name, "weights": weights, "configs": configs}
+            found = self.ask(key_of(record), "modelgraft_recognise", about, **hook)
+            if found is not None:
+                with plugin_code(key_of(record), about):
+                    found.check()
+                return found, record, []
+        from modelgraft.host.recognisers import ask_strangers
+
+        strangers = [record for record in asked if record["distribution"] != OWN_DISTRIBUTION]
+        found, by, wrong = ask_strangers(strangers, name, weights, configs) if strangers else (None, None, [])
+        return found, dict(by or {}), wrong
 
     def _import(self, key: str) -> None:
         from modelgraft.host.imports import load_plugin, new_manager, register

@@ -22,7 +22,9 @@ def new_record(found: Found) -> dict[str, Any]:
     """The record of a plugin that brings nothing (yet)."""
     brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "sources": [], "watched": []}
     # ``late``: the seconds it was given, where these were not enough.
-    return {**found.to_dict(), "status": "ok", "error": None, "traceback": None, "late": None, **brings_nothing}
+    # ``recognises``: whether it has a `modelgraft_recognise`.
+    about = {"status": "ok", "error": None, "traceback": None, "late": None, "recognises": False}
+    return {**found.to_dict(), **about, **brings_nothing}
 
 
 def failed_record(found: Found, error: str, traceback: str | None = None) -> dict[str, Any]:

@@ -64,11 +64,12 @@ def _collect(found: Found) -> dict[str, Any]:
     check_specs("verbs", verbs)
     sources = _called(manager, "modelgraft_sources", SourceSpec, MOST_SPECS)
     check_specs("sources", sources)
-    brought = {
+    brought: dict[str, Any] = {
         "entries": [entry.to_dict() for entry in entries],
         "heads": [_head(spec) for spec in heads],
         "verbs": [_fields(spec) for spec in verbs],
         "sources": [_fields(spec) for spec in sources],
+        "recognises": bool(manager.hook.modelgraft_recognise.get_hookimpls()),
     }
     if (long := len(json.dumps(brought))) > MOST_BYTES:
         raise ValueError(f"brings {long:,} characters of facts; {MOST_BYTES:,} are the most")

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
+from modelgraft.host.discovery import OWN_DISTRIBUTION
 from modelgraft.host.host import current_host
 from modelgraft.host.records import key_of
 from modelgraft.project.lockfile import active
@@ -65,23 +66,19 @@ def recognise(location: str, revision: str | None) -> Entry:
     else:
         part = source_of(location).resolve_weights(weights, revision)
     configs = _Configs(_configs(part))
-    host = current_host()
-    for record in host.records:
-        plugin = key_of(record)
-        found = host.ask(
-            plugin, "modelgraft_recognise", f"looking at {location}", name=name, weights=weights, configs=configs
-        )
-        if found is not None:
-            found.check()
-            # What was read is read again, and locked, at this commit and no other.
-            weights = replace(weights, revision=part.revision, configs=tuple(sorted(configs.read)))
-            entry: Entry = replace(found, plugin=plugin, distribution=record["distribution"], weights=weights)
-            return entry.with_revision(revision)
+    found, record, wrong = current_host().recognise(name, weights, configs, f"looking at {location}")
+    if found is not None:
+        # What was read is read again, and locked, at this commit and no other.
+        read = configs.read if record["distribution"] == OWN_DISTRIBUTION else set(configs)
+        weights = replace(weights, revision=part.revision, configs=tuple(sorted(read)))
+        entry = replace(found, plugin=key_of(record), distribution=record["distribution"], weights=weights)
+        return entry.with_revision(revision)
     shown = ", ".join(sorted(file.path for file in part.files)[:6]) or "nothing"
     raise UnknownModelError(
         name,
         hint=f"- no installed plugin knows what kind of model lies there ({shown}); a model has a config.json of timm, "
-        "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter",
+        "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter"
+        + "".join(f"; {line}" for line in wrong),
     )
 
 
