@@ -249,7 +249,7 @@ def _notes(card: Card, adapter: FrozenAdapter) -> list[str]:
     if isinstance(backbone.weights, list) and isinstance(found["weights"], list):
         if _unstated(_digests(backbone.weights), _digests(found["weights"])):
             notes.append(
-                f"the card is an earlier modelgraft's and does not state the configuration of {backbone.name}: that it is the one of "
+                f"the card is an earlier version's and states no configuration of {backbone.name}: that it is that of "
                 "the training was not checked; save the adapter again"
             )
     elif isinstance(backbone.weights, list):
