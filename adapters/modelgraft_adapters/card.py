@@ -348,7 +348,7 @@ class _Object:
     def revision(self, key: str) -> str | None:
         """A revision, or None."""
         value = self.optional_text(key)
-        if value is not None and not (not re.fullmatch(r"[\w.][\w./-]{0,250}", value, re.A) or ".." in value):
+        if value is not None and (not re.fullmatch(r"[\w.][\w./-]{0,250}", value, re.A) or ".." in value):
             self.refuse(key, f"{short(value)} is no revision")
         return value
 

@@ -212,7 +212,7 @@ def _other_weights(backbone: Backbone, adapter: FrozenAdapter) -> str | None:
         return None if there == backbone.weights else f"{there[:12]}... where {backbone.weights[:12]}... was used"
     if isinstance(backbone.weights, list) and isinstance(there, list):
         stated, has = _digests(backbone.weights), _digests(there)
-        for path in {**stated, **has}:
+        for path in {**stated, **has}.keys() - _unstated(stated, has):
             one, other = stated.get(path, "nothing"), has.get(path, "nothing")
             # Two kinds of digest say nothing about each other.
             if one != other and one.startswith("blob ") == other.startswith("blob "):
@@ -224,6 +224,14 @@ def _other_weights(backbone: Backbone, adapter: FrozenAdapter) -> str | None:
 
 def _digests(parts: list[Any]) -> dict[str, str]:
     return {f"{number}:{path}": value for number, part in enumerate(parts) for path, value in part["files"].items()}
+
+
+def _unstated(stated: Mapping[str, str], has: Mapping[str, str]) -> set[str]:
+    """Configurations of places of which the card states none: an earlier modelgraft did not write them down."""
+    silent = {path.partition(":")[0] for path in has} - {
+        path.partition(":")[0] for path in stated if path.endswith(".json")
+    }
+    return {path for path in has.keys() - stated.keys() if path.endswith(".json") and path.partition(":")[0] in silent}
 
 
 def _notes(card: Card, adapter: FrozenAdapter) -> list[str]:
@@ -238,6 +246,12 @@ def _notes(card: Card, adapter: FrozenAdapter) -> list[str]:
         notes.append(
             f"trained with {backbone.distribution} {backbone.version}, and here is {version or 'an unknown version'}"
         )
-    if isinstance(backbone.weights, list) and not isinstance(found["weights"], list):
+    if isinstance(backbone.weights, list) and isinstance(found["weights"], list):
+        if _unstated(_digests(backbone.weights), _digests(found["weights"])):
+            notes.append(
+                f"the card is an earlier version's and states no configuration of {backbone.name}: that it is that of "
+                "the training was not checked; save the adapter again"
+            )
+    elif isinstance(backbone.weights, list):
         notes.append(f"a loaded backbone was given: that its weights are those of {backbone.name} was not checked")
     return notes

@@ -94,7 +94,7 @@ def _own_file(folder: Path, name: str, most: int | None = None) -> bytes:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
             raise ModelgraftError(
-                f"{name} of {folder} is no plain file of its own (a pipe, a device, or a file with a second name elsewhere), and is "
+                f"{name} of {folder} is no plain file of its own (a pipe, a device, or one with a second name), and is "
                 "not published; put a copy there"
             )
         data = file.read() if most is None else file.read(most + 1)

@@ -1,4 +1,4 @@
-"""What the configurations of a Sentence Transformers model may say: sentence-transformers and transformers see this much of them."""
+"""What the configurations of a Sentence Transformers model may say: the libraries see this much of them and no more."""
 
 from __future__ import annotations
 

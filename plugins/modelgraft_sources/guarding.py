@@ -35,7 +35,7 @@ def is_hub(url: str) -> bool:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """While files of models are asked for in this thread: every request of the hub client's HTTP client goes through the hooks below.
+    """While files of models are asked for in this thread: every request of the hub client goes through the hooks below.
 
     Other users of the client in this process are left alone: they may have business with other hosts.
     """

@@ -50,7 +50,9 @@ def test_a_link_publishes_nothing(name: str, saved: Path, tmp_path: Path) -> Non
         publishing.contents(saved, "user/shades")
 
 
-def test_without_the_guard_the_secret_is_published(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_guard_the_secret_is_published(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (saved / README_FILE).unlink()
     (saved / README_FILE).symlink_to(tmp_path / "secret")
     monkeypatch.setattr(publishing, "_own_file", lambda folder, name, most=None: (folder / name).read_bytes())

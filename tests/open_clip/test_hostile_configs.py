@@ -9,13 +9,21 @@ from typing import Any
 import open_clip
 import pytest
 from modelgraft.errors import UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.strangers import At
 from modelgraft_open_clip.configs import checked, model_config
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
-from modelgraft.strangers import At
 from tests.weights.test_recognising import TINY_CLIP
 
-PLACES = ("hf-hub:evil/repo", "local-dir:/tmp/evil", "evil/repo", "/tmp/evil", "https://127.0.0.1:9/x", "evil.Code", "../evil")
+PLACES = (
+    "hf-hub:evil/repo",
+    "local-dir:/tmp/evil",
+    "evil/repo",
+    "/tmp/evil",
+    "https://127.0.0.1:9/x",
+    "evil.Code",
+    "../evil",
+)
 HOSTILE: tuple[Any, ...] = (
     *PLACES, {"trust_remote_code": True, "tokenizer_file": PLACES[3]}, {"auto_map": PLACES[2]}, [PLACES[2]], [{"file": PLACES[3]}],
     10**12,
@@ -51,7 +59,9 @@ def test_no_key_takes_a_place(value: Any) -> None:
                 pass
 
 
-@pytest.mark.parametrize("key", ["trust_remote_code", "tokenizer_file", "vocab_file", "revision", "subfolder", "use_fast"])
+@pytest.mark.parametrize(
+    "key", ["trust_remote_code", "tokenizer_file", "vocab_file", "revision", "subfolder", "use_fast"]
+)
 def test_a_tokenizers_arguments_are_three(key: str) -> None:
     with pytest.raises((UnsafeWeightsError, WeightsUnavailableError), match=rf"text_cfg\.tokenizer_kwargs\.{key}"):
         checked(tower("text_cfg", tokenizer_kwargs={key: "evil/repo"}), "hub:evil/x")

@@ -22,7 +22,9 @@ def alias(folder: Path, **names: str) -> None:
 def test_a_hidden_catalogue_name_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alias(tmp_path, **{name: "open_clip/ViT-B-32:openai"})
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(HiddenNameWarning, match=rf"'{name}' means open_clip/ViT-B-32:openai here, by .*modelgraft.json, and not "):
+    with pytest.warns(
+        HiddenNameWarning, match=rf"'{name}' means open_clip/ViT-B-32:openai here, by .*modelgraft.json, and not "
+    ):
         assert modelgraft.resolve(name).name == "open_clip/ViT-B-32:openai"
     # Taken out, nobody is told.
     monkeypatch.setattr(local_names, "_in_catalogue", lambda name: None)

@@ -101,7 +101,10 @@ def test_a_lock_without_digests_is_refused(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MODELGRAFT_LOCKED", "1")
     with pytest.raises(LockError, match=r"has no digest of config\.json .*'modelgraft lock --upgrade"):
         pixels(folder)
-    assert any("without a digest" in line for line in next(iter(comparing.check(lockfile.read(lockfile.default_path())).values())))
+    assert any(
+        "without a digest" in line
+        for line in next(iter(comparing.check(lockfile.read(lockfile.default_path())).values()))
+    )
 
 
 def test_a_lock_of_an_earlier_modelgraft_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +112,7 @@ def test_a_lock_of_an_earlier_modelgraft_says_what_to_do(folder: Path, monkeypat
     record = json.loads(lockfile.default_path().read_text())["models"][name]["weights"][0]["files"]
     edited(files={"model.safetensors": record["model.safetensors"]})
     monkeypatch.setenv("MODELGRAFT_LOCKED", "1")
-    with pytest.raises(LockError, match="without its configuration.*'modelgraft lock --upgrade"):
+    with pytest.raises(LockError, match=r"without its configuration.*'modelgraft lock --upgrade"):
         pixels(folder)
 
 

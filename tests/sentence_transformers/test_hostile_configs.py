@@ -1,4 +1,4 @@
-"""Hostile values at every key of every configuration of a sentence encoder: no code runs, nothing outside is read, nobody is called.
+"""Hostile values at every key of every configuration of a sentence encoder: no code runs, nothing outside is read.
 
 A tiny real model is loaded in this process, whose every import, open file and connection is watched (`sys.addaudithook`).
 """
@@ -176,7 +176,9 @@ def test_the_tiny_model_loads_and_gives_the_librarys_numbers(tiny: Path, watch: 
     from sentence_transformers import SentenceTransformer
 
     backbone: Any = modelgraft.load(f"file:{tiny}", device="cpu")
-    theirs = SentenceTransformer(str(tiny), device="cpu", local_files_only=True).encode(["a cat"], convert_to_tensor=True)
+    theirs = SentenceTransformer(str(tiny), device="cpu", local_files_only=True).encode(
+        ["a cat"], convert_to_tensor=True
+    )
     assert theirs.shape == (1, 16) and torch.equal(backbone.encode_text(["a cat"]), theirs)
 
 
@@ -288,7 +290,9 @@ def test_pickles_in_parts_give_the_same_numbers(tiny: Path, tmp_path: Path) -> N
 
 
 def test_the_real_model_is_left_as_it_is() -> None:
-    files = {path.relative_to(minilm_folder()).as_posix(): path for path in minilm_folder().rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(minilm_folder()).as_posix(): path for path in minilm_folder().rglob("*") if path.is_file()
+    }
     seen = copies(files, "x")
     for name in ("config.json", "tokenizer_config.json", "sentence_bert_config.json", "1_Pooling/config.json"):
         before, after = json.loads(files[name].read_text()), json.loads(seen[name] or b"")

@@ -13,20 +13,28 @@ import pytest
 import timm
 import torch
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError
+from modelgraft.strangers import At
 from modelgraft_timm import weights
 from modelgraft_timm.pushed import entry_of, model_args, pretrained_config
 from modelgraft_timm.weights import _check_size
 from timm.models._hub import save_for_hf
 from timm.models._pretrained import PretrainedCfg
 
-from modelgraft.strangers import At
-
 AT = At("config.json of x")
-PLACES = ("hf-hub:evil/repo", "local-dir:/tmp/evil", "evil/repo", "/tmp/evil", "https://127.0.0.1:9/x", "evil.Code", "../evil")
+PLACES = (
+    "hf-hub:evil/repo",
+    "local-dir:/tmp/evil",
+    "evil/repo",
+    "/tmp/evil",
+    "https://127.0.0.1:9/x",
+    "evil.Code",
+    "../evil",
+)
 HOSTILE: tuple[Any, ...] = (*PLACES, {"url": PLACES[0]}, [PLACES[2]], [{"file": PLACES[3]}], 10**12)
 LOADERS = (
     *inspect.signature(timm.create_model).parameters, *inspect.signature(timm.models.build_model_with_cfg).parameters,
-    "act_layer", "norm_layer", "global_pool", "block_fn", "features_only", "feature_cls", "pruned", "img_size", "mlp_layer", "device",
+    "act_layer", "norm_layer", "global_pool", "block_fn", "features_only", "feature_cls", "pruned", "img_size", "mlp_layer",
+    "device",
 )  # fmt: skip
 
 
@@ -55,7 +63,9 @@ def test_an_architecture_is_no_place(place: str) -> None:
         entry_of("hub:evil/x", {"architecture": place, "pretrained_cfg": {}})
 
 
-@pytest.mark.parametrize("key", ["pretrained", "checkpoint_path", "cache_dir", "features_only", "feature_cls", "pruned"])
+@pytest.mark.parametrize(
+    "key", ["pretrained", "checkpoint_path", "cache_dir", "features_only", "feature_cls", "pruned"]
+)
 def test_loaders_take_no_argument_from_a_stranger(key: str) -> None:
     with pytest.raises(UnsafeWeightsError, match=f"model_args.{key}"):
         entry_of("hub:evil/x", {"architecture": "test_vit", "model_args": {key: True}})

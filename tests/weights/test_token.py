@@ -121,7 +121,14 @@ def client(how: str, endpoint: str, folder: Path, **env: str) -> str:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MODELGRAFT_LOCKED"))}
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, how, NAME],
-        env={**inherited, "HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(folder / how), "PYTHONPATH": str(ROOT), **env},
+        env={
+            **inherited,
+            "HF_ENDPOINT": endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(folder / how),
+            "PYTHONPATH": str(ROOT),
+            **env,
+        },
         cwd=folder,
         capture_output=True,
         text=True,
@@ -138,7 +145,22 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("making a certificate needs openssl")
     folder = tmp_path_factory.mktemp("certificate")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=127.0.0.1".split()
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
     subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True)
     return folder / "cert.pem"
 

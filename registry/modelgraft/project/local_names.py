@@ -61,8 +61,8 @@ def aliases(path: Path | None = None) -> dict[str, str]:
 def meaning(name: str) -> str | None:
     """What an alias of the project stands for, or None for a name that is none.
 
-    An alias may lie in a checkout that somebody else made. So one that hides a name of the catalogue, or leads out of the project, is
-    told with a `HiddenNameWarning` each time that it is used. It is not refused: a mark of consent would lie in the same file, and
+    An alias may lie in a checkout that somebody else made. One that hides a name of the catalogue, or leads out of the project, is
+    told (`HiddenNameWarning`) each time that it is used. It is not refused: a mark of consent would lie in the same file, and
     whoever wrote the alias could have written the mark.
 
     Raises:

@@ -180,7 +180,7 @@ class Locked:
         self._check_digests(wanted, part)
         if not any(file.path.endswith(".json") and "/" not in file.path for file in part.files):
             raise LockError(
-                f"{wanted} is locked without its configuration, as an earlier modelgraft did; run 'modelgraft lock --upgrade {wanted}'"
+                f"{wanted} is locked without its configuration, by an earlier version; run 'modelgraft lock --upgrade {wanted}'"
             )
         return part
 

@@ -1,4 +1,4 @@
-"""What a stranger's files may say to a library: an allow-list of ours. Code, classes, paths and repositories are never theirs to name.
+"""What a stranger's files may say to a library: an allow-list of ours. They name no code, no class, no path and no repository.
 
 A model that anybody published is a folder of weights and of configurations, and the libraries that open it hand much of a
 configuration on as arguments of loaders. So no library sees such a file: it is parsed here, every key of it is looked up in a table

@@ -1,4 +1,4 @@
-"""The parts that tables of what may be said are made of: each takes a value and gives it back, cleaned, or refuses it by its place."""
+"""The parts that tables of what may be said are made of: each gives a value back, cleaned, or refuses it by its place."""
 
 from __future__ import annotations
 

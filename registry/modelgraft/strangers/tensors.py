@@ -1,4 +1,4 @@
-"""Weights of strangers, opened by us alone: a pickle is read weights only, and handed on as safetensors, so that no library opens it."""
+"""Weights of strangers, opened by us alone: a pickle is read weights only and handed on as safetensors."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ from modelgraft.strangers.rules import (
 _BOOKKEEPING: Final = frozenset(
     {
         "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "id2label", "label2id", "task_specific_params",
-        "finetuning_task", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "chat_template", "processor_class",
+        "finetuning_task", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "chat_template",
+        "processor_class",
         "additional_chat_templates", "is_local", "local_files_only", "_from_auto", "_processor_class", "feature_extractor_type",
         "image_processor_type", "sentence_transformers", "__version__", "backend", "from_slow", "tokenizer_type",
     }

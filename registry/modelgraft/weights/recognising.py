@@ -61,10 +61,11 @@ def recognise(location: str, revision: str | None) -> Entry:
     if kind == "file" and not Path(rest).exists():
         raise WeightsUnavailableError(f"there is no folder or file {rest}")
     locked = active()
-    if locked is not None:
-        part = locked.part(location, revision, name)
-    else:
-        part = source_of(location).resolve_weights(weights, revision)
+    part = (
+        locked.part(location, revision, name)
+        if locked is not None
+        else source_of(location).resolve_weights(weights, revision)
+    )
     configs = _Configs(_configs(part))
     found, record, wrong = current_host().recognise(name, weights, configs, f"looking at {location}")
     if found is not None:
@@ -95,7 +96,7 @@ class _Configs(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
-        return self[name] if name in self else default
+        return self.get(name, default)
 
     def __contains__(self, name: object) -> bool:
         there = super().__contains__(name)
