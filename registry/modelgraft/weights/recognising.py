@@ -96,7 +96,9 @@ class _Configs(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
-        return self.get(name, default)
+        if name in self:  # which notes it
+            return super().get(name)
+        return default
 
     def __contains__(self, name: object) -> bool:
         there = super().__contains__(name)
