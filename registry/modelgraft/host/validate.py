@@ -72,7 +72,8 @@ def _collect(found: Found) -> dict[str, Any]:
     }
     if (long := len(json.dumps(brought))) > MOST_BYTES:
         raise ValueError(f"brings {long:,} characters of facts; {MOST_BYTES:,} are the most")
-    return brought
+    # Only these are asked about places that no catalogue lists.
+    return {**brought, "recognises": bool(manager.hook.modelgraft_recognise.get_hookimpls())}
 
 
 def _called(manager: pluggy.PluginManager, hook: str, kind: type, most: int) -> list[Any]:

@@ -45,7 +45,7 @@ def _record(found: Found, data: Any) -> dict[str, Any]:
         return record
     entries = [Entry.from_dict(entry) for entry in _of(list, data["entries"])]
     check_entries(entries)
-    record["entries"] = data["entries"]
+    record["entries"], record["recognises"] = data["entries"], _of(bool, data["recognises"])
     for kind, spec in _SPECS.items():
         specs = [spec(**_named(kind, item)) for item in _of(list, data[kind])]
         check_specs(kind, specs)

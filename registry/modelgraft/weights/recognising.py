@@ -15,6 +15,7 @@ from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailabl
 from modelgraft.host.host import current_host
 from modelgraft.host.records import key_of
 from modelgraft.resolution import File, Part
+from modelgraft.weights.asking import whose
 from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import source_of
 
@@ -57,16 +58,11 @@ def recognise(location: str, revision: str | None) -> Entry:
         raise WeightsUnavailableError(f"there is no folder or file {rest}")
     part = source_of(location).resolve_weights(weights, revision)
     configs = _configs(part)
-    host = current_host()
-    for record in host.records:
-        plugin = key_of(record)
-        found = host.ask(
-            plugin, "modelgraft_recognise", f"looking at {location}", name=name, weights=weights, configs=configs
-        )
-        if found is not None:
-            found.check()
-            entry: Entry = replace(found, plugin=plugin, distribution=record["distribution"], weights=weights)
-            return entry.with_revision(revision)
+    known = whose(current_host(), location, name, weights, configs)
+    if known is not None:
+        found, record = known
+        entry = replace(found, plugin=key_of(record), distribution=record["distribution"], weights=weights)
+        return entry.with_revision(revision)
     shown = ", ".join(sorted(file.path for file in part.files)[:6]) or "nothing"
     raise UnknownModelError(
         name,
