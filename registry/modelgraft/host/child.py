@@ -40,7 +40,7 @@ def ask_child(target: str, question: Any, seconds: float) -> Any:
         request, answer = Path(folder, "request"), Path(folder, "answer")
         request.write_text(json.dumps({"path": sys.path, "target": target, "question": question}), encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-c", _CODE, request, answer],
+            [sys.executable, "-P", "-c", _CODE, request, answer],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=said,
