@@ -33,7 +33,9 @@ class Name:
             BadNameError: the text does not have the form of a name.
         """
         match = _FORM.fullmatch(text.strip())
-        if match is None:
+        if (
+            match is None or not text.strip().isprintable()
+        ):  # what hides or turns a line around makes two names look like one
             raise BadNameError(f"{text!r} is not a model name; names read provider/model[:tag][@revision]")
         return cls(match["provider"], match["model"], match["tag"], match["revision"])
 

@@ -28,6 +28,7 @@ BAD = {
     "f-another-name": "return Entry('evil/other', modality='image', tasks=('features',))",
     "g-no-entry": "return 5",
     "h-wrong-entry": "return Entry(f'evil/{name}', modality='smell', tasks=('features',))",
+    "h-other-provider": "return Entry(f'timm/{name}', modality='image', tasks=('features',))",
     "i-lists-models": "import modelgraft; modelgraft.list_models()",
     "j-floods": "import os\n    while True: os.write(1, b'x' * 100_000)",
 }
@@ -58,6 +59,7 @@ def test_the_one_that_knows_answers_whatever_the_others_do(place: Place, shelf: 
     assert done.code == 0, done.err
     assert done.json()["embed_dim"] == 7 and done.json()["distribution"] == "modelgraft-shelf"
     assert "noise" not in done.out
+    assert "modelgraft-b-hangs 1.0 could not be asked: it did not answer in 8 s" in done.err
 
 
 def test_where_nobody_knows_the_culprits_are_named(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from enum import StrEnum
 from typing import Annotated, Any
@@ -45,7 +46,9 @@ def cache(
     if action is not Action.prune and (older_than or keep or dry_run):
         raise typer.BadParameter("--older-than, --keep and --dry-run belong to 'modelgraft cache prune'")
     age = _seconds(older_than)
-    found = holdings()
+    found, broken = holdings()
+    for line in broken:
+        print(f"modelgraft: {render.printable(line)}", file=sys.stderr)
     if action is Action.prune:
         kept = {str(weights.place) for name in keep or () for weights in places(resolve(name))}
         found = [pair for pair in found if pair[1].part.location not in kept and _old(pair[1].last_used, age)]
@@ -69,6 +72,10 @@ def cache(
         raise ModelgraftError(
             f"{damaged} stored file{'s are' if damaged > 1 else ' is'} damaged; 'modelgraft pull' of the model sets a damaged "
             "file aside and fetches it again"
+        )
+    if broken:
+        raise ModelgraftError(
+            f"{len(broken)} source{'s' if len(broken) > 1 else ''} of weights could not say what is stored"
         )
 
 

@@ -13,10 +13,10 @@ from modelgraft.errors import UsageError
 from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import OWN_DISTRIBUTION, Found, barred_by_user, discover
 from modelgraft.host.records import key_of
+from modelgraft.host.settling import owners, settle
 from modelgraft.host.snapshot import records_for
-from modelgraft.host.table import EMPTY, Table
+from modelgraft.host.table import Table
 from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
-from modelgraft.verbs import BUILT_IN
 
 if TYPE_CHECKING:
     import pluggy
@@ -49,7 +49,9 @@ class Host:
     def __init__(self, found: list[Found]) -> None:
         self.barred = [f for f in found if barred_by_user(f)]
         taken = {f.key for f in self.barred}
-        self.records = _settle(records_for([f for f in found if f.key not in taken]))
+        self.records, self.contested = settle(records_for([f for f in found if f.key not in taken]))
+        # The names of the project's own plugins stay its own where the user keeps these out.
+        self.owners = owners(self.records, [f.name for f in found if f.own])
         self._manager: pluggy.PluginManager | None = None
         self._order = [f.key for f in found]
 
@@ -136,7 +138,9 @@ class Host:
         from modelgraft.host.recognisers import ask_strangers
 
         strangers = [record for record in asked if record["distribution"] != OWN_DISTRIBUTION]
-        found, by, wrong = ask_strangers(strangers, name, weights, configs) if strangers else (None, None, [])
+        found, by, wrong = (
+            ask_strangers(strangers, name, weights, configs, self.owners) if strangers else (None, None, [])
+        )
         return found, dict(by or {}), wrong
 
     def _import(self, key: str) -> None:
@@ -160,37 +164,6 @@ def import_target(target: str, plugin: str) -> Any:
 
     with redirect_stdout(sys.stderr), plugin_code(plugin, f"importing {target}"):
         return load_plugin(target)
-
-
-def _settle(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Refuse whole any plugin that claims a name an earlier one has; records are ordered, so the answer is always the same."""
-    owners: dict[str, dict[str, str]] = {kind: {} for kind in _KIND}
-    owners["verbs"] = {verb.name: "modelgraft" for verb in BUILT_IN}
-    out = []
-    for record in records:
-        claims = {kind: [item["name"] for item in record[kind]] for kind in _KIND if kind != "entries"}
-        claims["entries"] = record["entries"].names
-        clash = next((kind for kind in _KIND if not owners[kind].keys().isdisjoint(claims[kind])), None)
-        if clash is not None:
-            name = next(name for name in claims[clash] if name in owners[clash])
-            record = {
-                **record,
-                "status": "failed",
-                "error": f"brings the {_KIND[clash]} {name!r}, which {owners[clash][name]} brings already; rename it, "
-                f"or keep one of the two out with MODELGRAFT_PLUGINS=-{record['name']}",
-                "entries": EMPTY,
-                "heads": [],
-                "verbs": [],
-                "sources": [],
-            }
-        else:
-            for kind, names in claims.items():
-                owners[kind].update(dict.fromkeys(names, f"{record['distribution']} {record['version']}"))
-        out.append(record)
-    return out
-
-
-_KIND = {"entries": "model", "heads": "head", "verbs": "verb", "sources": "source"}
 
 
 def _report(record: dict[str, Any]) -> PluginReport:
@@ -241,4 +214,9 @@ def current_host() -> Host:
 
 def no_such(kind: str, name: str, known: list[str]) -> UsageError:
     """The error for a head or verb nobody brings."""
+    rivals = current_host().contested.get((kind, name.lower()))
+    if rivals:
+        return UsageError(
+            f"{' and '.join(rivals)} both bring the {kind} {name!r}; keep one of them out with MODELGRAFT_PLUGINS=-NAME"
+        )
     return UsageError(f"no installed plugin brings a {kind} {name!r}; there are: {', '.join(sorted(known)) or 'none'}")

@@ -34,13 +34,18 @@ _CODE: Final = (
 
 
 def ask_strangers(
-    records: Sequence[Mapping[str, Any]], name: str, weights: Weights, configs: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]],
+    name: str,
+    weights: Weights,
+    configs: Mapping[str, Any],
+    owners: Mapping[str, str],
 ) -> tuple[Entry | None, Mapping[str, Any] | None, list[str]]:
     """Return the entry of the first plugin that knows a place, its record, and what went wrong with others.
 
     Args:
         records: of plugins that have a ``modelgraft_recognise``, in the order that decides.
         name, weights, configs: what the hook is given.
+        owners: provider (lower case) -> the distribution whose it is.
     """
     wrong: list[str] = []
     answers: dict[str, Entry | None] = {}
@@ -57,7 +62,11 @@ def ask_strangers(
             for asked in done:
                 running.remove(asked)
                 try:
-                    answers[key_of(asked.record)] = asked.answer(seconds)
+                    entry = asked.answer(seconds)
+                    whose = entry and owners.get(entry.provider.lower(), asked.record["distribution"])
+                    if entry and whose != asked.record["distribution"]:
+                        raise ValueError(f"it calls the model {entry.name!r}, and {entry.provider} is {whose}'s")
+                    answers[key_of(asked.record)] = entry
                 except ValueError as error:
                     record = asked.record
                     told = one_line(str(error), 300)

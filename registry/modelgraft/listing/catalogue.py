@@ -9,6 +9,7 @@ from typing import Any, Self, Unpack, overload
 
 from modelgraft.entry import Entry
 from modelgraft.errors import AmbiguousNameError, RetiredNameWarning, UnknownModelError
+from modelgraft.host.discovery import OWN_DISTRIBUTION
 from modelgraft.host.records import key_of
 from modelgraft.host.table import Table
 from modelgraft.listing.benchmarks import ranked_by
@@ -28,11 +29,25 @@ class Catalogue:
             by_origin.setdefault(id(origin), ([], origin))[0].append(data)
         self._tables = [Table.of(entries) for entries, _ in by_origin.values()]
         self._origins = [origin for _, origin in by_origin.values()]
+        self._owners: Mapping[str, str] | None = None
+        self._contested: Mapping[tuple[str, str], tuple[str, ...]] = {}
 
     @classmethod
-    def of(cls, tables: Iterable[tuple[Table, Mapping[str, Any]]]) -> Self:
-        """From tables, each with the record of the plugin that brought it."""
+    def of(
+        cls,
+        tables: Iterable[tuple[Table, Mapping[str, Any]]],
+        owners: Mapping[str, str] | None = None,
+        contested: Mapping[tuple[str, str], tuple[str, ...]] | None = None,
+    ) -> Self:
+        """From tables, each with the record of the plugin that brought it.
+
+        Args:
+            owners: provider (lower case) -> the distribution whose it is. What others bring below it answers to its canonical
+                name alone. None: whoever brings an entry has all its names.
+            contested: ("model", name) -> distributions, for names that several claim and nobody has.
+        """
         made = cls(())
+        made._owners, made._contested = owners, contested or {}
         pairs = list(tables)
         made._tables, made._origins = [table for table, _ in pairs], [origin for _, origin in pairs]
         return made
@@ -78,30 +93,71 @@ class Catalogue:
 
     @cached_property
     def _answers(self) -> dict[str, list[str]]:
-        """Lower-cased spelling -> canonical names, for every spelling but retired ones."""
-        table: dict[str, dict[str, None]] = {}
-        for t in self._tables:
-            aliases = t.sparse("aliases")
-            for n, name in enumerate(t.names):
-                provider, _, bare = name.partition("/")
-                model = bare.partition(":")[0]
-                spellings = _shorter([name, *aliases.get(n, ())], provider)
-                if model != bare:
-                    spellings += [f"{provider}/{model}", model]
-                for spelling in spellings:
-                    table.setdefault(spelling.lower(), {})[name] = None
-        return {spelling: list(names) for spelling, names in table.items()}
+        """Lower-cased spelling -> canonical names, for every spelling but retired ones; of no two ranks at once."""
+        return self._merged((0, 2, 3))
 
     @cached_property
     def _retired(self) -> dict[str, list[str]]:
         """Lower-cased spelling -> canonical names, for names that a library has replaced and nobody has taken since."""
-        table: dict[str, dict[str, None]] = {}
-        for t in self._tables:
-            for n, old in t.sparse("retired").items():
-                for spelling in _shorter(list(old), t.names[n].partition("/")[0]):
-                    if spelling.lower() not in self._answers:
-                        table.setdefault(spelling.lower(), {})[t.names[n]] = None
-        return {spelling: list(names) for spelling, names in table.items()}
+        answers = self._answers
+        ranked = self._merged((1, 4))
+        theirs = {s: n for s, n in self._ranks[4].items() if s not in answers}
+        # A name that the project has retired stays its own: a stranger's entry does not take it over.
+        return {s: n for s, n in ranked.items() if s in self._ranks[1] or s in theirs}
+
+    def _merged(self, ranks: Iterable[int]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for rank in ranks:
+            for spelling, names in self._ranks[rank].items():
+                if rank in (0, 1, 4) or spelling not in self._ranks[1]:
+                    found.setdefault(spelling, list(names))
+        return found
+
+    @cached_property
+    def _ranks(self) -> tuple[dict[str, dict[str, None]], ...]:
+        """Spellings by who may use them, the first that has one deciding: all of the project's own (0), what it has retired (1),
+        strangers' canonical names (2), their aliases and short names (3), what they have retired (4). So no stranger's plugin
+        changes what a spelling meant without it.
+        """
+        ranks: tuple[dict[str, dict[str, None]], ...] = ({}, {}, {}, {}, {})
+
+        def put(rank: int, spellings: Iterable[str], name: str) -> None:
+            for spelling in spellings:
+                ranks[rank].setdefault(spelling.lower(), {})[name] = None
+
+        for t, table in enumerate(self._tables):
+            aliases, retired = table.sparse("aliases"), table.sparse("retired")
+            own = self._is_own(t)
+            for n, name in enumerate(table.names):
+                provider, _, bare = name.partition("/")
+                if not own:
+                    put(2, [name], name)
+                    if not self._owns(t, provider):
+                        continue
+                model = bare.partition(":")[0]
+                full = [name, *(alias for alias in aliases.get(n, ()) if own or self._may_say(t, alias))]
+                spellings = _shorter(full, provider)
+                if model != bare:
+                    spellings += [f"{provider}/{model}", model]
+                put(0 if own else 3, spellings, name)
+                if n in retired:
+                    old = [text for text in retired[n] if own or self._may_say(t, text)]
+                    put(1 if own else 4, _shorter(old, provider), name)
+        for spelling in ranks[1].keys() & ranks[0].keys():
+            del ranks[1][spelling]
+        return ranks
+
+    def _is_own(self, t: int) -> bool:
+        return self._owners is None or self._origins[t]["distribution"] == OWN_DISTRIBUTION
+
+    def _owns(self, t: int, provider: str) -> bool:
+        return self._owners is None or self._owners.get(provider.lower()) == self._origins[t]["distribution"]
+
+    def _may_say(self, t: int, text: str) -> bool:
+        """Whether an alias begins with no provider that is somebody else's."""
+        assert self._owners is not None
+        provider, slash, _ = text.partition("/")
+        return not slash or self._owners.get(provider.lower()) in (None, self._origins[t]["distribution"])
 
     def find(self, text: str) -> Entry:
         """The entry a user means by ``text``; a revision in it is carried over.
@@ -117,7 +173,7 @@ class Catalogue:
         """
         wanted = Name.parse(text)
         spelling = wanted.unrevised
-        if spelling in self._places:
+        if spelling in self._places and self._means_itself(spelling):
             return self.entry(spelling).with_revision(wanted.revision)
         live = self._answers.get(spelling.lower())
         found = self._decide(spelling, live or self._retired.get(spelling.lower(), []))
@@ -126,7 +182,16 @@ class Catalogue:
             warnings.warn(text, RetiredNameWarning, stacklevel=3)  # the line that called `modelgraft.resolve`
         return self.entry(found).with_revision(wanted.revision)
 
+    def _means_itself(self, name: str) -> bool:
+        """Whether a canonical name is none that the project's own plugins use, or have retired, for another model."""
+        if self._is_own(self._places[name][0]):
+            return True
+        return all(name.lower() not in self._ranks[rank] for rank in (0, 1))
+
     def _decide(self, spelling: str, found: list[str]) -> str:
+        if not found and (rivals := self._contested.get(("model", spelling.lower()))):
+            hint = f"- {' and '.join(rivals)} both bring it; keep one of them out with MODELGRAFT_PLUGINS=-NAME"
+            raise UnknownModelError(spelling, hint=hint)
         if not found:
             raise UnknownModelError(spelling, self.suggest(spelling))
         # `timm/x` may be a hub id of another provider's weights as well: whoever is named by its first part is meant.

@@ -13,5 +13,5 @@ def catalogue() -> Catalogue:
     global _known
     host = current_host()
     if _known is None or _known[0] is not host:
-        _known = (host, Catalogue.of(host.tables()))
+        _known = (host, Catalogue.of(host.tables(), host.owners, host.contested))
     return _known[1]

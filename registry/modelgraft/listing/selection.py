@@ -130,7 +130,10 @@ class Query:
         """Position -> (which benchmark, figure), for the entries that have a figure."""
         found: dict[int, tuple[int, float]] = {}
         for rank in reversed(range(len(self.benchmarks))):
-            found.update((n, (rank, score)) for n, score in table.metric(self.benchmarks[rank]).items())
+            figures = table.metric(self.benchmarks[rank]).items()
+            found.update(
+                (n, (rank, score)) for n, score in figures if score == score
+            )  # NaN is no figure: it would rank first
         return found
 
     def run(self, tables: Sequence[Table]) -> list[Place]:

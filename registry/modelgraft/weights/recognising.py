@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from modelgraft.cli.render import printable
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, UnknownModelError, WeightsUnavailableError
 from modelgraft.host.discovery import OWN_DISTRIBUTION
@@ -69,6 +71,8 @@ def recognise(location: str, revision: str | None) -> Entry:
     configs = _Configs(_configs(part))
     found, record, wrong = current_host().recognise(name, weights, configs, f"looking at {location}")
     if found is not None:
+        for line in wrong:
+            print(f"modelgraft: {printable(line)}", file=sys.stderr)
         # What was read is read again, and locked, at this commit and no other.
         read = configs.read if record["distribution"] == OWN_DISTRIBUTION else set(configs)
         weights = replace(weights, revision=part.revision, configs=tuple(sorted(read)))

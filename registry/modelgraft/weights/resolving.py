@@ -9,6 +9,7 @@ from typing import Any
 from modelgraft.contract import Source
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import WeightsUnavailableError
+from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import installed_version
 from modelgraft.host.host import current_host, import_target
 from modelgraft.resolution import Part, Resolution
@@ -86,7 +87,9 @@ def source_of(location: str) -> Source:
         )
     if scheme not in _sources:
         spec, plugin = sources[scheme]
-        _sources[scheme] = import_target(spec.target, plugin)()
+        kind = import_target(spec.target, plugin)
+        with plugin_code(plugin, f"making the source {scheme}"):
+            _sources[scheme] = kind()
     made: Source = _sources[scheme]
     return made
 
