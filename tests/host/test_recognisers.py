@@ -71,8 +71,8 @@ def test_where_nobody_knows_the_culprits_are_named(place: Place) -> None:
     assert "no installed plugin knows" in done.errors[0]
     for name in BAD:
         if name != "d-prints":  # it has answered
-            assert f"modelgraft-{name} 1.0 could not be asked" in done.errors[0], name
-    assert "modelgraft-shelf 1.0 could not be asked: KeyError" in done.errors[0]
+            assert f"modelgraft-{name} 1.0 could not be asked" in done.err, name
+    assert "modelgraft-shelf 1.0 could not be asked: KeyError" in done.err
 
 
 def test_what_the_project_knows_itself_is_asked_of_no_stranger(place: Place) -> None:

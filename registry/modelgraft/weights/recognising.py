@@ -70,9 +70,9 @@ def recognise(location: str, revision: str | None) -> Entry:
     )
     configs = _Configs(_configs(part))
     found, record, wrong = current_host().recognise(name, weights, configs, f"looking at {location}")
+    for line in wrong:
+        print(f"modelgraft: {printable(line)}", file=sys.stderr)
     if found is not None:
-        for line in wrong:
-            print(f"modelgraft: {printable(line)}", file=sys.stderr)
         # What was read is read again, and locked, at this commit and no other.
         read = configs.read if record["distribution"] == OWN_DISTRIBUTION else set(configs)
         weights = replace(weights, revision=part.revision, configs=tuple(sorted(read)))
@@ -82,8 +82,7 @@ def recognise(location: str, revision: str | None) -> Entry:
     raise UnknownModelError(
         name,
         hint=f"- no installed plugin knows what kind of model lies there ({shown}); a model has a config.json of timm, "
-        "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter"
-        + "".join(f"; {line}" for line in wrong),
+        "an open_clip_config.json, a modules.json of Sentence Transformers, or the modelgraft_adapter.json of a saved adapter",
     )
 
 
