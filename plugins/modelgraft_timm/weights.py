@@ -38,9 +38,10 @@ def create(entry: Entry, weights: LocalWeights | None) -> torch.nn.Module:
     if pushed:
         stated = {"pretrained_cfg": dict(entry.loader["pretrained_cfg"]), **entry.loader["model_args"]}
     with opening(f"the weights of {entry.name} ({weights.file})"):
-        overlay = {"state_dict": read_tensors(weights.file), "custom_load": False}
+        tensors = read_tensors(weights.file)
+        overlay: dict[str, Any] = {"state_dict": tensors, "custom_load": False}
         if pushed:
-            _check_size(name, stated, overlay["state_dict"])
+            _check_size(name, stated, tensors)
         model: torch.nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **stated)
     # timm keeps the overlay as the model's own record; a second copy of all weights has no place there.
     for record in (model.pretrained_cfg, model.default_cfg):

@@ -250,7 +250,7 @@ def run(place: Place, photos: Path) -> list[Verdict]:
         shared.append("garbled: a control character in a table")
     verdicts = [Verdict("what all commands say beside them", "all at once", "right", "", shared)]
     for wanted, name in names.items():
-        row = rows.get(wanted)
+        row = next((row for name_of, row in rows.items() if name_of.startswith(wanted)), None)
         faults = []
         if row is None:
             said = next((line for line in told.err.splitlines() if wanted in line), "")

@@ -104,7 +104,7 @@ def model_config(at: At, value: Any) -> Any:
 
 
 def _model_type(at: At, value: Any) -> Any:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
 
     # An empty one stands in parts of configurations.
     if value and (not isinstance(value, str) or value not in CONFIG_MAPPING_NAMES or value in _WRAPPERS):

@@ -94,8 +94,9 @@ class _Configs(dict[str, Any]):
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
         self.read.add(name)
-        return super().__getitem__(name)
+        return found
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
