@@ -20,7 +20,14 @@ MOST_BYTES: Final = 256 * 2**20
 
 def new_record(found: Found) -> dict[str, Any]:
     """The record of a plugin that brings nothing (yet)."""
-    brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "sources": [], "watched": [], "recognises": False}
+    brings_nothing: dict[str, Any] = {
+        "entries": [],
+        "heads": [],
+        "verbs": [],
+        "sources": [],
+        "watched": [],
+        "recognises": False,
+    }
     # ``late``: the seconds it was given, where these were not enough.
     return {**found.to_dict(), "status": "ok", "error": None, "traceback": None, "late": None, **brings_nothing}
 
