@@ -16,12 +16,14 @@ from modelgraft.errors import (
     ModelgraftError,
     WeightsUnavailableError,
 )
+from modelgraft.guard import plugin_code
 from modelgraft.host.host import current_host
 from modelgraft.host.records import key_of
 from modelgraft.opening import first_line
-from modelgraft.project.files import read_json
+from modelgraft.project.files import read_json, short
 from modelgraft.weights import local_weights
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter_entry import backbone_entry, find_adapter
 from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, Backbone, Card, plain, read_card
 from modelgraft_adapters.tuned import checked_tensors, put_back
@@ -117,11 +119,18 @@ def _head_class(card: Card, where: str) -> Any:
 
 def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, device: torch.device) -> Any:
     """The head, tried on features of zeros: what does not fit together is told here and not at the first picture."""
+    fitted_for = card.head_settings.get("task", card.task)
+    if fitted_for != card.task:
+        raise ModelgraftError(
+            f"the head of {where} was fitted for the task {short(fitted_for)}, and its card says {card.task}; get a whole copy of it"
+        )
+    plugin = plugin_calls.head_owner(card.head)
     try:
-        head = kind.restore(tensors, dict(card.head_settings)).to(device)
+        with plugin_code(plugin, f"making the head {card.head} again"):
+            head = kind.restore(tensors, dict(card.head_settings)).to(device)
         with torch.inference_mode():
-            find = head.logits if card.task == "regression" else head.probabilities
-            shape = tuple(find(torch.zeros(1, card.width, device=device)).shape)
+            zeros = torch.zeros(1, card.width, device=device)
+            shape = tuple(plugin_calls.outputs(head, zeros, card.task, plugin).shape)
     except Exception as error:  # a head may be anybody's, and so may what it is made from
         raise ModelgraftError(
             f"the head {card.head!r} cannot be made from {where} ({first_line(error)}); was it saved by {card.head_distribution} "

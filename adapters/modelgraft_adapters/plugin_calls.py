@@ -179,8 +179,22 @@ def fit_head(name: str, kind: Any, examples: Examples, settings: Mapping[str, An
     return head, dict(report)
 
 
+def outputs(head: Any, features: torch.Tensor, task: str, plugin: str) -> torch.Tensor:
+    """Return what a head gives for features (B, D): a row each; of a regression the values, else probabilities.
+
+    Raises:
+        PluginError: the head fails, or gives something else.
+    """
+    with plugin_code(plugin, "predicting"):
+        found = head.logits(features) if task == "regression" else head.probabilities(features)
+    good = isinstance(found, torch.Tensor) and found.is_floating_point() and found.ndim == 2
+    if not good or len(found) != len(features):
+        raise _bad_head(plugin, f"gives {_shown(found)} for {len(features)} items")
+    return found
+
+
 def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plugin: str) -> torch.Tensor:
-    """Return what a head gives for features (B, D): (B, ``count``) float32 on the CPU.
+    """Return what a head gives for features (B, D), checked: (B, ``count``) float32 on the CPU.
 
     Args:
         task: of a regression the values are asked for, else probabilities.
@@ -188,23 +202,13 @@ def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plug
     Raises:
         PluginError: the head fails, or gives other rows, columns, or no probabilities.
     """
-    regression = task == "regression"
-    with plugin_code(plugin, "predicting"):
-        found = head.logits(features) if regression else head.probabilities(features)
-    if (
-        not isinstance(found, torch.Tensor)
-        or not found.is_floating_point()
-        or tuple(found.shape)
-        != (
-            len(features),
-            count,
-        )
-    ):
+    found = outputs(head, features, task, plugin)
+    if found.shape[1] != count:
         raise _bad_head(plugin, f"gives {_shown(found)} for {len(features)} items and {count} classes")
     out = found.detach().to("cpu", torch.float32, copy=True)
     if not torch.isfinite(out).all():
         raise _bad_head(plugin, "gives numbers that are not finite")
-    if not regression and len(out):
+    if task != "regression" and len(out):
         if out.min() < -_UNIT or out.max() > 1 + _UNIT:
             raise _bad_head(plugin, f"gives probabilities from {out.min():.3g} to {out.max():.3g}")
         sums = out.sum(dim=1)

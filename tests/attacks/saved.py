@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from modelgraft.sealed import with_checksum
+
 from tests.attacks.changes import Change, both, linked, merged, pickled, run_changes, whole
 from tests.attacks.harness import Done, Place, Verdict
 
@@ -28,12 +30,6 @@ def _other_head(folder: Path) -> None:
     save_file(tensors, folder / HEAD)
 
 
-def _other_head_restated(folder: Path) -> None:
-    """The same, and its digest in the card: then it is another adapter, and nothing can tell (a control)."""
-    _other_head(folder)
-    merged(CARD, head__sha256=hashlib.sha256((folder / HEAD).read_bytes()).hexdigest())(folder)
-
-
 def _nan_head(folder: Path) -> None:
     """A head that is not finite, and its digest in the card."""
     from safetensors.torch import load_file, save_file
@@ -41,11 +37,18 @@ def _nan_head(folder: Path) -> None:
     tensors = {name: tensor * float("nan") for name, tensor in load_file(folder / HEAD).items()}
     (folder / HEAD).unlink()
     save_file(tensors, folder / HEAD)
-    merged(CARD, head__sha256=hashlib.sha256((folder / HEAD).read_bytes()).hexdigest())(folder)
+    _changed(head__sha256=hashlib.sha256((folder / HEAD).read_bytes()).hexdigest())(folder)
 
 
 def _changed(**change: Any) -> Change:
-    return merged(CARD, **change)
+    """As an attacker does it: with a checksum that is right again."""
+    return both(merged(CARD, **change), _seal)
+
+
+def _seal(folder: Path) -> None:
+    record = json.loads((folder / CARD).read_text())
+    record.pop("checksum", None)
+    whole(CARD, with_checksum(record))(folder)
 
 
 def _fifo(name: str) -> Change:
@@ -69,7 +72,7 @@ def _flip(name: str, at: float) -> Change:
 def cases(secret: Path, trap: Path) -> dict[str, Change]:
     """What a stranger's adapter could hold."""
     plain = {
-        "classes in another order": _changed(classes=["plant", "vehicle", "animal"]),
+        "classes in another order": merged(CARD, classes=["plant", "vehicle", "animal"]),
         "classes of another number": _changed(classes=["animal", "vehicle"]),
         "classes twice": _changed(classes=["animal", "animal", "plant"]),
         "classes that are numbers": _changed(classes=[1, 2, 3]),
@@ -101,7 +104,7 @@ def cases(secret: Path, trap: Path) -> dict[str, Change]:
         "a width of 16 million": _changed(features__width=1 << 24),
         "a layer that is code": _changed(features__layer="__class__"),
         "another modality": _changed(features__modality="image"),
-        "half precision": _changed(features__dtype="float16"),
+        "half precision": merged(CARD, features__dtype="float16"),
         "another way of reading": _changed(features__reading=99),
         "tensors of other shapes": _changed(head__tensors={"weight": {"dtype": "float32", "shape": [9, 9]}}),
         "tensors of a billion rows": _changed(head__tensors__weight={"dtype": "float32", "shape": [10**9, 10**6]}),

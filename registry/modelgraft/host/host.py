@@ -206,6 +206,9 @@ def current_host() -> Host:
     """The host for what is installed now: the same object until something is installed, removed or barred."""
     global _current
     found = discover()
+    if any(f.fault is not None for f in found):
+        # torch reads the entry points of everything installed when it is imported, and one file that is no UTF-8 ends that.
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     state = (tuple(found), os.environ.get("MODELGRAFT_PLUGINS", ""))
     if _current is None or _current[0] != state:
         _current = (state, Host(found))
