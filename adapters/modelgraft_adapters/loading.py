@@ -122,7 +122,7 @@ def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, d
     fitted_for = card.head_settings.get("task", card.task)
     if fitted_for != card.task:
         raise ModelgraftError(
-            f"the head of {where} was fitted for the task {short(fitted_for)}, and its card says {card.task}; get a whole copy of it"
+            f"the head of {where} was fitted for the task {short(fitted_for)}, and its card says {card.task}; get a whole copy"
         )
     plugin = plugin_calls.head_owner(card.head)
     try:
