@@ -87,18 +87,19 @@ def embed(
     )
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read
-    failed = 0
+    failed, first = 0, ""
     with feature_file(output, extractor.card) as file:
         rows = _with_progress(extractor.stream(items), len(names))
         for number, row in enumerate(rows):
             failed += row.error is not None
+            first = first or (f"{names[number]}: {row.error}" if row.error is not None else "")
             file.write(names[number], row.features, label=labels[number] if labels else None, error=row.error)
     for note in extractor.take_notes():
         say(note)
     wide = "x".join(map(str, file.shape or (0,)))
     say(f"{file.rows} embeddings of {wide} numbers in {output}; {extractor.encoded} computed, the others were kept")
     if failed:
-        say(f"{failed} of {len(names)} items could not be read")
+        say(f"{failed} of {len(names)} items could not be read; the first: {first}")
         raise typer.Exit(1)
 
 

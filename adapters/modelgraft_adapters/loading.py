@@ -14,6 +14,7 @@ from modelgraft.contract import LocalWeights
 from modelgraft.errors import (
     LockError,
     ModelgraftError,
+    UsageError,
     WeightsUnavailableError,
 )
 from modelgraft.guard import plugin_code
@@ -130,7 +131,10 @@ def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, d
             head = kind.restore(tensors, dict(card.head_settings)).to(device)
         with torch.inference_mode():
             zeros = torch.zeros(1, card.width, device=device)
-            shape = tuple(plugin_calls.outputs(head, zeros, card.task, plugin).shape)
+            found = plugin_calls.outputs(head, zeros, card.task, plugin)
+        shape = tuple(found.shape)
+        if not torch.isfinite(found).all():
+            raise ValueError("its outputs are not finite")
     except Exception as error:  # a head may be anybody's, and so may what it is made from
         raise ModelgraftError(
             f"the head {card.head!r} cannot be made from {where} ({first_line(error)}); was it saved by {card.head_distribution} "
@@ -158,6 +162,11 @@ def _on_backbone(
             modality=card.modality,  # type: ignore[arg-type]
             **{**options, "dtype": dtype},  # type: ignore[arg-type]
         )
+        if card.layer is not None:
+            try:
+                _ = made.extractor.backbone  # which looks whether the layer is there
+            except UsageError as error:
+                raise ModelgraftError(f"the card of the saved adapter {where} is wrong: {error}") from error
         why = _other_weights(card.backbone, made)
         if why is not None:
             raise _OtherWeights(

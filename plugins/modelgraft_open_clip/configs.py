@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelgraft.strangers import At, transformers_files
-from modelgraft.strangers.rules import Rule, all_of, as_file, flag, number, one_of, plain, record, text
+from modelgraft.strangers.rules import (
+    Rule,
+    as_file,
+    between,
+    channels,
+    flag,
+    number,
+    one_of,
+    plain,
+    record,
+    text,
+)
 
 from modelgraft_open_clip.text_towers import PUBLISHED
 
@@ -106,8 +117,8 @@ _PREPROCESSING: Final = record(
     {
         "size": plain,
         "mode": one_of("RGB"),
-        "mean": all_of(number),
-        "std": all_of(number),
+        "mean": channels(number),
+        "std": channels(between(1e-6, 1e6)),
         "interpolation": one_of("bicubic", "bilinear", "random", "nearest"),
         "resize_mode": one_of("shortest", "longest", "squash"),
         "fill_color": number,

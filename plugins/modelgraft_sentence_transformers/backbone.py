@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from modelgraft_sentence_transformers import training
 from modelgraft_sentence_transformers.blocks import blocks
 from modelgraft_sentence_transformers.configs import as_we_say
+from modelgraft_sentence_transformers.filled import check_filled, missing_weights
 from modelgraft_sentence_transformers.weights import check_whole
 
 SCALE: Final = 20.0
@@ -52,7 +53,8 @@ class SentenceBackbone:
         with (
             opening(f"the files of {entry.name} ({part.folder})", also=_also),
             only(part) if trusted else as_we_say(part, entry.name) as folder,
-            _no_progress_bar(),
+            _quietly(),
+            missing_weights() as missing,
         ):
             model = SentenceTransformer(
                 str(folder),
@@ -61,6 +63,7 @@ class SentenceBackbone:
                 local_files_only=True,
                 model_kwargs={} if dtype is None else {"dtype": dtype},
             )
+        check_filled(model, missing, entry.name)
         return cls(entry, model)
 
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
@@ -172,12 +175,15 @@ def _also(error: Exception) -> str | None:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for every model it reads from the disk."""
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+def _quietly() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every model it reads, and from its report of weights (`filled` looks at them)."""
+    logging = transformers.utils.logging
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
-            transformers.utils.logging.enable_progress_bar()
+            logging.enable_progress_bar()

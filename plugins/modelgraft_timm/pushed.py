@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from modelgraft.entry import Entry
 from modelgraft.strangers import At
-from modelgraft.strangers.rules import Rule, all_of, flag, number, one_of, record, word
+from modelgraft.strangers.rules import Rule, all_of, between, channels, flag, number, one_of, record, word
 
 from modelgraft_timm.names import PROVIDER
 
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,99}", re.A)
-_SIZE: Final = all_of(number)
+_SIZE: Final = all_of(between(1, 1 << 16))
+_CROP: Final = between(0.05, 20)
 _NOTED: Final = (
     "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture", "tag", "custom_load", "license",
     "description", "origin_url", "paper_name", "paper_ids", "paper", "notes", "label_names", "label_descriptions", "hf_hub",
@@ -25,11 +26,11 @@ pretrained_config: Rule = record(
         **dict.fromkeys(("input_size", "test_input_size", "min_input_size", "pool_size", "test_pool_size"), _SIZE),
         "fixed_input_size": flag,
         "interpolation": one_of("bicubic", "bilinear", "nearest", "lanczos", "hamming", "box", "random"),
-        "crop_pct": number,
-        "test_crop_pct": number,
+        "crop_pct": _CROP,
+        "test_crop_pct": _CROP,
         "crop_mode": one_of("center", "squash", "border"),
-        "mean": all_of(number),
-        "std": all_of(number),
+        "mean": channels(number),
+        "std": channels(between(1e-6, 1e6)),
         "num_classes": number,
         "label_offset": number,
         "first_conv": lambda at, value: _inside(at, value),

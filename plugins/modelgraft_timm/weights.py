@@ -41,7 +41,7 @@ def create(entry: Entry, weights: LocalWeights | None) -> torch.nn.Module:
         tensors = read_tensors(weights.file)
         overlay: dict[str, Any] = {"state_dict": tensors, "custom_load": False}
         if pushed:
-            _check_size(name, stated, tensors)
+            _check_size(entry.name, name, stated, tensors)
         model: torch.nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **stated)
     # timm keeps the overlay as the model's own record; a second copy of all weights has no place there.
     for record in (model.pretrained_cfg, model.default_cfg):
@@ -49,12 +49,12 @@ def create(entry: Entry, weights: LocalWeights | None) -> torch.nn.Module:
     return model.eval()
 
 
-def _check_size(name: str, stated: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def _check_size(whose: str, name: str, stated: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """See on a device without memory that a model is about as large as its weights, before it takes any."""
     with torch.device("meta"):
         built: torch.nn.Module = timm.create_model(name, pretrained=False, **stated)
     wanted, there = (sum(tensor.numel() for tensor in some.values()) for some in (built.state_dict(), tensors))
     if wanted > 2 * there + 1_000_000:
         raise UnsafeWeightsError(
-            f"the configuration describes {name} with {wanted:,} numbers, and the weights hold {there:,}; it is refused"
+            f"the configuration of {whose} describes {name} with {wanted:,} numbers, and the weights hold {there:,}; it is refused"
         )

@@ -77,7 +77,7 @@ def judge(kind: str, name: str, done: Done, *, right: bool, culprit: str, trap: 
         faults.append("garbled: a control character on standard error")
     if done.code == 1 and not done.errors and (reasons := _reasons(done)):
         outcome, said = "refused", reasons[0]
-        if not all(culprit in reason for reason in reasons):
+        if not all(culprit in reason for reason in reasons) and culprit not in done.err:
             faults.append(f"unnamed: {culprit}")
     elif done.code == 0:
         outcome, said = "right", next(iter(done.err.splitlines()), "")
@@ -100,7 +100,8 @@ def _reasons(done: Done) -> list[str]:
     """Why no item has an answer, of a command that gave a row for each."""
     rows = done.json()
     found = [str(row.get("error") or "") for row in rows] if isinstance(rows, list) else []
-    return found if all(found) else []
+    told = [line for line in done.err.splitlines() if "could not be read; the first: " in line]  # of verbs without rows
+    return found if found and all(found) else told
 
 
 def alike(found: Any, good: Any) -> bool:

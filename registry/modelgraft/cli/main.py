@@ -147,16 +147,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output (head, less) has seen enough; leave quietly, and keep Python from complaining at exit.
         _output_to_nowhere()
         sys.exit(0)
+    except OSError as error:  # the disk, a folder, a permission: nothing that a bug report would mend
+        if debug or error.filename is None or _stranger(error) is not None:
+            _unexpected(error, debug)
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BaseException as error:  # GeneratorExit and kinds of a plugin's own included
-        if debug:
-            raise
-        told = " ".join(str(error).split())[:500]
-        text = f"{type(error).__name__}: {told}" if told else type(error).__name__
-        if (culprit := _stranger(error)) is not None:
-            _fail(f"the plugin {culprit} failed: {text} (--debug shows where)", 1)
-        _fail(f"{text} (this should not happen; run it again with --debug and report it)", 1)
+        _unexpected(error, debug)
+
+
+def _unexpected(error: BaseException, debug: bool) -> NoReturn:
+    if debug:
+        raise error
+    told = " ".join(str(error).split())[:500]
+    text = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    if (culprit := _stranger(error)) is not None:
+        _fail(f"the plugin {culprit} failed: {text} (--debug shows where)", 1)
+    _fail(f"{text} (this should not happen; run it again with --debug and report it)", 1)
 
 
 _running: list[str] = []

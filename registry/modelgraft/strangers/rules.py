@@ -93,9 +93,33 @@ def number(at: At, value: Any) -> Any:
         return value
     if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > MOST:
         at.refuse(f"{short(value)} is no number that a model has there")
-    if value > DEEPEST and at.keys and _DEPTH.search(at.keys[-1]):
+    if at.keys and _DEPTH.search(at.keys[-1]) and not 0 <= value <= DEEPEST:
         at.refuse(f"{short(value)} layers are no model")
     return value
+
+
+def between(low: float, high: float) -> Rule:
+    """Make a rule that passes null and the numbers from ``low`` to ``high``."""
+
+    def rule(at: At, value: Any) -> Any:
+        if number(at, value) is not None and (isinstance(value, bool) or not low <= value <= high):
+            at.refuse(f"{short(value)} is not between {low:g} and {high:g}")
+        return value
+
+    return rule
+
+
+def channels(rule: Rule) -> Rule:
+    """Make a rule that passes null, and a number or a list of 1, 3 or 4 that pass ``rule``: one for each channel of an image."""
+
+    def each(at: At, value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) not in (1, 3, 4):
+                at.refuse(f"{short(value)} are not as many as an image has channels")
+            return all_of(rule)(at, value)
+        return rule(at, value)
+
+    return each
 
 
 def word(at: At, value: Any) -> Any:
