@@ -224,4 +224,4 @@ def _bad_head(plugin: str, what: str) -> PluginError:
 def _shown(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-    return f"{type(value).__name__} {repr(value)[:60]}"
+    return f"{type(value).__name__} {' '.join(repr(value).split())[:60]}"

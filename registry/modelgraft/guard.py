@@ -43,6 +43,16 @@ def plugin_code(plugin: str, about: str) -> Iterator[None]:
         sys.stdout = output  # a plugin may have put another in its place, and left it there
 
 
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """Keep out of the result of a command what is printed meanwhile in this thread: a plugin's model is trained inside."""
+    _inside.depth = getattr(_inside, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _inside.depth -= 1
+
+
 def in_plugin_code() -> bool:
     """Tell whether this thread is inside `plugin_code`."""
     return getattr(_inside, "depth", 0) > 0

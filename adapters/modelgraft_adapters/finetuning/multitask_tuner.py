@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import torch
 from modelgraft import Entry
 from modelgraft.errors import UsageError
+from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
@@ -114,6 +115,7 @@ class MultiTaskTuner:
         self._tasks: Tasks | None = None
         self._head: MultiTaskHead | None = None
 
+    @prints_aside()
     def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
         """Train.
 

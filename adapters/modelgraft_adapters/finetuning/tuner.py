@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
@@ -102,6 +103,7 @@ class FineTuner(Adapter):
         self.plan_: Plan | None = None
         self.course_: Course | None = None
 
+    @prints_aside()
     def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> Self:
         """Train.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from modelgraft.contract import LocalPart, LocalWeights, Progress, Source
+from modelgraft.contract import LocalPart, LocalWeights, Progress
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError, NotStoredError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.resolution import Part, Resolution
+from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.resolving import places, resolve_weights, source_of
 from modelgraft.weights.verifying import faults
 
@@ -85,7 +86,7 @@ def _fetch_part(part: Part, progress: Progress) -> LocalPart:
     )
 
 
-def _set_aside(source: Source, part: Part, wrong: dict[str, str]) -> str:
+def _set_aside(source: GuardedSource, part: Part, wrong: dict[str, str]) -> str:
     moved = [where for path in wrong if (where := source.set_aside(part, path))]
     return f" (the bad copy is now {moved[0]})" if moved else ""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
-from modelgraft.contract import Source
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import WeightsUnavailableError
 from modelgraft.guard import plugin_code
@@ -14,6 +12,7 @@ from modelgraft.host.discovery import installed_version
 from modelgraft.host.host import current_host, import_target
 from modelgraft.resolution import Part, Resolution
 from modelgraft.weights.choosing import choose
+from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.verifying import sha256
 
 
@@ -72,11 +71,12 @@ def _digested(part: Part) -> Part:
     return replace(part, files=files)
 
 
-def source_of(location: str) -> Source:
+def source_of(location: str) -> GuardedSource:
     """The source that answers for a location.
 
     Raises:
         WeightsUnavailableError: no installed plugin brings one for its scheme.
+        PluginError: its plugin cannot make it.
     """
     scheme = location.partition(":")[0]
     sources = current_host().sources()
@@ -89,9 +89,8 @@ def source_of(location: str) -> Source:
         spec, plugin = sources[scheme]
         kind = import_target(spec.target, plugin)
         with plugin_code(plugin, f"making the source {scheme}"):
-            _sources[scheme] = kind()
-    made: Source = _sources[scheme]
-    return made
+            _sources[scheme] = GuardedSource(kind(), plugin)
+    return _sources[scheme]
 
 
-_sources: dict[str, Any] = {}
+_sources: dict[str, GuardedSource] = {}
