@@ -128,14 +128,18 @@ class ZeroShotClassifier:
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
         if isinstance(items, (str, bytes)):
             raise UsageError("give a list of items, not a single text: [item]")
-        text = self.modality == "text"
+        reason = plugin_calls.not_finite(self.backbone)
+        if self.modality == "text":
+            return stream(
+                items, _read_text, self._infer_texts, batch_size=self.batch_size, workers=1, not_finite=reason
+            )
         return stream(
             items,
-            _read_text if text else self._read_image,
-            self._infer_texts if text else self._infer_images,  # type: ignore[arg-type]
+            self._read_image,
+            self._infer_images,
             batch_size=self.batch_size,
-            workers=1 if text else self.workers,
-            not_finite=plugin_calls.not_finite(self.backbone),
+            workers=self.workers,
+            not_finite=reason,
         )
 
     def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:

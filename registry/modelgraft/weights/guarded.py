@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from modelgraft.contract import Held, Progress, Store, Stored
 from modelgraft.entry import Weights
@@ -27,13 +27,13 @@ class GuardedSource:
         """As `modelgraft.contract.Source.resolve_weights`."""
         with plugin_code(self.plugin, f"asking for {weights.place}"):
             part = self.made.resolve_weights(weights, revision)
-        return part if _is_part(part) else self._wrong("resolve_weights", part)
+        return part if isinstance(part, Part) and _is_part(part) else self._wrong("resolve_weights", part)
 
     def fetch_weights(self, part: Part, progress: Progress) -> Stored:
         """As `modelgraft.contract.Source.fetch_weights`."""
         with plugin_code(self.plugin, f"fetching {part.location}"):
             stored = self.made.fetch_weights(part, progress)
-        return stored if _is_stored(stored) else self._wrong("fetch_weights", stored)
+        return stored if isinstance(stored, Stored) and _is_stored(stored) else self._wrong("fetch_weights", stored)
 
     def set_aside(self, part: Part, path: str) -> Path | None:
         """As `modelgraft.contract.Source.set_aside`."""
@@ -53,7 +53,7 @@ class GuardedSource:
             freed = self.made.discard(part)
         return freed if type(freed) is int else self._wrong("discard", freed)
 
-    def _wrong(self, method: str, given: object) -> Any:
+    def _wrong(self, method: str, given: object) -> NoReturn:
         raise PluginError(
             f"plugin {self.plugin} is wrong: {method} of its source gave {type(given).__name__} {str(given)[:80]!r}; "
             "tell its author"
