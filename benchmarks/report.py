@@ -57,6 +57,15 @@ def _processes(data: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def plugins() -> str:
+    """Listing with many plugins, tried and known."""
+    from plugins import table
+
+    data = _read("plugins")
+    one = f"Once tried, a plugin costs a listing {data['cached_ms_per_plugin']:.1f} ms."
+    return f"{table(data['figures'])}\n\n{one}\n\n{_machine(data)}"
+
+
 def listing() -> str:
     """Whole processes that list models."""
     data = _read("listing")
@@ -186,6 +195,7 @@ SECTIONS = {
     for section in (
         listing,
         listing_scale,
+        plugins,
         cold_start,
         throughput,
         probe_sweep,
