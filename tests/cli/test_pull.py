@@ -106,7 +106,9 @@ def test_cache_lists_verifies_and_prunes(world: World) -> None:
     (blob,) = (world.home / "hub" / "models--timm--test_vit.r160_in1k" / "blobs").iterdir()
     state = blob.stat()
     with blob.open("r+b") as file:
-        file.write(b"x")
+        first = file.read(1)[0]  # random weights: one that is written over it may be the same
+        file.seek(0)
+        file.write(bytes([first ^ 1]))
     os.utime(blob, ns=(state.st_atime_ns, state.st_mtime_ns))  # a disk that rots tells no time
     damaged = world("cache", "verify", "--format", "json")
     assert damaged.returncode == 1 and "1 stored file is damaged" in damaged.stderr
