@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
+from modelgraft.cli.render import printable
 from modelgraft.entry import Entry
 from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.learning import Task
@@ -100,7 +101,8 @@ class Card:
 
     def summary(self) -> str:
         """One line for ``modelgraft info``."""
-        named = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
+        shown = [printable(name[:60]) for name in self.classes[:5]]
+        named = ", ".join(shown) + (", ..." if len(self.classes) > 5 else "")
         what = "columns" if self.task == "regression" else "classes"
         on = self.backbone.name + (" (fine-tuned)" if self.tuned else "")
         line = f"{self.head} on {on} ({self.task}), {len(self.classes)} {what}: {named}"

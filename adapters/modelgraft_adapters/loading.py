@@ -166,7 +166,7 @@ def _on_backbone(
             try:
                 _ = made.extractor.backbone  # which looks whether the layer is there
             except UsageError as error:
-                raise ModelgraftError(f"the card of the saved adapter {where} is wrong: {error}") from error
+                raise UsageError(f"the saved adapter {where}: {error}") from error
         why = _other_weights(card.backbone, made)
         if why is not None:
             raise _OtherWeights(

@@ -30,7 +30,10 @@ REVISIONS = ["../x", "a/../b", "-x", "a b", "a\nb", "/etc", "x" * 300, "a?b", "a
 
 
 def card_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / CARD_FILE).read_text())
+    """Without its checksum, as who changes it on purpose leaves it."""
+    card: dict[str, Any] = json.loads((folder / CARD_FILE).read_text())
+    card.pop("checksum", None)
+    return card
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: short(name, 30))
