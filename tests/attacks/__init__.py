@@ -1,6 +1,6 @@
 """Attacks: hostile and sloppy plugins, model folders, adapters, images, tables and terminals, each tried for real.
 
-``python -m tests.attacks`` runs them all and prints what came of each; `test_attacks` holds the counts. A case is one thing that a
+``python -m tests.attacks`` runs them all and prints what came of each; the tests beside it hold the counts. A case is one thing that a
 stranger hands over. What must hold for every one of them:
 
 - no code of it runs and no file outside of it is read (a trap would spring, a secret would be opened);

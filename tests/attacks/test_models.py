@@ -1,14 +1,14 @@
-"""No attack gets through: no code runs, no answer is wrong without a word, nobody else is affected, and the culprit is named."""
+"""No attack of folders of models and saved adapters gets through: no code runs, no answer is wrong without a word, nobody else is affected, the culprit is named."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.attacks.__main__ import KINDS, run
+from tests.attacks.__main__ import run
 from tests.attacks.harness import report
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["folders", "saved"])
 def test_no_attack_gets_through(kind: str) -> None:
     verdicts = run([kind])
     assert len(verdicts) >= 50 and not any(verdict.faults for verdict in verdicts), "\n" + report(verdicts)

@@ -1,0 +1,14 @@
+"""No attack of plugins gets through: no code runs, no answer is wrong without a word, nobody else is affected, the culprit is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.__main__ import run
+from tests.attacks.harness import report
+
+
+@pytest.mark.parametrize("kind", ["listed", "used"])
+def test_no_attack_gets_through(kind: str) -> None:
+    verdicts = run([kind])
+    assert len(verdicts) >= 50 and not any(verdict.faults for verdict in verdicts), "\n" + report(verdicts)
