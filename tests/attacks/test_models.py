@@ -1,4 +1,4 @@
-"""No attack of folders of models and saved adapters gets through: no code runs, no answer is wrong without a word, nobody else is affected, the culprit is named."""
+"""No attack of folders of models and saved adapters gets through."""
 
 from __future__ import annotations
 

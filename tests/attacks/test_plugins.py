@@ -1,4 +1,4 @@
-"""No attack of plugins gets through: no code runs, no answer is wrong without a word, nobody else is affected, the culprit is named."""
+"""No attack of plugins gets through."""
 
 from __future__ import annotations
 
