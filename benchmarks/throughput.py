@@ -99,9 +99,8 @@ def _backbone(architecture: str):
         tasks=("zero-shot", "features"),
         loader={"model": architecture},
     )
-    return OpenClipBackbone(
-        entry, model, transform, open_clip.get_tokenizer(architecture), int(entry.embed_dim or 0), torch.float32
-    )
+    width = int(open_clip.get_model_config(architecture)["embed_dim"])
+    return OpenClipBackbone(entry, model, transform, open_clip.get_tokenizer(architecture), width, torch.float32)
 
 
 if __name__ == "__main__":
