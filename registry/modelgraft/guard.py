@@ -28,18 +28,15 @@ def plugin_code(plugin: str, about: str) -> Iterator[None]:
         ModelgraftError: raised by the plugin on purpose, passed on as it is.
         PluginError: anything else it raised, ``SystemExit`` included, chained.
     """
-    _inside.depth = getattr(_inside, "depth", 0) + 1
     output = sys.stdout
     try:
-        yield
+        with prints_aside():
+            yield
     except (ModelgraftError, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
-        told = " ".join(str(error).split())[:500]
-        text = f"{type(error).__name__}: {told}" if told else type(error).__name__
-        raise PluginError(f"plugin {plugin} failed while {about}: {text} (--debug shows where)") from error
+        raise PluginError(f"plugin {plugin} failed while {about}: {in_a_line(error)} (--debug shows where)") from error
     finally:
-        _inside.depth -= 1
         sys.stdout = output  # a plugin may have put another in its place, and left it there
 
 
@@ -56,3 +53,9 @@ def prints_aside() -> Iterator[None]:
 def in_plugin_code() -> bool:
     """Tell whether this thread is inside `plugin_code`."""
     return getattr(_inside, "depth", 0) > 0
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return kind and text of an error in one line, cut where nobody would read on."""
+    told = " ".join(str(error).split())[:500]
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -17,6 +17,7 @@ from modelgraft.cli.anywhere import take
 from modelgraft.cli.output import finish_output, keep_output, no_closed_streams
 from modelgraft.cli.render import printable
 from modelgraft.errors import ModelgraftError, OutputError
+from modelgraft.guard import in_a_line
 from modelgraft.specs import VerbSpec
 from modelgraft.verbs import BUILT_IN
 
@@ -147,10 +148,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output (head, less) has seen enough; leave quietly, and keep Python from complaining at exit.
         _output_to_nowhere()
         sys.exit(0)
-    except OSError as error:  # the disk, a folder, a permission: nothing that a bug report would mend
-        if debug or error.filename is None or _stranger(error) is not None:
-            _unexpected(error, debug)
-        _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BaseException as error:  # GeneratorExit and kinds of a plugin's own included
@@ -160,11 +157,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _unexpected(error: BaseException, debug: bool) -> NoReturn:
     if debug:
         raise error
-    told = " ".join(str(error).split())[:500]
-    text = f"{type(error).__name__}: {told}" if told else type(error).__name__
     if (culprit := _stranger(error)) is not None:
-        _fail(f"the plugin {culprit} failed: {text} (--debug shows where)", 1)
-    _fail(f"{text} (this should not happen; run it again with --debug and report it)", 1)
+        _fail(f"the plugin {culprit} failed: {in_a_line(error)} (--debug shows where)", 1)
+    if isinstance(error, OSError) and error.filename is not None:  # the disk, a folder, a permission: no bug to report
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
+    _fail(f"{in_a_line(error)} (this should not happen; run it again with --debug and report it)", 1)
 
 
 _running: list[str] = []
