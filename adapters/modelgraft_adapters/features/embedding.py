@@ -18,7 +18,14 @@ from modelgraft.registry import device_of, dtype_of
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.features.gathering import Gathered
-from modelgraft_adapters.features.identity import backbone_identity, entry_identity, settings_identity, versions
+from modelgraft_adapters.features.identity import (
+    backbone_identity,
+    builds,
+    entry_identity,
+    is_known,
+    settings_identity,
+    versions,
+)
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.images import read_image
@@ -120,8 +127,9 @@ class FeatureExtractor:
             **about,
             **settings_identity(self.modality, layer, self.device, self._dtype),
             "versions": versions(self.entry.distribution),
+            "builds": builds(self.entry.distribution),
         }
-        self.store = FeatureStore(self.card) if store is None else store or None
+        self.store = (FeatureStore(self.card) if is_known(about) else None) if store is None else store or None
         self.encoded = 0
         self._loading = threading.Lock()
         self._checked = False
