@@ -19,7 +19,7 @@ from modelgraft.sealed import read_sealed, write_sealed
 from torch.nn import functional as F
 
 from modelgraft_adapters import plugin_calls
-from modelgraft_adapters.features.identity import backbone_identity, builds, is_known, versions
+from modelgraft_adapters.features.identity import backbone_identity, builds, is_known, settings_identity, versions
 from modelgraft_adapters.templates import fill
 
 TEXTS_PER_BATCH: Final = 64
@@ -75,7 +75,7 @@ def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path | None
         return None
     what = [
         about,
-        str(backbone.device.type),
+        settings_identity("text", None, backbone.device, None),
         torch.__version__,  # with the build
         versions(backbone.entry.distribution),
         builds(backbone.entry.distribution),

@@ -245,3 +245,13 @@ def test_labels_of_a_model_with_the_same_sums_are_encoded_anew(tmp_path: Path, m
     ZeroShotClassifier(first, ["one", "two"])
     ZeroShotClassifier(turned, ["one", "two"])
     assert turned.texts_encoded == 2
+
+
+def test_another_precision_of_products_is_another_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
+    before, card = torch.get_float32_matmul_precision(), FeatureExtractor(ByHand()).card
+    try:
+        torch.set_float32_matmul_precision("medium")  # bfloat16 on processors that have it
+        assert FeatureExtractor(ByHand()).card != card
+    finally:
+        torch.set_float32_matmul_precision(before)

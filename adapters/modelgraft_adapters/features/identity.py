@@ -138,9 +138,11 @@ def settings_identity(
     modality: str, layer: str | None, device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """How the model is run: what it reads, the layer taken, precision and kind of device."""
-    precision: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch.") if dtype else "the model's own"}
+    precision: dict[str, Any] = {
+        "dtype": str(dtype).removeprefix("torch.") if dtype else "the model's own",
+        "matmul": torch.get_float32_matmul_precision(),  # on a CPU with bfloat16 too
+    }
     if device.type != "cpu":
-        precision["matmul"] = torch.get_float32_matmul_precision()
         precision["tf32"] = torch.backends.cudnn.allow_tf32
     return {
         "modality": modality,
