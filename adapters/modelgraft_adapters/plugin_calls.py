@@ -7,6 +7,7 @@ a word. So shapes, counts and kinds are checked here, once, for all adapters.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -40,13 +41,47 @@ def _wrong(backbone: Any, what: str) -> PluginError:
     return PluginError(f"plugin {owner(backbone)} is wrong: {backbone.entry.name} {what}; tell its author")
 
 
+@contextmanager
+def _evaluating(backbone: Any) -> Iterator[None]:
+    """Dropout is off and batch norm goes by its kept statistics, and leaves them alone, whatever mode a backbone is in.
+
+    The flags alone are turned: what `train` and `eval` do beside is the module's own affair (some merge weights).
+    """
+    training = [part for part in backbone.module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+_steady: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+"""Modules whose backbones have preprocessed an image alike."""
+_TRIES: Final = 3
+
+
 def preprocess(backbone: Any, image: Image.Image) -> torch.Tensor:
     """Return one image as the backbone reads it: float (C, H, W).
 
+    The first image of a backbone is preprocessed again: transforms of training, which crop at random, answer otherwise each time.
+
     Raises:
         UnreadableItemError: this image cannot be preprocessed (one of 1x5000 pixels breaks some transforms).
-        PluginError: the backbone gives no such tensor.
+        PluginError: the backbone gives no such tensor, or another one for the same image.
     """
+    pixels = _preprocess(backbone, image)
+    if not owner(backbone).startswith(f"{OWN_DISTRIBUTION}:") and backbone.module not in _steady:
+        if not all(torch.equal(pixels, _preprocess(backbone, image)) for _ in range(_TRIES)):
+            raise _wrong(
+                backbone, "preprocesses the same image otherwise each time; give it the transforms for evaluation"
+            )
+        _steady.add(backbone.module)
+    return pixels
+
+
+def _preprocess(backbone: Any, image: Image.Image) -> torch.Tensor:
     try:
         with _asked(backbone, "preprocessing an image"):
             pixels = backbone.preprocess(image.copy())  # what a plugin does to its image is its own affair
@@ -74,7 +109,7 @@ def encode_images(backbone: Any, pixels: Sequence[torch.Tensor], layer: str | No
     if len(shapes) > 1:
         raise _wrong(backbone, f"preprocesses images to different shapes: {', '.join(map(str, sorted(shapes)))}")
     batch = torch.stack(list(pixels))
-    with _asked(backbone, "encoding images"):
+    with _asked(backbone, "encoding images"), _evaluating(backbone):
         found = backbone.encode_image(batch) if layer is None else backbone.encode_layer(batch, layer)
     return _rows(backbone, found, len(pixels), "images", layer)
 
@@ -82,7 +117,7 @@ def encode_images(backbone: Any, pixels: Sequence[torch.Tensor], layer: str | No
 def encode_texts(backbone: Any, texts: Sequence[str], layer: str | None = None) -> torch.Tensor:
     """Return embeddings (N, D) float32 of N texts, in their order; at a layer (N, ...). Errors as `encode_images`."""
     given = list(texts)  # of its own: a plugin may do with it what it likes
-    with _asked(backbone, "encoding texts"):
+    with _asked(backbone, "encoding texts"), _evaluating(backbone):
         found = backbone.encode_text(given) if layer is None else backbone.encode_layer(given, layer)
     return _rows(backbone, found, len(texts), "texts", layer)
 
