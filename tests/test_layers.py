@@ -30,6 +30,7 @@ CONTRACT = {
     "shipped",
     "specs",
     "strangers",
+    "threads",
     "training",
     "trust",
     "version",

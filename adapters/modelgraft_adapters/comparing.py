@@ -193,7 +193,10 @@ class _Bench:
             self.tell(f"{at}: kept from before")
         else:
             job = Job(row.model, way, self.data, missing, self.class_weight, self.device, self.workers)
-            row.status, row.reason = self._run(job, at)
+            try:
+                row.status, row.reason = self._run(job, at)
+            except _NoProcessError as error:
+                row.status, row.reason = "failed", str(error)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
         if row.status == "done" and len(records) < len(cells):
             row.status, row.reason = (
@@ -240,6 +243,10 @@ class _Bench:
         return status, reason
 
 
+class _NoProcessError(ModelgraftError):
+    """The system starts no more processes."""
+
+
 @contextmanager
 def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does one job; it does not outlive us."""
@@ -250,7 +257,10 @@ def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         "from modelgraft_adapters.compared import main; main(answers)"
     )
     command = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    except OSError as error:
+        raise _NoProcessError(f"no process could be started for it ({error.strerror or error})") from None
     try:
         yield process
     finally:

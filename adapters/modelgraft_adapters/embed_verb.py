@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +13,7 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.items import expand_paths, expand_texts
-from modelgraft_adapters.telling import say
+from modelgraft_adapters.telling import Bar, say
 
 READ_AS_DATA: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tar", ".tar.gz", ".tgz")
 """What `modelgraft_adapters.data.reading` reads; everything else is a picture or a list of texts."""
@@ -88,12 +88,12 @@ def embed(
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read
     failed, first = 0, ""
-    with feature_file(output, extractor.card) as file:
-        rows = _with_progress(extractor.stream(items), len(names))
-        for number, row in enumerate(rows):
+    with feature_file(output, extractor.card) as file, Bar() as bar:
+        for number, row in enumerate(extractor.stream(items)):
             failed += row.error is not None
             first = first or (f"{names[number]}: {row.error}" if row.error is not None else "")
             file.write(names[number], row.features, label=labels[number] if labels else None, error=row.error)
+            bar.tell("embedding", number + 1, len(names))
     for note in extractor.take_notes():
         say(note)
     wide = "x".join(map(str, file.shape or (0,)))
@@ -141,14 +141,3 @@ def _fits(entry: Any, text: bool) -> None:
         raise UsageError(f"{entry.name} reads pictures; leave out --text, or take a text model, as {TEXT_MODEL}")
     if not text and entry.modality == "text":
         raise UsageError(f"{entry.name} reads texts; add --text, or take a model for pictures, as {IMAGE_MODEL}")
-
-
-def _with_progress(rows: Iterator[Any], total: int) -> Iterator[Any]:
-    """A progress bar on standard error if that is a terminal and there is enough to wait for."""
-    if not sys.stderr.isatty() or total < 64:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(rows, "embedding", total=total, console=Console(stderr=True), transient=True)

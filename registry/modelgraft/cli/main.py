@@ -159,6 +159,8 @@ def _unexpected(error: BaseException, debug: bool) -> NoReturn:
         raise error
     if (culprit := _stranger(error)) is not None:
         _fail(f"the plugin {culprit} failed: {in_a_line(error)} (--debug shows where)", 1)
+    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+        _fail(f"the system lets this command start no more processes or threads ({in_a_line(error)}); raise the limit", 1)
     if isinstance(error, OSError) and error.filename is not None:  # the disk, a folder, a permission: no bug to report
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
     _fail(f"{in_a_line(error)} (this should not happen; run it again with --debug and report it)", 1)
