@@ -10,7 +10,7 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, write_output
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.result_text import check_format
@@ -86,9 +86,10 @@ def explore(
 
         if importlib.util.find_spec("umap") is None:  # said before anything is embedded
             raise UsageError("--map umap needs umap-learn: pip install 'modelgraft[map]'")
-    for path in (output, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {str(path)!r} does not exist")
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
 
     from modelgraft_adapters.data.reading import read_data
 
@@ -134,7 +135,7 @@ def explore(
     if report is not None:
         from modelgraft_adapters.explore.page import build_page
 
-        write_atomic(report, build_page(seen, Path(data).name or data).encode())
+        write_output(report, build_page(seen, Path(data).name or data).encode())
         say(f"report in {report}")
     if seen.unreadable:
         name, reason = next(iter(seen.unreadable.items()))
@@ -153,7 +154,7 @@ def _write(seen: Any, kind: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(out.getvalue())
     else:
-        write_atomic(output, out.getvalue().encode())
+        write_output(output, out.getvalue().encode())
 
 
 def _table(seen: Any, out: Any) -> None:

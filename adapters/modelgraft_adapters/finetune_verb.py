@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import (
@@ -86,6 +87,7 @@ def finetune(
     """
     check_format(format)
     folder = check_folder(output)
+    check_output_folder(folder)
     find = lr == "find"
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 

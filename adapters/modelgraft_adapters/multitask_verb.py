@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
@@ -85,6 +86,7 @@ def multitask(
         raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
     kinds = _kinds(tasks)
     folder = _check_folders(output, kinds)
+    check_output_folder(folder)
     stated = _weights(weights)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 

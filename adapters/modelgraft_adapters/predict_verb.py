@@ -65,7 +65,7 @@ def predict(
     """
     from modelgraft_adapters.adapter_entry import find_adapter
 
-    make_writer(format, output, None)  # a wrong format is told before anything is read
+    writer = make_writer(format, output, None)  # what is wrong with it is told before anything is read
     entry = find_adapter(model)
     is_text = entry.modality == "text"
     if text and not is_text:
@@ -84,7 +84,7 @@ def predict(
     )
     for note in adapter.notes_:
         say(note)
-    writer = make_writer(format, output, list(adapter.classes) if top_k is None else None)
+    writer.labels = list(adapter.classes) if top_k is None else None
     predictions = adapter.classify((item for _, item in identified), threshold=threshold)
     try:
         write_rows(writer, identified, predictions, text=is_text, top_k=top_k, doing="predicting")
