@@ -203,7 +203,10 @@ def _child(job: dict[str, Any], ends: dict[str, int | None], slave: int) -> None
     os.setsid()
     if "tty" in (job["stdin"], job["stdout"], job["stderr"]):
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    high = {number: None if end is None else fcntl.fcntl(end, fcntl.F_DUPFD, 100) for number, end in enumerate(ends.values())}
+    high = {
+        number: None if end is None else fcntl.fcntl(end, fcntl.F_DUPFD, 100)
+        for number, end in enumerate(ends.values())
+    }
     os.closerange(0, 100)
     for number, handle in high.items():
         if handle is not None:

@@ -23,6 +23,7 @@ CONTRACT = {
     "hookspecs",
     "learning",
     "names",
+    "network",
     "opening",
     "paths",
     "resolution",

@@ -16,7 +16,6 @@ from modelgraft.outputs import check_output, check_output_folder, write_output
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -25,6 +24,7 @@ from modelgraft_adapters.data_options import (
     TestFraction,
     read_labelled,
 )
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.probe_verb import parse_settings
 from modelgraft_adapters.result_text import Format, check_format
 from modelgraft_adapters.telling import say

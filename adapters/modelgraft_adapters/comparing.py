@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelgraft import Entry, list_heads, resolve
+from modelgraft.devices import device_of
 from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.sealed import without_checksum
@@ -82,6 +83,7 @@ def compare(
     if not numbers or not shots or not models or not strategies:
         raise UsageError("a comparison takes at least one model, one strategy, one number of labels and one seed")
     ways = [parse_way(text, settings) for text in dict.fromkeys(strategies)]
+    device_of(device)
     entries = {name: resolve(name) for name in dict.fromkeys(models)}
     whole = parted(data, test_fraction, None, numbers[0])
     train, test = whole.part("train"), whole.part("test").take(whole.part("test").labelled)

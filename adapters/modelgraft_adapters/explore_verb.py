@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 from modelgraft.outputs import check_output, write_output
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.result_text import check_format
 from modelgraft_adapters.telling import say
 
@@ -65,10 +66,8 @@ def explore(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and pictures, one file.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:

@@ -13,7 +13,6 @@ from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -23,6 +22,7 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (

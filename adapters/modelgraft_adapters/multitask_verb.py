@@ -14,8 +14,9 @@ from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
-from modelgraft_adapters.data_options import Balanced, Device, ItemColumn, LabelSeparator, SplitColumn, TestFraction
+from modelgraft_adapters.data_options import Balanced, ItemColumn, LabelSeparator, SplitColumn, TestFraction
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (

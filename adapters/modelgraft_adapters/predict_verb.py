@@ -10,6 +10,7 @@ import typer
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.device_options import Device, TrainedDtype
 from modelgraft_adapters.items import expand_paths, expand_texts
 from modelgraft_adapters.prediction_rows import write_rows
 from modelgraft_adapters.telling import say
@@ -49,10 +50,8 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: as it was trained.")] = None,
+    device: Device = None,
+    dtype: TrainedDtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
     keep: Annotated[

@@ -18,7 +18,6 @@ from modelgraft_adapters.card import check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -28,6 +27,7 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, spent
 from modelgraft_adapters.telling import Bar, say
 
@@ -76,7 +76,7 @@ def probe(
         bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
     ] = True,
     device: Device = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:

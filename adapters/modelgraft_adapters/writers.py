@@ -1,7 +1,8 @@
 """Rows of predictions to standard output or a file: table, JSON, JSON lines, CSV, Parquet.
 
 A row has ``path, label, score, scores, error, note`` (and ``text`` for texts). Rows are written as they come, so that memory does
-not grow with them; a table alone, whose columns are as wide as their cells, keeps what it shows. A file appears whole or not at all.
+not grow with them; a table alone, whose columns are as wide as their cells, keeps what it shows. A file appears whole or not at
+all.
 """
 
 from __future__ import annotations

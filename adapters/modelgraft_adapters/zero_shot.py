@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
+from modelgraft.devices import check_words
 from modelgraft.errors import UnreadableItemError, UsageError
 
 from modelgraft_adapters import plugin_calls
@@ -60,6 +61,7 @@ class ZeroShotClassifier:
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
+        check_words(device, dtype)
         self.labels = _checked(labels)
         self.threshold = threshold
         entry = resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry

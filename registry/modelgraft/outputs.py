@@ -204,10 +204,11 @@ def check_output_folder(folder: Path) -> None:
     if not there.is_dir():
         raise UsageError(f"{there} is a file; {folder} cannot be a folder")
     with told(folder), tempfile.TemporaryDirectory(prefix=".modelgraft-", dir=there) as made:
-        with Path(made, "trial").open("wb") as file:
+        trial = os.open(os.path.join(made, "trial"), os.O_WRONLY | os.O_CREAT, 0o600)
+        with open(trial, "wb") as file:
             file.write(bytes(_TRIAL))
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(trial)
 
 
 @contextlib.contextmanager
