@@ -49,14 +49,14 @@ class Output:
         if self._through:
             if isinstance(self._target, int):
                 os.write(_descriptor(self._target), b"")  # one that was opened for reading says so
-            elif not os.access(self._target, os.W_OK):
+            elif not _writable(self._target):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             handle, name = tempfile.mkstemp(suffix=path.suffix[:20])
             os.close(handle)
             self._temporary = Path(name)
         else:
             assert isinstance(self._target, Path)
-            if self._before is not None and not os.access(self._target, os.W_OK):
+            if self._before is not None and not _writable(self._target):
                 raise PermissionError(errno.EACCES, "the file is write-protected", str(path))
             self._temporary, self._holding = held_file(self._target)
         try:
@@ -239,6 +239,10 @@ def _followed(path: Path) -> Path | int:
             return Path(at)
         at = os.path.join(os.path.dirname(at), os.readlink(at))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _state(target: Path | int) -> os.stat_result | None:
