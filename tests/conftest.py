@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.terminals import Terminals
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,6 +43,13 @@ def shared_data() -> Path:
 def photos() -> Path:
     """The photographs of the README."""
     return ROOT / "docs" / "photos"
+
+
+@pytest.fixture(scope="session")
+def terminals(_own_cache: None) -> Iterator[Terminals]:
+    """Commands on pseudo-terminals, in children of a process that has imported the model libraries."""
+    with Terminals() as started:
+        yield started
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, check_output_folder, write_output
 
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -25,6 +24,7 @@ from modelgraft_adapters.data_options import (
     TestFraction,
     read_labelled,
 )
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.probe_verb import parse_settings
 from modelgraft_adapters.result_text import Format, check_format
 from modelgraft_adapters.telling import say
@@ -77,10 +77,10 @@ def compare(
     row failed, with 2 for wrong use.
     """
     check_format(format)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {str(report)!r} does not exist")
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"{str(output)!r} is a file; --output takes a folder")
+    if report is not None:
+        check_output(report)
+    if output is not None:
+        check_output_folder(output)
     counts = parse_shots(shots)
     names, ways = _words(models), _words(strategies)
     settings = parse_settings(set_ or [])
@@ -123,13 +123,13 @@ def compare(
         say(note)
     text = render.json_text(result.record())
     if output is not None:
-        write_atomic(output / "comparison.json", text.encode())
+        write_output(output / "comparison.json", text.encode())
     print(text if format == "json" else table(result, data), end="")
     if report is not None:
         from modelgraft_adapters.report.comparison import build_comparison
 
         page = build_comparison(result, Path(data).name, "modelgraft " + shlex.join(sys.argv[1:]))
-        write_atomic(report, page.encode())
+        write_output(report, page.encode())
         say(f"report in {report}")
     if result.failed or not result.done:
         for row in result.failed:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from modelgraft import Entry, list_heads, resolve
+from modelgraft.devices import device_of
 from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.host.code import plugin_code_digest
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
@@ -85,6 +86,7 @@ def compare(
     if not numbers or not shots or not models or not strategies:
         raise UsageError("a comparison takes at least one model, one strategy, one number of labels and one seed")
     ways = [parse_way(text, settings) for text in dict.fromkeys(strategies)]
+    device_of(device)
     entries = {name: resolve(name) for name in dict.fromkeys(models)}
     whole = parted(data, test_fraction, None, numbers[0])
     train, test = whole.part("train"), whole.part("test").take(whole.part("test").labelled)
@@ -202,7 +204,10 @@ class _Bench:
             self.tell(f"{at}: kept from before")
         else:
             job = Job(row.model, way, self.data, missing, self.class_weight, self.device, self.workers)
-            row.status, row.reason = self._run(job, at)
+            try:
+                row.status, row.reason = self._run(job, at)
+            except _NoProcessError as error:
+                row.status, row.reason = "failed", str(error)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
         if row.status == "done" and len(records) < len(cells):
             row.status, row.reason = (
@@ -249,6 +254,10 @@ class _Bench:
         return status, reason
 
 
+class _NoProcessError(ModelgraftError):
+    """The system starts no more processes."""
+
+
 @contextmanager
 def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does one job; it does not outlive us."""
@@ -259,7 +268,10 @@ def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         "from modelgraft_adapters.compared import main; main(answers)"
     )
     command = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    except OSError as error:
+        raise _NoProcessError(f"no process could be started for it ({error.strerror or error})") from None
     try:
         yield process
     finally:

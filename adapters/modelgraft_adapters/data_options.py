@@ -30,7 +30,6 @@ TestFraction = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
 ]
 Balanced = Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")]
 
 
 def read_labelled(

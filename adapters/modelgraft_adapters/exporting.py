@@ -6,11 +6,10 @@ back and compared with the adapter before it is put in place.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.opening import first_line
-from modelgraft.paths import sweep, written_whole
+from modelgraft.outputs import output_file, told
 from modelgraft.version import __version__
 from PIL import Image
 
@@ -104,8 +103,9 @@ def export(adapter: Adapter, path: str | Path, check: Sequence[Any] | None = Non
             f"the weights are {size / 2**30:.1f} GiB, and one ONNX file holds 2 at most; export to {path.with_suffix('.pt2').name}"
         )
     facts = _facts(adapter, read)
-    with _placed(path) as temporary:
-        run = (_onnx if onnx else _pt2)(program, facts, temporary)
+    with output_file(path) as file:
+        with told(path):
+            run = (_onnx if onnx else _pt2)(program, facts, Path(file.name))
         parity, spread = _parity(run, read, adapter.task, path)
     return Exported(path, facts, parity, spread, len(read.names), read.unreadable)
 
@@ -201,17 +201,6 @@ def _facts(adapter: Adapter, read: _Items) -> dict[str, Any]:
         "inputs": read.inputs,
         "outputs": [{"name": name, "dtype": "float32", "shape": ["batch", len(adapter.classes)]}],
     }
-
-
-@contextlib.contextmanager
-def _placed(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place if the block ends well, and is gone if it does not."""
-    try:
-        with written_whole(path) as file:
-            yield Path(file.name)
-        sweep(path)
-    except OSError as error:
-        raise ModelgraftError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 Runner = Callable[[Batch], np.ndarray]

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -22,6 +22,7 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
@@ -86,6 +87,7 @@ def finetune(
     """
     check_format(format)
     folder = check_folder(output)
+    check_output_folder(folder)
     find = lr == "find"
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
-from modelgraft_adapters.data_options import Balanced, Device, ItemColumn, LabelSeparator, SplitColumn, TestFraction
+from modelgraft_adapters.data_options import Balanced, ItemColumn, LabelSeparator, SplitColumn, TestFraction
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
@@ -85,6 +87,7 @@ def multitask(
         raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
     kinds = _kinds(tasks)
     folder = _check_folders(output, kinds)
+    check_output_folder(folder)
     stated = _weights(weights)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 

@@ -12,13 +12,12 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, check_output_folder, write_output
 
 from modelgraft_adapters.card import check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -28,6 +27,7 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, spent
 from modelgraft_adapters.telling import Bar, say
 
@@ -76,7 +76,7 @@ def probe(
         bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
     ] = True,
     device: Device = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:
@@ -86,11 +86,12 @@ def probe(
     not be read, with 2 for wrong use.
     """
     check_format(format)
-    for path in (output, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {str(path)!r} does not exist")
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
     if save is not None:
-        check_folder(save)
+        check_output_folder(check_folder(save))
     settings = parse_settings(set_ or [])
 
     found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
@@ -133,7 +134,7 @@ def probe(
     if output is None:
         print(text, end="")
     else:
-        write_atomic(output, text.encode())
+        write_output(output, text.encode())
     if save is not None:
         say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     if report is not None:
@@ -203,4 +204,4 @@ def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
     page = collect(run, data_name=Path(data).name, command="modelgraft " + shlex.join(sys.argv[1:]))
-    write_atomic(path, build_report(page).encode())
+    write_output(path, build_report(page).encode())

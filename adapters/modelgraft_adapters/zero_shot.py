@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
+from modelgraft.devices import check_words
 from modelgraft.errors import UnreadableItemError, UsageError
 
 from modelgraft_adapters import plugin_calls
@@ -59,6 +61,7 @@ class ZeroShotClassifier:
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
+        check_words(device, dtype)
         self.labels = _checked(labels)
         self.threshold = threshold
         entry = resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
@@ -171,7 +174,7 @@ def _checked(labels: Sequence[str]) -> list[str]:
         raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
     if blank := [label for label in out if not label.strip()]:
         raise UsageError(f"{len(blank)} of the labels are blank")
-    repeated = sorted({label for label in out if out.count(label) > 1})
+    repeated = sorted(label for label, times in Counter(out).items() if times > 1)
     if repeated:
         raise UsageError(f"labels given twice: {', '.join(repeated)}")
     return out
@@ -187,7 +190,8 @@ def _modality(entry: Entry) -> str:
 
 
 def _described(descriptions: Mapping[str, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
-    strangers = [label for label in descriptions if label not in labels]
+    known = set(labels)
+    strangers = [label for label in descriptions if label not in known]
     if strangers:
         raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
     return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
+from modelgraft.devices import check_words, device_of, dtype_of
 from modelgraft.errors import UnreadableItemError, UsageError
-from modelgraft.registry import device_of, dtype_of
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.features.gathering import Gathered
@@ -113,6 +113,7 @@ class FeatureExtractor:
         workers: int | None = None,
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
+        check_words(device, dtype)
         named = isinstance(model, (str, Entry))
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)

@@ -6,10 +6,12 @@ So a run that goes on where it was interrupted sees what it would have seen, and
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import active_children
 from typing import Any, Protocol
 
 import numpy as np
@@ -160,15 +162,41 @@ class Batches:
     """Processes that read ahead; 0 reads when a batch is wanted."""
 
     def span(self, start: int, stop: int) -> Iterator[Batch]:
-        """Those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on."""
-        loader: Any = DataLoader(
+        """Yield those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on.
+
+        Where processes that read ahead cannot be started, or die, this one reads: the batches are the same.
+        """
+        done, before = start, set(active_children())
+        try:
+            if self.workers:
+                for batch in self._loader(start, stop, self.workers):
+                    yield batch
+                    done += 1
+                return
+        except (OSError, RuntimeError) as error:
+            if not _lost_process(error):
+                raise
+            for child in set(active_children()) - before:
+                child.terminate()
+            told = " ".join(str(error).split())[:200]
+            warnings.warn(f"items are read without processes of their own from step {done} on: {told}", stacklevel=2)
+        yield from self._loader(done, stop, 0)
+
+    def _loader(self, start: int, stop: int, workers: int) -> Any:
+        return DataLoader(
             self.data,  # type: ignore[arg-type]
             batch_sampler=_Steps(self, range(start, stop)),  # type: ignore[arg-type]
             collate_fn=self.data.collate,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
         )
-        return iter(loader)
+
+
+def _lost_process(error: Exception) -> bool:
+    """Whether the system starts no more processes or threads, or has ended one."""
+    told = str(error)
+    limited = isinstance(error, BlockingIOError) or "can't start new thread" in told
+    return limited or ("DataLoader worker" in told and "Caught" not in told)
 
 
 @dataclass(frozen=True, slots=True)

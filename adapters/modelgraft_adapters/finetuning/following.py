@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from modelgraft.cli.render import json_line
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.finetuning.loop import Progress
-from modelgraft_adapters.telling import say
+from modelgraft_adapters.telling import Live, say
 
 LOG: Final = "steps.jsonl"
 """One line for each step: ``step``, ``loss``, ``accuracy``, ``lr``, ``items_per_s``."""
@@ -48,13 +48,8 @@ class Follower:
             self._log = (self._folder / LOG).open("a" if self._resumed else "w", encoding="utf-8", buffering=1)
             if self._tensorboard:
                 self._events = _event_writer(self._folder)
-        if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (BarColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
+        self._live = live(wanted=not self._quiet)
+        self._bar = self._live.__enter__().progress
         return self
 
     def __exit__(
@@ -63,14 +58,13 @@ class Follower:
         for open_ in (self._log, self._events):
             if open_ is not None:
                 open_.close()
-        if self._bar is not None:
-            self._bar.stop()
+        self._live.__exit__(kind, error, trace)
 
     def __call__(self, now: Progress) -> None:
         """A step is done."""
         if self._log is not None:
             facts = {"step": now.step, "loss": now.loss, "accuracy": now.accuracy, "lr": now.rate}
-            self._log.write(json.dumps({**facts, "items_per_s": round(now.items_per_s, 2)}) + "\n")
+            self._log.write(json_line({**facts, "items_per_s": round(now.items_per_s, 2)}))
         if self._events is not None:
             self._events.add_scalar("train/loss", now.loss, now.step)
             self._events.add_scalar("train/lr", now.rate, now.step)
@@ -86,6 +80,15 @@ class Follower:
         elif now.step == now.steps or time.monotonic() > self._said + _SECONDS:
             self._said = time.monotonic()
             say(described(now))
+
+
+def live(*, wanted: bool) -> Live:
+    """A bar that is described by its text alone."""
+    if not wanted or not sys.stderr.isatty():  # rich is not imported then
+        return Live(wanted=False)
+    from rich.progress import BarColumn, TextColumn
+
+    return Live(BarColumn(), TextColumn("{task.description}"))
 
 
 def described(now: Progress) -> str:

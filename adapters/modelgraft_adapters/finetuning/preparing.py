@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from modelgraft import load
+from modelgraft.devices import device_of
 from modelgraft.errors import UsageError
-from modelgraft.registry import device_of
 from modelgraft.training import Trainable
 
 from modelgraft_adapters.features.embedding import FeatureExtractor
