@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from modelgraft import Entry
@@ -17,6 +18,7 @@ from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
+from modelgraft_adapters.estimating import Estimator, anew
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.multitask import (
@@ -46,7 +48,7 @@ _FEW = 4
 """Items of a step, and times fewer than of another task, below which a user is told."""
 
 
-class MultiTaskTuner:
+class MultiTaskTuner(Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
     >>> tuner = MultiTaskTuner("timm/resnet50").fit(pictures, {"kind": kinds, "colour": colours})     # doctest: +SKIP
@@ -72,6 +74,19 @@ class MultiTaskTuner:
         UsageError: a strategy or setting that does not go with several tasks.
     """
 
+    adapters_: Mapping[str, Adapter] = MappingProxyType({})
+    weights_: dict[str, float]
+    report_: dict[str, Any]
+    notes_: list[str]
+    start_: dict[str, torch.Tensor]
+    end_: dict[str, torch.Tensor]
+    alpha_: float = 1.0
+    run_: Loop | None = None
+    classes: tuple[str, ...] = ()
+    _changes: dict[str, LowRankChange]
+    _tasks: Tasks | None = None
+    _head: MultiTaskHead | None = None
+
     def __init__(
         self,
         model: Any,
@@ -88,7 +103,18 @@ class MultiTaskTuner:
         tell: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> None:
-        self.tuning = Settings.of({"strategy": strategy, **settings})
+        self.model = model
+        self.strategy = strategy
+        self.weights = weights
+        self.sampling = sampling
+        self.modality = modality
+        self.class_weight = class_weight
+        self.seed = seed
+        self.device = device
+        self.folder = folder
+        self.workers = workers
+        self.tell = tell
+        self._keep(settings)
         if strategy in ("contrastive", "flyp"):
             raise UsageError(f"the strategy {strategy} learns one task; take lp-ft or full for several")
         for name in ("patience", "mixup", "cutmix"):
@@ -98,25 +124,18 @@ class MultiTaskTuner:
             raise UsageError(f"class_weight={class_weight!r}; for several tasks it is 'balanced' or None")
         if sampling not in ("proportional", "equal"):
             raise UsageError(f"sampling={sampling!r}; it is 'proportional' or 'equal'")
-        self.model, self.weights, self.modality, self.class_weight = model, weights, modality, class_weight
-        self.sampling = sampling
-        self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
-        self.folder = None if folder is None else Path(folder)
-        self.adapters_: dict[str, Adapter] = {}
-        self.weights_: dict[str, float] = {}
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self.classes: tuple[str, ...] = ()
-        self._changes: dict[str, LowRankChange] = {}
-        self._tasks: Tasks | None = None
-        self._head: MultiTaskHead | None = None
+
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, with what a strategy adds to them."""
+        return Settings.of({"strategy": self.strategy, **self._extra})
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return bool(self.adapters_)
 
     @prints_aside()
-    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> None:
         """Train.
 
         Args:
@@ -137,7 +156,7 @@ class MultiTaskTuner:
         backbone, identity = own_backbone(self.model, modality, self.device, self.tuning, self.seed)
         before = dict(backbone.module.named_parameters())
         way = self._way(backbone, parts, fixed, probes)
-        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
         if self.sampling == "proportional":
             self.notes_ += _drowned(parts, loop.batches.size)
@@ -146,7 +165,7 @@ class MultiTaskTuner:
             _own_rate(loop, self._head.log_variances)
         course = run(
             loop,
-            folder=self.folder,
+            folder=None if self.folder is None else Path(self.folder),
             about=self._about(parts, identity, loop.steps) if self.folder else {},
             resume=resume,
             judge=None,
@@ -168,7 +187,6 @@ class MultiTaskTuner:
         self.settle()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
-        return self
 
     @property
     def entry(self) -> Entry:
@@ -280,7 +298,8 @@ class MultiTaskTuner:
             **self._options(data),
         )
         known = data.take(data.labelled)
-        adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
+        adapter.task, adapter.classes = data.task, data.classes
+        adapter.record_ = {"seed": self.seed, "class_weight": self.class_weight, "settings": self.tuning.record()}
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
         adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned
         adapter._extractor = extractor

@@ -144,7 +144,7 @@ def zero_shot_kept(tuner: FineTuner, X: Any, y: Any = None) -> tuple[Evaluation,
     found = []
     for alpha in (0.0, before):
         move(tuner, alpha)
-        judge = FrozenAdapter(tuner.model, "text", modality=data.modality, store=False)
+        judge = FrozenAdapter(tuner.extractor.backbone, "text", modality=data.modality, store=False)
         features = judge.extractor.embed(data.items)
         judge.fit_features(features.features[features.good], data.take(features.good))
         found.append(judge.evaluate_features(features, data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from modelgraft.guard import prints_aside
@@ -15,6 +15,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
+from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
@@ -73,6 +74,16 @@ class FineTuner(Adapter):
         UsageError: no such model, strategy or setting.
     """
 
+    start_: dict[str, torch.Tensor]
+    end_: dict[str, torch.Tensor]
+    alpha_: float = 1.0
+    run_: Loop | None = None
+    probe_: FrozenAdapter | None = None
+    plan_: Plan | None = None
+    course_: Course | None = None
+    _way: Way | None = None
+    _changes: dict[str, LowRankChange]
+
     def __init__(
         self,
         model: Any,
@@ -88,23 +99,26 @@ class FineTuner(Adapter):
         **settings: Any,
     ) -> None:
         super().__init__(model, "linear", modality=modality, class_weight=class_weight, seed=seed, device=device)
-        self.tuning = Settings.of({"strategy": strategy, **settings})
-        self.settings = self.tuning.record()
-        self.folder = None if folder is None else Path(folder)
+        self.strategy = strategy
+        self.folder = folder
+        self.workers = workers
         self.tell = tell
-        self._workers = workers
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self._way: Way | None = None
-        self._changes: dict[str, LowRankChange] = {}
-        self.probe_: FrozenAdapter | None = None
-        self.plan_: Plan | None = None
-        self.course_: Course | None = None
+        self._keep(settings)
+        _ = self.tuning  # a setting that cannot be is told here
+
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, with what a strategy adds to them."""
+        return Settings.of({"strategy": self.strategy, **self._extra})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of training, as a card has them."""
+        return self.tuning.record()
 
     @prints_aside()
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
@@ -122,7 +136,7 @@ class FineTuner(Adapter):
         loop, way = ready.loop, ready.way
         course = run(
             loop,
-            folder=self.folder,
+            folder=None if self.folder is None else Path(self.folder),
             about=self._about(begun),
             resume=resume,
             judge=None if val is None else lambda: self._judge(way, val),
@@ -133,7 +147,7 @@ class FineTuner(Adapter):
         ready.seal.check(way.grafted)
         self._report(ready, course, train)
         self._changes = merge(ready)
-        self.model, self.plan_, self.course_ = backbone, loop.plan, course
+        self.plan_, self.course_ = loop.plan, course
         self.run_, self._way = loop, way
         self.start_ = ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
@@ -143,16 +157,16 @@ class FineTuner(Adapter):
         self.settle()
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
         self.trained_on_ = training_facts(train, backbone.embed_dim, begun.unlabelled)
+        self.record_ = self._recorded()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)
-        return self
 
     def find_rate(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> RangeTest:
         """A learning rate for these data, by rising it until the loss no longer falls. Nothing is learnt, `fit` begins anew.
 
         Arguments and errors as `fit`.
         """
-        return range_test(self._begin(X, y, unlabelled).ready.loop)
+        return range_test(self._twin()._begin(X, y, unlabelled).ready.loop)
 
     def settle(self, alpha: float = 1.0) -> None:
         """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
@@ -173,7 +187,7 @@ class FineTuner(Adapter):
         backbone, identity = own_backbone(self.model, modality, device, self.tuning, self.seed)
         before = dict(backbone.module.named_parameters())
         way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
-        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self._workers, self.notes_)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)

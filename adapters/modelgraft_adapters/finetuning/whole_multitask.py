@@ -160,7 +160,7 @@ def _alone(tuner: MultiTaskTuner, model: Any, data: Dataset) -> Evaluation:
         class_weight=tuner.class_weight,
         seed=tuner.seed,
         device=tuner.device,
-        workers=tuner._workers,
+        workers=tuner.workers,
     )
     one.fit(data)
     test = data.part("test")
