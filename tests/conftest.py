@@ -70,3 +70,28 @@ def run() -> Run:
         )
 
     return run
+
+
+LONGEST = (
+    "tests/open_clip/test_same_numbers.py",
+    "tests/attacks/",
+    "tests/cli/test_compare.py",
+    "tests/adapters/finetuning/",
+    "tests/cli/",
+    "tests/sentence_transformers/",
+    "tests/test_readme.py",
+)
+"""What takes minutes is begun first: begun last, one worker would be at it alone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order of the collection below: xdist would begin with the files of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)  # stable
