@@ -298,7 +298,7 @@ class MultiTaskTuner(Estimator):
             **self._options(data),
         )
         known = data.take(data.labelled)
-        adapter.task, adapter.classes = data.task, data.classes
+        adapter.task, adapter.classes, adapter.values_ = data.task, data.classes, data.values
         adapter.record_ = {"seed": self.seed, "class_weight": self.class_weight, "settings": self.tuning.record()}
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
         adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned

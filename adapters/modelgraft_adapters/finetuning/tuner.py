@@ -179,7 +179,7 @@ class FineTuner(Adapter):
     def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
         """Everything up to the first step."""
         train, val = self._parts(X, y)
-        self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
+        self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data, self.saved_ = train.places, train, None
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
