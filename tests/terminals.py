@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +229,7 @@ def _child(job: dict[str, Any], ends: dict[str, int | None], slave: int) -> None
             )
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
     sys.argv = ["modelgraft", *job["arguments"]]
-    exec(job["setup"])
+    exec(job["setup"], {"__name__": "setup"})
     from modelgraft.cli.main import main
 
     code: Any = 0
@@ -236,6 +237,7 @@ def _child(job: dict[str, Any], ends: dict[str, int | None], slave: int) -> None
         main()
     except SystemExit as error:
         code = error.code
+    threading._shutdown()  # type: ignore[attr-defined]  # as Python ends: it waits for threads that have not
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

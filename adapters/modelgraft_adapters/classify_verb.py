@@ -56,7 +56,10 @@ def classify(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Give no label where the best score is lower.")
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}.")] = "table",
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
@@ -81,7 +84,7 @@ def classify(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if text else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from modelgraft_adapters.data_options import (
 )
 from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.probe_verb import parse_settings
-from modelgraft_adapters.result_text import Format, check_format
+from modelgraft_adapters.result_text import Format, check_format, show
 from modelgraft_adapters.telling import say
 
 WIDE = 120
@@ -81,6 +82,8 @@ def compare(
         check_output(report)
     if output is not None:
         check_output_folder(output)
+    if reach is not None and not math.isfinite(reach):
+        raise UsageError(f"--reach takes a score such as 0.8, not {reach}")
     counts = parse_shots(shots)
     names, ways = _words(models), _words(strategies)
     settings = parse_settings(set_ or [])
@@ -121,10 +124,9 @@ def compare(
         raise
     for note in result.notes:
         say(note)
-    text = render.json_text(result.record())
     if output is not None:
-        write_output(output / "comparison.json", text.encode())
-    print(text if format == "json" else table(result, data), end="")
+        write_output(output / "comparison.json", render.json_text(result.record()).encode())
+    show(format, result.record(), table(result, data))
     if report is not None:
         from modelgraft_adapters.report.comparison import build_comparison
 

@@ -68,7 +68,7 @@ def embed(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if text else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.

@@ -102,7 +102,7 @@ def explore(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.explore import Explorer
@@ -145,14 +145,12 @@ def explore(
 def _write(seen: Any, kind: str, output: Path | None) -> None:
     import io
 
-    out = io.StringIO()
+    out: Any = io.StringIO() if output is not None else sys.stdout
     if kind == "json":
         render.as_json(seen.record(), out)
     else:
         _table(seen, out)
-    if output is None:
-        sys.stdout.write(out.getvalue())
-    else:
+    if output is not None:
         write_output(output, out.getvalue().encode())
 
 

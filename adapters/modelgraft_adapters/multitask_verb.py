@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from modelgraft.cli import render
 from modelgraft.errors import UsageError
 from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
@@ -17,7 +16,16 @@ from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import Balanced, ItemColumn, LabelSeparator, SplitColumn, TestFraction
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.device_options import Device
-from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
+from modelgraft_adapters.result_text import (
+    Format,
+    aligned,
+    check_format,
+    interval,
+    place,
+    settings_of_training,
+    show,
+    spent,
+)
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
     BatchSize,
@@ -108,7 +116,7 @@ def multitask(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.finetuning.checkpoint import discard
@@ -143,7 +151,7 @@ def multitask(
         saved = adapter.save(folder / name)
         say(f"{name}: saved to {saved}; 'modelgraft predict FILES --model {place(output / name)}' uses it")
     discard(run_folder)
-    print(render.json_text(run.record()) if format == "json" else _table(run, data), end="")
+    show(format, run.record(), _table(run, data))
     if run.unreadable:
         say(f"{run.unreadable} of {sum(run.items)} items could not be read")
         raise typer.Exit(1)

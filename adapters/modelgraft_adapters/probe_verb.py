@@ -28,7 +28,7 @@ from modelgraft_adapters.data_options import (
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.device_options import Device, Dtype
-from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, spent
+from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, show, spent
 from modelgraft_adapters.telling import Bar, say
 
 
@@ -98,7 +98,7 @@ def probe(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.frozen import FrozenAdapter
@@ -130,11 +130,11 @@ def probe(
         )
     for note in run.notes:
         say(note)
-    text = render.json_text(run.record()) if format == "json" else _table(run, data)
+    table = _table(run, data)
     if output is None:
-        print(text, end="")
+        show(format, run.record(), table)
     else:
-        write_output(output, text.encode())
+        write_output(output, (render.json_text(run.record()) if format == "json" else table).encode())
     if save is not None:
         say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     if report is not None:

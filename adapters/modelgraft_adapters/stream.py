@@ -58,7 +58,7 @@ def read_ahead(
     """
     source = iter(items)
     waiting: deque[tuple[Item, Future[tuple[Ready, str | None]]]] = deque()
-    pool = _decoding_pool(workers)
+    pool = _decoding_pool(min(workers, ahead))
 
     def submit() -> None:
         while len(waiting) < ahead:

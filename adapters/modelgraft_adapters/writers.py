@@ -23,10 +23,11 @@ VALUES_PER_GROUP: Final = 1 << 17
 Row = dict[str, Any]
 
 
-def make_writer(format: str, output: Path | None, labels: list[str] | None) -> Writer:
+def make_writer(format: str | None, output: Path | None, labels: list[str] | None) -> Writer:
     """The writer for a format; that it can write there is tried.
 
     Args:
+        format: None goes by the output's name: ``out.csv`` is CSV, and what has no such name a table.
         output: a file, or None for standard output.
         labels: all labels, where every row has a score for each: CSV then has a column per label.
 
@@ -34,6 +35,9 @@ def make_writer(format: str, output: Path | None, labels: list[str] | None) -> W
         UsageError: no such format, or Parquet without pyarrow or onto a terminal.
         UsageError, ModelgraftError: as `check_output`.
     """
+    if format is None:
+        suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+        format = suffix if suffix in FORMATS else "table"
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
     if format == "parquet":

@@ -84,7 +84,10 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
         found = json.loads(text, parse_constant=lambda word: pytest.fail(word))
         found = found[0] if format == "json" else found
         assert found["score"] is None and found["scores"] == {"cat": None, "dog=1": 0.5}
-    assert "nan" not in _written("csv", [row], tmp_path).decode() and "inf" not in _written("csv", [row], tmp_path).decode()
+    assert (
+        "nan" not in _written("csv", [row], tmp_path).decode()
+        and "inf" not in _written("csv", [row], tmp_path).decode()
+    )
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -170,9 +170,21 @@ def _unexpected(error: BaseException, debug: bool) -> NoReturn:
         _fail(
             f"the system lets this command start no more processes or threads ({in_a_line(error)}); raise the limit", 1
         )
+    if isinstance(error, IsADirectoryError) and error.filename is None:
+        _fail("standard input is a folder; give its name in the place of '-'", 2)
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _stands_somewhere():
+        _fail("the folder that this command was started in is gone; 'cd' to one that is there", 1)
     if isinstance(error, OSError) and error.filename is not None:  # the disk, a folder, a permission: no bug to report
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
     _fail(f"{in_a_line(error)} (this should not happen; run it again with --debug and report it)", 1)
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 _running: list[str] = []
