@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from modelgraft.errors import UsageError
+from modelgraft.paths import write_atomic
 
 from modelgraft_adapters.finetuning.loop import Progress
 from modelgraft_adapters.telling import say
@@ -45,7 +46,6 @@ class Follower:
     def __enter__(self) -> Self:
         if self._folder is not None and not self._quiet:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._log = (self._folder / LOG).open("a" if self._resumed else "w", encoding="utf-8", buffering=1)
             if self._tensorboard:
                 self._events = _event_writer(self._folder)
         if sys.stderr.isatty() and not self._quiet:
@@ -68,6 +68,8 @@ class Follower:
 
     def __call__(self, now: Progress) -> None:
         """A step is done."""
+        if self._folder is not None and not self._quiet and self._log is None:
+            self._log = _log_from(self._folder / LOG, now.step if self._resumed else 1)
         if self._log is not None:
             facts = {"step": now.step, "loss": now.loss, "accuracy": now.accuracy, "lr": now.rate}
             self._log.write(json.dumps({**facts, "items_per_s": round(now.items_per_s, 2)}) + "\n")
@@ -86,6 +88,29 @@ class Follower:
         elif now.step == now.steps or time.monotonic() > self._said + _SECONDS:
             self._said = time.monotonic()
             say(described(now))
+
+
+def _log_from(path: Path, step: int) -> Any:
+    """A log to write the steps from number ``step`` on: whole lines of steps before it stay, of this run or of none.
+
+    It is opened at the first step, so that a run that is refused leaves the log of another as it is; a run that was killed has
+    lines of steps after its checkpoint, which come again, and half a line.
+    """
+    kept = b""
+    if step > 1 and path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n") and _step_of(line) in range(1, step):
+                kept += line
+    write_atomic(path, kept)
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
+def _step_of(line: bytes) -> int | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found.get("step") if isinstance(found, dict) else None
 
 
 def described(now: Progress) -> str:

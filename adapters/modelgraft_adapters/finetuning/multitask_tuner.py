@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from modelgraft import Entry
 from modelgraft.errors import UsageError
 from modelgraft.guard import prints_aside
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
@@ -30,10 +32,11 @@ from modelgraft_adapters.finetuning.multitask import (
     checked_weights,
 )
 from modelgraft_adapters.finetuning.planning import HEAD
-from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare
+from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
+from modelgraft_adapters.finetuning.refitting import moved_report, take_over
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.settings import Settings, check_run
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -102,6 +105,10 @@ class MultiTaskTuner:
         self.sampling = sampling
         self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
         self.folder = None if folder is None else Path(folder)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is learnt: everything that `fit` finds is as before the first one."""
         self.adapters_: dict[str, Adapter] = {}
         self.weights_: dict[str, float] = {}
         self.report_: dict[str, Any] = {}
@@ -128,13 +135,23 @@ class MultiTaskTuner:
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
+        new = copy.copy(self)
+        new._forget()
+        new._train(X, ys, resume)
+        take_over(self, new)
+        return self
+
+    def _train(self, X: Any, ys: Any, resume: bool) -> None:
+        """`fit`, of a tuner that nobody has seen yet."""
+        check_run(self.seed, self.class_weight, self._workers)
         parts = training_parts(read_tasks(X, ys, self.modality))
-        names = tuple(parts)
+        names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
-        modality = next(iter(parts.values())).modality
+        modality = first.modality
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
+        backbone, identity = own_backbone(self.model, first, self.device, self.tuning, self.seed)
+        self.notes_ += reading_notes(backbone, first)
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
-        backbone, identity = own_backbone(self.model, modality, self.device, self.tuning, self.seed)
         before = dict(backbone.module.named_parameters())
         way = self._way(backbone, parts, fixed, probes)
         ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
@@ -157,18 +174,17 @@ class MultiTaskTuner:
         ready.seal.check(way.grafted)
         self._report(ready, course, parts)
         self._changes = merge(ready)
-        self.model, self.run_, self.start_ = backbone, loop, ready.start
+        self.run_, self.start_ = loop, ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
         loop.finish()
-        trained = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
+        trained = ready.trained_names()
         extractor = FeatureExtractor(backbone, modality=modality, store=False)
         self.adapters_ = {
-            name: self._adapter(data, extractor, Tuned(identity, tuple(trained))) for name, data in parts.items()
+            name: self._adapter(data, extractor, Tuned(identity, trained)) for name, data in parts.items()
         }
         self.settle()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
-        return self
 
     @property
     def entry(self) -> Entry:
@@ -206,9 +222,13 @@ class MultiTaskTuner:
         return results
 
     def settle(self, alpha: float = 1.0) -> None:
-        """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
+        """Take the weights as they are now for what predicts. What was measured on those before is dropped.
+
+        Args:
+            alpha: where they are between start and end.
+        """
         assert self._tasks is not None and self._head is not None and self.run_ is not None
-        self.alpha_ = alpha
+        self.alpha_, self.report_ = alpha, moved_report(self.report_, alpha)
         self.run_.grafted.eval()
         for number, task in enumerate(self._tasks.tasks):
             weight, bias = self._head.of(number)
@@ -216,6 +236,7 @@ class MultiTaskTuner:
                 weight, bias = task.units.undo(weight, bias)
             adapter = self.adapters_[task.name]
             assert adapter.tuned_ is not None
+            adapter.evaluation_, adapter.report_ = None, self.report_
             adapter.tuned_ = replace(adapter.tuned_, changes=self._changes if alpha == 1 else {})
             adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
 
@@ -234,7 +255,7 @@ class MultiTaskTuner:
             ]
             start = torch.cat([weight for weight, _ in entered]), torch.cat([bias for _, bias in entered])
         begin_head(head, start, None, self.seed)
-        blocks, low = low_rank(given, tuple(backbone.blocks(first.modality)))
+        blocks, low = low_rank(given, plugin_calls.blocks(backbone, first.modality))
         self._tasks, self._head = tasks, head
         source = plain_items(given)
         return Way(
@@ -274,11 +295,7 @@ class MultiTaskTuner:
 
     def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned) -> Adapter:
         """Of one task, without its head yet."""
-        adapter = Adapter(
-            self.model,
-            "linear",
-            **self._options(data),
-        )
+        adapter = Adapter(extractor.backbone, "linear", **self._options(data))
         known = data.take(data.labelled)
         adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
@@ -310,7 +327,7 @@ class MultiTaskTuner:
             self.notes_.append(
                 f"{len(broken)} of {len(first)} items could not be read and are left out; the first: {broken[0]}"
             )
-        self.notes_ += loop.done.notes
+        self.notes_ = list(dict.fromkeys([*self.notes_, *loop.done.notes]))
         logs = self._head.log_variances
         learnt = checked_weights(self.weights, tuple(parts)) if logs is None else logs.detach().neg().exp().tolist()
         self.weights_ = dict(zip(parts, learnt, strict=True))
