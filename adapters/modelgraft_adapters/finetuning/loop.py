@@ -23,7 +23,6 @@ from modelgraft_adapters.finetuning.planning import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
 
-
 PARTS_DIFFER: Final = (
     "batch norms that are trained normalise by the part of a step they see: a step in parts (accumulate) is not that of the "
     "whole batch; with norms='eval' it is"
@@ -234,8 +233,8 @@ class Loop:
         if not any(p.grad is not None for p in self.grafted.body.parameters()):
             backbone = self.grafted.backbone
             raise PluginError(
-                f"plugin {plugin_calls.owner(backbone)} is wrong: of {backbone.entry.name} no gradient reaches the weights that are "
-                "to be trained, as embed() computes with others; tell its author"
+                f"plugin {plugin_calls.owner(backbone)} is wrong: of {backbone.entry.name} no gradient reaches the weights that "
+                "are to be trained, as embed() computes with others; tell its author"
             )
 
     def _less_memory(self, error: Exception, batch: Batch) -> None:

@@ -27,7 +27,6 @@ from modelgraft_adapters.finetuning.ways import Way
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.low_rank import LowRankChange
 
-
 _TRIED: Final = 20
 """Training items that are tried for two that can be read."""
 

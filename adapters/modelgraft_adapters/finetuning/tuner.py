@@ -24,8 +24,8 @@ from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.planning import Plan
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
-from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.refitting import mean_loss, moved_report, take_over
+from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_run
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way

@@ -20,6 +20,7 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.conv = nn.Conv2d(3, WIDTH, 3, stride=2)
         self.norm = nn.BatchNorm2d(WIDTH)
         self.first = nn.Linear(WIDTH, WIDTH)
@@ -47,7 +48,6 @@ class Pictures:
     device = torch.device("cpu")
 
     def __init__(self, module: nn.Module | None = None) -> None:
-        torch.manual_seed(0)
         self.module: nn.Module = (module or Net()).eval()
         self.entry: Entry = replace(
             resolve("embedded/sprig"), modality="image", tasks=("features",), plugin="stranger:toy"
@@ -88,12 +88,12 @@ class Texts:
         )
 
     def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
-        counts = [[float(text[:40].lower().count(chr(97 + n))) for n in range(26)] for text in texts]
-        return {"counts": torch.tensor(counts)}
+        return {"counts": counted(texts)}
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        return self.embed(self.token_batch(texts))
+        found: torch.Tensor = self.module(counted(texts))
+        return found
 
     def embed(self, batch: Any) -> torch.Tensor:
         found: torch.Tensor = self.module(batch["counts"])
@@ -105,3 +105,8 @@ class Texts:
     def text_notes(self, texts: Sequence[str]) -> list[str]:
         cut = sum(len(text) > 40 for text in texts)
         return [f"{cut} of {len(texts)} texts cut at 40 letters"] if cut else []
+
+
+def counted(texts: Sequence[str]) -> torch.Tensor:
+    """(N, 26): how often each letter is in each text."""
+    return torch.tensor([[float(text[:40].lower().count(chr(97 + n))) for n in range(26)] for text in texts])
