@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
-from modelgraft import Entry
+from modelgraft import Entry, HeadSpec
 from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
 
@@ -18,7 +18,8 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.examples import aligned_targets, head_spec
+from modelgraft_adapters.estimating import Estimator, NotFitted
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
 from modelgraft_adapters.low_rank import LowRankChange
 from modelgraft_adapters.predictions import Prediction, prediction, short
@@ -39,9 +40,10 @@ class Tuned:
 
 ROWS = 4096
 """Features that go through a head at once."""
+_OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
-class Adapter:
+class Adapter(Estimator):
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
@@ -49,7 +51,7 @@ class Adapter:
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
-        seed: of every draw.
+        seed: of every draw; None draws one anew for each fit.
         device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
 
     Attributes:
@@ -63,47 +65,96 @@ class Adapter:
         UsageError: no such model or head.
     """
 
+    head_: LearnedHead | None = None
+    report_: dict[str, Any]
+    notes_: list[str]
+    trained_on_: dict[str, Any]
+    record_: dict[str, Any]
+    """What a card says of how it was trained, beside the report."""
+    evaluation_: Evaluation | None = None
+    saved_: Card | None = None
+    """The card it was loaded by."""
+    tuned_: Tuned | None = None
+    """Of a backbone that was trained further."""
+    task_: Task = "single-label"
+    names_: tuple[str, ...] = ()
+    _trained_on: frozenset[str] = frozenset()
+    _data: Dataset | None = None
+    """What it was trained on: its fingerprint is taken when it is saved."""
+    _extractor: FeatureExtractor | None = None
+    """Of what was learnt; before, `_made` has one of the parameters."""
+    _made: tuple[dict[str, Any], FeatureExtractor] | None = None
+    _settled: Literal["image", "text"] | None = None
+    _spec: HeadSpec | None = None
+    _resources: ClassVar[tuple[str, ...]] = ("_made",)
+
     def __init__(
         self,
-        model: Any,
-        head: str,
+        model: Any = None,
+        head: str = "linear",
         *,
         layer: str | None = None,
         modality: Literal["image", "text"] | None = None,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
-        seed: int = 0,
+        class_weight: ClassWeight = None,
+        seed: int | None = 0,
         device: Any = None,
         dtype: Any = None,
         batch_size: int | None = None,
         workers: int | None = None,
         store: Any = None,
     ) -> None:
-        self.spec = head_spec(head)
-        self.extractor_options = {
-            "modality": modality,
-            "layer": layer,
-            "device": device,
-            "dtype": dtype,
-            "batch_size": batch_size,
-            "workers": workers,
-            "store": store,
-        }
         self.model = model
-        self._extractor: FeatureExtractor | None = None
+        self.head = head
+        self.layer = layer
+        self.modality = modality
         self.class_weight = class_weight
         self.seed = seed
-        self.settings: dict[str, Any] = {}
-        self.task: Task = "single-label"
-        self.classes: tuple[str, ...] = ()
-        self.head_: LearnedHead | None = None
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.trained_on_: dict[str, Any] = {}
-        self.evaluation_: Evaluation | None = None
-        self._trained_on: frozenset[str] = frozenset()
-        self._data: Dataset | None = None  # what it was trained on: its fingerprint is taken when it is saved
-        self.saved_: Card | None = None  # the card it was loaded by
-        self.tuned_: Tuned | None = None  # of a backbone that was trained further
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.workers = workers
+        self.store = store
+        head_spec(head)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.head_ is not None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "regressor" if self.task == "regression" else "classifier"
+        tags.target_tags.required = True
+        return tags
+
+    def _begin_anew(self) -> None:
+        self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
+        self.seed = checked_seed(self.seed)
+
+    @property
+    def task(self) -> Task:
+        """What was learnt: one class per item, several, or numbers."""
+        return self.task_
+
+    @task.setter
+    def task(self, task: Task) -> None:
+        self.task_ = task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, as they are shown; of a regression of its columns. Empty before anything was learnt."""
+        return self.names_
+
+    @classes.setter
+    def classes(self, names: tuple[str, ...]) -> None:
+        self.names_ = names
+
+    @property
+    def spec(self) -> HeadSpec:
+        """What a plugin announced of the head."""
+        return head_spec(self.head) if self._spec is None else self._spec
+
+    @spec.setter
+    def spec(self, spec: HeadSpec) -> None:
+        self._spec = spec
 
     @property
     def head_name(self) -> str:
@@ -111,11 +162,25 @@ class Adapter:
         return self.spec.name
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The head's own settings that were given."""
+        return {name: value for name, value in self._extra.items() if value is not None}
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """What a feature extractor is made with."""
+        options = {name: getattr(self, name) for name in _OF_EXTRACTOR}
+        return {**options, "modality": self.modality or self._settled}
+
+    @property
     def extractor(self) -> FeatureExtractor:
         """Where the features come from; made for pictures or texts by the first data it sees."""
-        if self._extractor is None:
-            self._extractor = FeatureExtractor(self.model, **self.extractor_options)
-        return self._extractor
+        if self._extractor is not None:
+            return self._extractor
+        wanted = {"model": self.model, **self.extractor_options}
+        if self._made is None or not all(wanted[name] is value for name, value in self._made[0].items()):
+            self._made = wanted, FeatureExtractor(self.model, **self.extractor_options)
+        return self._made[1]
 
     @property
     def entry(self) -> Entry:
@@ -125,6 +190,7 @@ class Adapter:
     @property
     def classes_(self) -> np.ndarray:
         """(C,) of str."""
+        self._fitted()
         return np.array(self.classes)
 
     def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
@@ -198,7 +264,7 @@ class Adapter:
             [kept.identity(n) for n in range(len(kept))],
             good,
             broken,
-            self.seed,
+            checked_seed(self.seed),
             resamples,
         )
 
@@ -221,16 +287,15 @@ class Adapter:
 
     def training_record(self) -> dict[str, Any]:
         """What a card says of how it was trained."""
-        return {
-            "seed": self.seed,
-            "class_weight": self.class_weight,
-            "settings": self.settings,
-            "report": self.report_,
-        }
+        return {**self.record_, "report": self.report_}
+
+    def _recorded(self) -> dict[str, Any]:
+        """The parameters that a fit used: those of the estimator can be others when it is saved."""
+        return {"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings}
 
     def _fitted(self) -> LearnedHead:
         if self.head_ is None:
-            raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
+            raise NotFitted(f"this {type(self).__name__} has learnt nothing yet; call fit first")
         return self.head_
 
     def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
@@ -240,7 +305,7 @@ class Adapter:
         elif part == "train" and data.split_names and set(data.split_names) != {"train"}:
             raise UsageError(f"the data are split into {', '.join(data.split_names)}, and have no split 'train'")
         if self._extractor is None:
-            self.extractor_options["modality"] = data.modality
+            self._settled = data.modality
         elif self._extractor.modality != data.modality:
             raise UsageError(
                 f"these are {data.modality}s, and {self.entry.name} is used on {self._extractor.modality}s here"
@@ -250,7 +315,7 @@ class Adapter:
     def _modality(self) -> Any:
         if self._extractor is not None:
             return self._extractor.modality
-        return self.extractor_options["modality"]
+        return self.modality
 
     @property
     def _head_device(self) -> torch.device:

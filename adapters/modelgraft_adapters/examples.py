@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,19 @@ def head_spec(name: str) -> HeadSpec:
     if name not in known:
         raise UsageError(f"no installed plugin brings a head {name!r}; there are: {', '.join(known) or 'none'}")
     return known[name]
+
+
+def checked_seed(seed: Any) -> int:
+    """Return the seed of every draw; one of the system's where None is given.
+
+    Raises:
+        UsageError: no whole number from 0 to 2**32 - 1.
+    """
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral) or not 0 <= seed < 1 << 32:
+        raise UsageError(f"seed={seed!r}: a whole number from 0 to {(1 << 32) - 1}, or None for one that is drawn")
+    return int(seed)
 
 
 def wants_text(spec: HeadSpec, entry: Entry) -> bool:

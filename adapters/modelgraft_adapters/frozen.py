@@ -6,9 +6,10 @@ so a third party's head is used in the same way.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+import inspect
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Final, Literal
 
 import numpy as np
 from modelgraft import TextClasses, load_head
@@ -19,7 +20,8 @@ from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.labels import check_for_training
-from modelgraft_adapters.examples import head_spec, make_examples, text_classes, wants_text
+from modelgraft_adapters.estimating import anew
+from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
 
 
@@ -53,15 +55,15 @@ class FrozenAdapter(Adapter):
 
     def __init__(
         self,
-        model: Any,
+        model: Any = None,
         head: str = "linear",
         *,
         layer: str | None = None,
         modality: Literal["image", "text"] | None = None,
         n_folds: int = 5,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        class_weight: ClassWeight = None,
         templates: str | Sequence[str] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         device: Any = None,
         dtype: Any = None,
         batch_size: int | None = None,
@@ -82,13 +84,17 @@ class FrozenAdapter(Adapter):
             workers=workers,
             store=store,
         )
-        if n_folds < 2:
-            raise UsageError("n_folds must be 2 or more: hyper-parameters are chosen on parts held out of training")
         self.n_folds = n_folds
         self.templates = templates
-        self.settings = {name: value for name, value in settings.items() if value is not None}
+        self._keep(settings)
+        checked_folds(n_folds)
 
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self.n_folds = checked_folds(self.n_folds)
+
+    @anew
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> None:
         """Learn the head.
 
         Args:
@@ -117,19 +123,20 @@ class FrozenAdapter(Adapter):
             )
         notes = [*found.notes, *_unreadable(data, found)]
         extra = self._unlabelled(unlabelled, plain)
-        self.fit_features(found.features[good], data.take(good), extra)
+        self._learn(found.features[good], data.take(good), extra)
         self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
-        return self
 
-    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> Self:
+    @anew
+    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> None:
         """As `fit`, on features (N, D) that were taken before with `extractor`: no item is read."""
-        keep = np.flatnonzero(data.labelled)
-        data = check_for_training(data.take(keep))
-        self.task, self.classes, self.notes_ = data.task, data.classes, list(data.notes)
-        self._learn(features[keep], data, unlabelled)
-        return self
+        self._settled = data.modality
+        self._learn(features, data, unlabelled)
 
     def _learn(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None) -> None:
+        """All that a fit finds but for the notes on items; the twin of a fit alone is asked."""
+        keep = np.flatnonzero(data.labelled)
+        features, data = features[keep], check_for_training(data.take(keep))
+        self.task, self.classes, self.notes_ = data.task, data.classes, list(data.notes)
         examples = make_examples(
             features,
             data,
@@ -144,23 +151,24 @@ class FrozenAdapter(Adapter):
             raise UsageError(
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
-        self._trained_on = data.places
+        self._trained_on, self._data = data.places, data
         kind = load_head(self.head_name)
         self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
-        self._data, self.saved_ = data, None
+        self.record_ = self._recorded()
+        self._spec, self._extractor = self.spec, self.extractor
 
     def with_head(self, head: str, **settings: Any) -> FrozenAdapter:
         """The same backbone, features and options with another head, not fitted."""
-        other = copy.copy(self)
-        other.spec, other.settings = head_spec(head), settings
-        other.head_, other.report_, other.evaluation_, other.notes_ = None, {}, None, []
+        named = {name: value for name, value in self._parameters().items() if name in _NAMED}
+        other = FrozenAdapter(**{**named, "head": head}, **settings)
+        other._settled = self.extractor.modality
+        other._made = {"model": other.model, **other.extractor_options}, self.extractor
         return other
 
-    def training_record(self) -> dict[str, Any]:
-        """What a card says of how it was trained."""
-        return {**super().training_record(), "n_folds": self.n_folds, "templates": self.templates}
+    def _recorded(self) -> dict[str, Any]:
+        return {**super()._recorded(), "n_folds": self.n_folds, "templates": self.templates}
 
     def _unlabelled(self, given: Any, plain: Dataset) -> np.ndarray | None:
         if given is None and "unlabelled" not in self.spec.needs:
@@ -182,3 +190,21 @@ def _unreadable(data: Dataset, found: Embedded) -> list[str]:
         return []
     first = f"{data.identity(broken[0])}: {found.errors[broken[0]]}"
     return [f"{len(broken)} of {len(data)} items could not be read and are left out; the first: {first}"]
+
+
+def checked_folds(n_folds: Any) -> int:
+    """Return the number of folds.
+
+    Raises:
+        UsageError: no whole number of 2 or more.
+    """
+    if isinstance(n_folds, (bool, np.bool_)) or not isinstance(n_folds, Integral) or n_folds < 2:
+        raise UsageError(
+            f"n_folds={n_folds!r}: a whole number, 2 or more; hyper-parameters are chosen on parts held out of training"
+        )
+    return int(n_folds)
+
+
+_NAMED: Final = [
+    name for name in inspect.signature(FrozenAdapter.__init__).parameters if name not in ("self", "settings")
+]

@@ -86,11 +86,8 @@ def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[s
     report, facts = training.get("report"), training.get("data")
     adapter.report_ = dict(report) if isinstance(report, dict) else {}
     adapter.trained_on_ = dict(facts) if isinstance(facts, dict) else {}
-    adapter.settings = dict(given) if isinstance(given := training.get("settings"), dict) else {}
-    adapter.class_weight, adapter.templates = training.get("class_weight"), training.get("templates")
-    for key in ("seed", "n_folds"):
-        if type(training.get(key)) is int:
-            setattr(adapter, key, training[key])
+    adapter.record_ = {key: value for key, value in training.items() if key not in ("report", "data")}
+    adapter._spec, adapter._extractor = adapter.spec, adapter.extractor
     adapter.saved_ = card
     return adapter
 
@@ -162,6 +159,8 @@ def _on_backbone(
             modality=card.modality,  # type: ignore[arg-type]
             **{**options, "dtype": dtype},  # type: ignore[arg-type]
         )
+        made.set_params(**_parameters(card))
+        made._keep(_settings(card, made))
         if card.layer is not None:
             try:
                 _ = made.extractor.backbone  # which looks whether the layer is there
@@ -191,6 +190,21 @@ def _on_backbone(
             if number == len(stated):
                 raise
     raise AssertionError("unreachable")
+
+
+def _parameters(card: Card) -> dict[str, Any]:
+    """The parameters that it was trained with, so that a fit learns as before. A card is anybody's: what cannot be is left out."""
+    training = card.training
+    found = {key: training[key] for key in ("seed", "n_folds") if type(training.get(key)) is int}
+    return {**found, "class_weight": training.get("class_weight"), "templates": training.get("templates")}
+
+
+def _settings(card: Card, made: FrozenAdapter) -> dict[str, Any]:
+    """The head's own settings; those of a tuned backbone are no head's."""
+    settings = card.training.get("settings")
+    if card.tuned is not None or not isinstance(settings, dict):
+        return {}
+    return {name: value for name, value in settings.items() if name not in made._parameters()}
 
 
 class _OtherWeights(ModelgraftError):

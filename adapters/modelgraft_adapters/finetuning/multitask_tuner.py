@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from modelgraft import Entry
@@ -19,6 +19,8 @@ from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
+from modelgraft_adapters.estimating import Estimator, anew
+from modelgraft_adapters.examples import checked_seed
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.multitask import (
@@ -33,10 +35,10 @@ from modelgraft_adapters.finetuning.multitask import (
 )
 from modelgraft_adapters.finetuning.planning import HEAD
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
-from modelgraft_adapters.finetuning.refitting import moved_report, take_over
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run
+from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.stated import moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -49,7 +51,7 @@ _FEW = 4
 """Items of a step, and times fewer than of another task, below which a user is told."""
 
 
-class MultiTaskTuner:
+class MultiTaskTuner(Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
     >>> tuner = MultiTaskTuner("timm/resnet50").fit(pictures, {"kind": kinds, "colour": colours})     # doctest: +SKIP
@@ -75,6 +77,22 @@ class MultiTaskTuner:
         UsageError: a strategy or setting that does not go with several tasks.
     """
 
+    adapters_: Mapping[str, Adapter] = MappingProxyType({})
+    weights_: Mapping[str, float] = MappingProxyType({})
+    report_: dict[str, Any]
+    notes_: list[str]
+    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    alpha_: float = 1.0
+    evaluation_: None = None
+    """Each task's adapter has its own."""
+    run_: Loop | None = None
+    classes: tuple[str, ...] = ()
+    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
+    _tasks: Tasks | None = None
+    _head: MultiTaskHead | None = None
+
+    @with_settings
     def __init__(
         self,
         model: Any,
@@ -84,46 +102,54 @@ class MultiTaskTuner:
         sampling: Sampling = "proportional",
         modality: Literal["image", "text"] | None = None,
         class_weight: Literal["balanced"] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         device: Any = None,
         folder: str | Path | None = None,
         workers: int | None = None,
         tell: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> None:
-        self.tuning = Settings.of({"strategy": strategy, **settings})
-        if strategy in ("contrastive", "flyp"):
-            raise UsageError(f"the strategy {strategy} learns one task; take lp-ft or full for several")
+        self.model = model
+        self.strategy = strategy
+        self.weights = weights
+        self.sampling = sampling
+        self.modality = modality
+        self.class_weight = class_weight
+        self.seed = seed
+        self.device = device
+        self.folder = folder
+        self.workers = workers
+        self.tell = tell
+        keep_settings(self, settings)
+        self._check()
+
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, checked."""
+        return settings_of(self)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return bool(self.adapters_)
+
+    def _check(self) -> None:
+        if self.strategy in ("contrastive", "flyp"):
+            raise UsageError(f"the strategy {self.strategy} learns one task; take lp-ft or full for several")
         for name in ("patience", "mixup", "cutmix"):
             if getattr(self.tuning, name):
                 raise UsageError(f"{name} is not there for several tasks at once; leave it out")
-        if class_weight not in (None, "balanced"):
-            raise UsageError(f"class_weight={class_weight!r}; for several tasks it is 'balanced' or None")
-        if sampling not in ("proportional", "equal"):
-            raise UsageError(f"sampling={sampling!r}; it is 'proportional' or 'equal'")
-        self.model, self.weights, self.modality, self.class_weight = model, weights, modality, class_weight
-        self.sampling = sampling
-        self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
-        self.folder = None if folder is None else Path(folder)
-        self._forget()
+        if self.class_weight not in (None, "balanced"):
+            raise UsageError(f"class_weight={self.class_weight!r}; for several tasks it is 'balanced' or None")
+        if self.sampling not in ("proportional", "equal"):
+            raise UsageError(f"sampling={self.sampling!r}; it is 'proportional' or 'equal'")
 
-    def _forget(self) -> None:
-        """Nothing is learnt: everything that `fit` finds is as before the first one."""
-        self.adapters_: dict[str, Adapter] = {}
-        self.weights_: dict[str, float] = {}
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self.classes: tuple[str, ...] = ()
-        self._changes: dict[str, LowRankChange] = {}
-        self._tasks: Tasks | None = None
-        self._head: MultiTaskHead | None = None
+    def _begin_anew(self) -> None:
+        self._check()
+        self.report_, self.notes_ = {}, []
+        self.seed = checked_seed(self.seed)
 
     @prints_aside()
-    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> None:
         """Train.
 
         Args:
@@ -135,15 +161,7 @@ class MultiTaskTuner:
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        new = copy.copy(self)
-        new._forget()
-        new._train(X, ys, resume)
-        take_over(self, new)
-        return self
-
-    def _train(self, X: Any, ys: Any, resume: bool) -> None:
-        """`fit`, of a tuner that nobody has seen yet."""
-        check_run(self.seed, self.class_weight, self._workers)
+        check_run(self.class_weight, self.workers)
         parts = training_parts(read_tasks(X, ys, self.modality))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
@@ -154,7 +172,7 @@ class MultiTaskTuner:
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
         way = self._way(backbone, parts, fixed, probes)
-        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
         if self.sampling == "proportional":
             self.notes_ += _drowned(parts, loop.batches.size)
@@ -163,8 +181,8 @@ class MultiTaskTuner:
             _own_rate(loop, self._head.log_variances)
         course = run(
             loop,
-            folder=self.folder,
-            about=self._about(parts, identity, loop.steps) if self.folder else {},
+            folder=None if self.folder is None else Path(self.folder),
+            about={} if self.folder is None else self._about(parts, identity, loop.steps),
             resume=resume,
             judge=None,
             patience=None,
@@ -297,7 +315,8 @@ class MultiTaskTuner:
         """Of one task, without its head yet."""
         adapter = Adapter(extractor.backbone, "linear", **self._options(data))
         known = data.take(data.labelled)
-        adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
+        adapter.task, adapter.classes = data.task, data.classes
+        adapter.record_ = {"seed": self.seed, "class_weight": self.class_weight, "settings": self.tuning.record()}
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
         adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned
         adapter._extractor = extractor

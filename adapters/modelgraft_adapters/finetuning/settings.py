@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Final
@@ -247,14 +248,44 @@ def parse_strategy(text: str) -> tuple[str, int]:
     return text, 0
 
 
-def check_run(seed: Any, class_weight: Any, workers: Any) -> None:
+def with_settings(init: Callable[..., None]) -> Callable[..., None]:
+    """Give a constructor that takes settings as ``**settings`` the signature of one that names each: what scikit-learn reads the
+    parameters of an estimator from, and what ``help`` shows."""
+    signature = inspect.signature(init)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    taken = {p.name for p in named}
+    more = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for f in fields(Settings)
+        if f.name not in taken
+    ]
+    init.__signature__ = signature.replace(parameters=[*named, *more])  # type: ignore[attr-defined]
+    return init
+
+
+def keep_settings(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Store settings as parameters of an estimator, as they were given; the default of each that was not.
+
+    Raises:
+        UsageError: a setting that does not exist, or a value that cannot be.
+    """
+    Settings.of({"strategy": estimator.strategy, **given})
+    for f in fields(Settings):
+        if f.name != "strategy":
+            setattr(estimator, f.name, given.get(f.name, f.default))
+
+
+def settings_of(estimator: Any) -> Settings:
+    """The settings that an estimator has as parameters. Errors as `keep_settings`."""
+    return Settings.of({f.name: getattr(estimator, f.name) for f in fields(Settings)})
+
+
+def check_run(class_weight: Any, workers: Any) -> None:
     """Check what a run takes beside its settings.
 
     Raises:
-        UsageError: a seed that is no whole number of 0 or more, weights of classes or a count of processes that cannot be.
+        UsageError: weights of classes or a count of processes that cannot be.
     """
-    if not _whole(seed) or seed < 0:
-        raise UsageError(f"seed is {seed!r}; it takes a whole number of 0 or more, so that a run can be done again")
     if workers is not None and (not _whole(workers) or workers < 0):
         raise UsageError(f"workers is {workers!r}; it takes a whole number of 0 or more")
     if isinstance(class_weight, Mapping):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from modelgraft.errors import ModelgraftError
@@ -18,16 +18,17 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
-from modelgraft_adapters.examples import head_spec
+from modelgraft_adapters.estimating import anew
+from modelgraft_adapters.examples import ClassWeight, head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.planning import Plan
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
-from modelgraft_adapters.finetuning.refitting import mean_loss, moved_report, take_over
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run
+from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.stated import mean_loss, moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -77,14 +78,25 @@ class FineTuner(Adapter):
         UsageError: no such model, strategy or setting.
     """
 
+    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    alpha_: float = 1.0
+    run_: Loop | None = None
+    probe_: FrozenAdapter | None = None
+    plan_: Plan | None = None
+    course_: Course | None = None
+    _way: Way | None = None
+    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
+
+    @with_settings
     def __init__(
         self,
         model: Any,
         strategy: str = "lp-ft",
         *,
         modality: Literal["image", "text"] | None = None,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
-        seed: int = 0,
+        class_weight: ClassWeight = None,
+        seed: int | None = 0,
         device: Any = None,
         folder: str | Path | None = None,
         workers: int | None = None,
@@ -92,34 +104,30 @@ class FineTuner(Adapter):
         **settings: Any,
     ) -> None:
         super().__init__(model, "linear", modality=modality, class_weight=class_weight, seed=seed, device=device)
-        self.tuning = Settings.of({"strategy": strategy, **settings})
-        self.settings = self.tuning.record()
-        self.folder = None if folder is None else Path(folder)
+        self.strategy = strategy
+        self.folder = folder
+        self.workers = workers
         self.tell = tell
-        self._workers = workers
-        self._asked_modality = modality
-        self._forget()
+        keep_settings(self, settings)
 
-    def _forget(self) -> None:
-        """Nothing is learnt: everything that `fit` finds is as before the first one."""
-        self.extractor_options = {**self.extractor_options, "modality": self._asked_modality}
-        self._extractor = None
-        self.task, self.classes, self.head_, self.spec = "single-label", (), None, head_spec("linear")
-        self.report_, self.notes_, self.trained_on_ = {}, [], {}
-        self.evaluation_, self.saved_, self.tuned_ = None, None, None
-        self._trained_on, self._data = frozenset(), None
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self._way: Way | None = None
-        self._changes: dict[str, LowRankChange] = {}
-        self.probe_: FrozenAdapter | None = None
-        self.plan_: Plan | None = None
-        self.course_: Course | None = None
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, checked."""
+        return settings_of(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of training, as a card has them."""
+        return self.tuning.record()
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """What a feature extractor of the backbone as it was given is made with: ``batch_size`` and ``workers`` are of training."""
+        return {**super().extractor_options, "batch_size": None, "workers": None}
 
     @prints_aside()
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
@@ -132,20 +140,13 @@ class FineTuner(Adapter):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        new = self._blank()
-        new._train(X, y, unlabelled, resume)
-        take_over(self, new)
-        return self
-
-    def _train(self, X: Any, y: Any, unlabelled: Any, resume: bool) -> None:
-        """`fit`, of a tuner that nobody has seen yet."""
         begun = self._begin(X, y, unlabelled)
         ready, train, val, backbone = begun.ready, begun.train, begun.val, begun.backbone
         loop, way = ready.loop, ready.way
         course = run(
             loop,
-            folder=self.folder,
-            about=self._about(begun) if self.folder else {},
+            folder=None if self.folder is None else Path(self.folder),
+            about={} if self.folder is None else self._about(begun),
             resume=resume,
             judge=None if val is None else lambda: self._judge(way, val),
             patience=self.tuning.patience,
@@ -166,6 +167,7 @@ class FineTuner(Adapter):
         self.trained_on_ = training_facts(
             train, backbone.embed_dim, 0 if begun.unlabelled is None else len(begun.unlabelled)
         )
+        self.record_ = self._recorded()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)
 
@@ -174,7 +176,7 @@ class FineTuner(Adapter):
 
         Arguments and errors as `fit`.
         """
-        return range_test(self._blank()._begin(X, y, unlabelled).ready.loop)
+        return range_test(self._twin()._begin(X, y, unlabelled).ready.loop)
 
     def settle(self, alpha: float = 1.0) -> None:
         """Take the weights as they are now for what predicts. What was measured on those before is dropped.
@@ -189,25 +191,19 @@ class FineTuner(Adapter):
         self.tuned_ = replace(self.tuned_, changes=self._changes if alpha == 1 else {})
         self._settle(self._way)
 
-    def _blank(self) -> Self:
-        """Another of the same parameters that has learnt nothing."""
-        new = copy.copy(self)
-        new._forget()
-        return new
-
     def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
         """Everything up to the first step."""
-        check_run(self.seed, self.class_weight, self._workers)
+        check_run(self.class_weight, self.workers)
         train, val = self._parts(X, y)
         self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
-        self._trained_on, self._data, self.saved_ = train.places, train, None
+        self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, self.seed)
         self.notes_ += reading_notes(backbone, train)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
         way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
-        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self._workers, self.notes_)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)

@@ -159,7 +159,7 @@ def _alone(tuner: MultiTaskTuner, data: Dataset) -> Evaluation:
         class_weight=tuner.class_weight,
         seed=tuner.seed,
         device=tuner.device,
-        workers=tuner._workers,
+        workers=tuner.workers,
     )
     one.fit(data)
     test = data.part("test")

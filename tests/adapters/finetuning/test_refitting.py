@@ -15,7 +15,6 @@ from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft_adapters import Adapter, FineTuner, MultiTaskTuner
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning import tuner as tuner_module
 from modelgraft_adapters.finetuning.robust import move, souped, wise_curve, zero_shot_kept
 from modelgraft_adapters.finetuning.settings import STRATEGIES
 from PIL import Image
@@ -103,13 +102,13 @@ def test_cross_validation_on_noise_finds_nothing(monkeypatch: pytest.MonkeyPatch
     settings: dict[str, Any] = {"steps": 60, "batch_size": 18, "lr": 3e-2, "augment": "none", "weight_decay": 0.0}
     fresh = crossed(FineTuner(Pictures(), "full", **settings), pictures, labels)
     assert fresh < 0.75
-    plain = tuner_module.take_over
+    plain = FineTuner._take_over
 
-    def going_on(old: Any, new: Any) -> None:
-        plain(old, new)
-        old.model = new.extractor.backbone
+    def going_on(self: FineTuner, twin: FineTuner) -> None:
+        plain(self, twin)
+        self.model = twin.extractor.backbone
 
-    monkeypatch.setattr(tuner_module, "take_over", going_on)
+    monkeypatch.setattr(FineTuner, "_take_over", going_on)
     assert crossed(FineTuner(Pictures(), "full", **settings), pictures, labels) > fresh + 0.15
 
 

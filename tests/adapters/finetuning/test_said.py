@@ -17,7 +17,7 @@ from modelgraft_adapters.finetuning.following import Follower
 from modelgraft_adapters.finetuning.loop import PARTS_DIFFER, Progress
 from modelgraft_adapters.finetuning.objective import Units
 from modelgraft_adapters.finetuning.running import UNSCORED, Held
-from modelgraft_adapters.finetuning.settings import Settings, check_run
+from modelgraft_adapters.finetuning.settings import Settings
 
 from tests.adapters.finetuning.backbones import Pictures, Texts
 from tests.adapters.finetuning.test_refitting import noise
@@ -194,28 +194,32 @@ def test_what_cannot_be_is_a_line(given: dict[str, Any], says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "weight", "workers", "says"),
+    ("given", "says"),
     [
-        (None, None, None, "seed is None"),
-        (-1, None, None, "seed is -1"),
-        (1.5, None, None, "seed is 1.5"),
-        (True, None, None, "seed is True"),
-        ("3", None, None, "seed is '3'"),
-        (0, {"a": -1.0}, None, "the class_weight of 'a' is -1.0"),
-        (0, {"a": float("nan")}, None, "the class_weight of 'a' is nan"),
-        (0, {"a": float("inf")}, None, "the class_weight of 'a' is inf"),
-        (0, {"a": "2"}, None, "the class_weight of 'a' is '2'"),
-        (0, {"a": 0, "b": 0}, None, "the weight 0"),
-        (0, None, -1, "workers is -1"),
-        (0, None, 1.5, "workers is 1.5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 1.5}, "seed=1.5"),
+        ({"seed": True}, "seed=True"),
+        ({"seed": "3"}, "seed='3'"),
+        ({"class_weight": {"a": -1.0}}, "the class_weight of 'a' is -1.0"),
+        ({"class_weight": {"a": float("nan")}}, "the class_weight of 'a' is nan"),
+        ({"class_weight": {"b": float("inf")}}, "the class_weight of 'b' is inf"),
+        ({"class_weight": {"a": "2"}}, "the class_weight of 'a' is '2'"),
+        ({"class_weight": {"a": 0, "b": 0}}, "the weight 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"workers": 1.5}, "workers is 1.5"),
     ],
 )
-def test_what_a_run_cannot_take_beside_its_settings(seed: Any, weight: Any, workers: Any, says: str) -> None:
+def test_what_a_run_cannot_take_beside_its_settings(given: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError) as found:
-        check_run(seed, weight, workers)
+        FineTuner(Pictures(), "full", steps=1, **given).fit(*noise(8))
     assert says in str(found.value)
-    with pytest.raises(UsageError):
-        FineTuner(Pictures(), "full", steps=1, seed=seed, class_weight=weight, workers=workers).fit(*noise(8))
+
+
+def test_a_seed_that_is_drawn_is_recorded() -> None:
+    tuner = FineTuner(Pictures(), "full", steps=1, seed=None).fit(*noise(8))
+    assert tuner.seed is None and isinstance(tuner.record_["seed"], int)
+    again = FineTuner(Pictures(), "full", steps=1, seed=tuner.record_["seed"]).fit(*noise(8))
+    assert again.report_["losses"] == tuner.report_["losses"]
 
 
 # Another run's log and checkpoint

@@ -1,4 +1,4 @@
-"""What a fit owes to what was there before it: all of the new state in one step, and nothing measured on other weights."""
+"""What is stated of weights: nothing that was measured on others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from typing import Any
 import numpy as np
 
 from modelgraft_adapters.scores import Evaluation
-
-
-def take_over(old: Any, new: Any) -> None:
-    """Give ``old`` everything that ``new`` has learnt: it is the one from before until then, and the other from then on.
-
-    Training writes to a tuner that nobody has seen yet. What ends it (data it cannot learn from, a loss that is no number, Ctrl-C)
-    leaves the one the user holds as it was, and no head comes to stand under the classes of another fit.
-    """
-    vars(old).update(vars(new))
 
 
 def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:
