@@ -38,7 +38,7 @@ from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone,
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import moved_report
+from modelgraft_adapters.finetuning.stated import check_savable, moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -174,6 +174,10 @@ class MultiTaskTuner(Estimator):
         way = self._way(backbone, parts, fixed, probes)
         ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
+        extractor = FeatureExtractor(backbone, modality=modality, store=False)
+        for data in parts.values():
+            one = self._adapter(data, extractor, None)
+            self.notes_ += check_savable(one, backbone, self.tuning, self.folder is not None)
         if self.sampling == "proportional":
             self.notes_ += _drowned(parts, loop.batches.size)
         assert self._head is not None
@@ -311,7 +315,7 @@ class MultiTaskTuner(Estimator):
             "device": self.device,
         }
 
-    def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned) -> Adapter:
+    def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned | None) -> Adapter:
         """Of one task, without its head yet."""
         adapter = Adapter(extractor.backbone, "linear", **self._options(data))
         known = data.take(data.labelled)

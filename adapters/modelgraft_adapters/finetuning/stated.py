@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from modelgraft.errors import ModelgraftError
 
+from modelgraft_adapters.examples import head_spec
+from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.scores import Evaluation
+
+if TYPE_CHECKING:
+    from modelgraft_adapters.adapter import Adapter
+
+
+def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: bool) -> list[str]:
+    """What stands in the way of saving an adapter that is about to be trained; it has its task, classes and data.
+
+    Args:
+        needed: it is to be saved: then it is refused.
+
+    Returns:
+        a line, or none.
+
+    Raises:
+        ModelgraftError: it could not be saved.
+    """
+    from modelgraft_adapters.finetuning.ways import linear_head
+    from modelgraft_adapters.saving import rehearse
+
+    trial = copy.copy(adapter)
+    count, width = len(adapter.classes), backbone.embed_dim
+    trial.head_, trial.spec = (
+        linear_head(torch.zeros(count, width), torch.zeros(count), adapter.task, settings),
+        head_spec("linear"),
+    )
+    trial.trained_on_ = {"width": width, "sha256": "0" * 64}  # which takes as long as reading all items
+    try:
+        rehearse(trial)
+    except ModelgraftError as error:
+        if needed:
+            raise type(error)(f"nothing was trained, as it could not be saved: {error}") from error
+        return [f"this adapter will predict, and cannot be saved: {error}"]
+    return []
 
 
 def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:

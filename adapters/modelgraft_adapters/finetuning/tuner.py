@@ -28,7 +28,7 @@ from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import mean_loss, moved_report
+from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -167,7 +167,6 @@ class FineTuner(Adapter):
         self.trained_on_ = training_facts(
             train, backbone.embed_dim, 0 if begun.unlabelled is None else len(begun.unlabelled)
         )
-        self.record_ = self._recorded()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)
 
@@ -207,6 +206,8 @@ class FineTuner(Adapter):
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
+        self.record_ = self._recorded()
+        self.notes_ += check_savable(self, backbone, self.tuning, self.folder is not None)
         return _Begun(train, val, more, backbone, identity, ready)
 
     def _parts(self, X: Any, y: Any) -> tuple[Dataset, Dataset | None]:

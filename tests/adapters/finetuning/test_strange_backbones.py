@@ -337,3 +337,17 @@ def test_a_frozen_head_needs_none_of_it() -> None:
     assert LinearProbe(_without(Pictures(), "embed", "blocks"), store=False).fit(*noise(16)).head_ is not None
     assert copy.deepcopy(Pictures()).entry == Pictures().entry
     assert not Grafted(Pictures(), nn.Identity()).learns
+
+
+def test_what_could_not_be_saved_is_said_before_training(tmp_path: Path) -> None:
+    """Names of classes that make the card larger than any that is read: a line where nothing has to be saved, and else no training."""
+    pictures, labels = noise(8)
+    long = [label * (1 << 20) for label in labels]
+    told: list[Any] = []
+    tuner = FineTuner(Pictures(), "head-only", steps=1, batch_size=4).fit(pictures, long)
+    assert any(
+        note.startswith("this adapter will predict, and cannot be saved: the card would have ") for note in tuner.notes_
+    )
+    with pytest.raises(ModelgraftError, match="nothing was trained, as it could not be saved: the card would have "):
+        FineTuner(Pictures(), "full", steps=1, folder=tmp_path, tell=told.append).fit(pictures, long)
+    assert not told and not any(tmp_path.iterdir())
