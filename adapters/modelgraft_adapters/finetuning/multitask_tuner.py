@@ -38,7 +38,7 @@ from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone,
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import check_savable, moved_report
+from modelgraft_adapters.finetuning.stated import check_savable, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -146,6 +146,9 @@ class MultiTaskTuner(Estimator):
         self._check()
         self.report_, self.notes_ = {}, []
         self.seed = checked_seed(self.seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_the_run(super().__getstate__())
 
     @prints_aside()
     @anew

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError
 
+from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.examples import head_spec
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.scores import Evaluation
@@ -47,6 +48,22 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
             raise type(error)(f"nothing was trained, as it could not be saved: {error}") from error
         return [f"this adapter will predict, and cannot be saved: {error}"]
     return []
+
+
+def without_the_run(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a fitted tuner as it is pickled or copied: what predicts, is evaluated and is saved.
+
+    The loop, with the items that were trained on, stays where it ran, as do the weights it began with: only there can they be moved
+    (`robust`). ``tell`` may hold anything, and watches no run there.
+    """
+    kept = {name: value for name, value in state.items() if name not in _OF_THE_RUN}
+    if (data := kept.get("_data")) is not None:
+        kept["trained_on_"] = {**kept["trained_on_"], "sha256": kept["trained_on_"].get("sha256") or fingerprint(data)}
+        kept["_data"] = None
+    return {**kept, "tell": None}
+
+
+_OF_THE_RUN: Final = ("run_", "_way", "_tasks", "_head", "probe_", "start_", "end_", "_made")
 
 
 def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report
+from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -124,6 +124,9 @@ class FineTuner(Adapter):
     def extractor_options(self) -> dict[str, Any]:
         """What a feature extractor of the backbone as it was given is made with: ``batch_size`` and ``workers`` are of training."""
         return {**super().extractor_options, "batch_size": None, "workers": None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_the_run(super().__getstate__())
 
     @prints_aside()
     @anew

@@ -340,7 +340,7 @@ def test_a_frozen_head_needs_none_of_it() -> None:
 
 
 def test_what_could_not_be_saved_is_said_before_training(tmp_path: Path) -> None:
-    """Names of classes that make the card larger than any that is read: a line where nothing has to be saved, and else no training."""
+    """Names of classes that make the card too large to be read: a line where nothing has to be saved, and else no training."""
     pictures, labels = noise(8)
     long = [label * (1 << 20) for label in labels]
     told: list[Any] = []
