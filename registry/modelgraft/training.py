@@ -30,8 +30,8 @@ class Trainable(Protocol):
     def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
         """The tower's blocks from input to embedding. ``modality`` says which tower; None is that of pictures where there is one.
 
-        A parameter that two modules share may go by either name. Every parameter that the embedding depends on is in exactly one block; those it does not depend on (the other tower, the
-        published classifier, the scale of the scores) are in none.
+        A parameter that two modules share may go by either name. Every parameter that the embedding depends on is in exactly one
+        block; those it does not depend on (the other tower, the published classifier, the scale of the scores) are in none.
         """
         ...
 
