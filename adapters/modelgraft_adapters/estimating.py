@@ -20,6 +20,10 @@ _SHARED: Final = ("model", "store", "tell", "device", "dtype")
 """Parameters that a clone has the same objects of: models are large, and no fit changes them."""
 
 
+_OF_SKLEARN: Final = ("_sklearn_", "_skl_", "_parent_callback_", "_metadata_request")
+"""How attributes begin that scikit-learn itself puts on an estimator: a pipeline or a search takes some off again after a fit."""
+
+
 class NotFitted(UsageError, NotFittedError):
     """Something was asked of an estimator that has learnt nothing yet."""
 
@@ -84,7 +88,8 @@ class Estimator(BaseEstimator):
     def _take_over(self, twin: Self) -> None:
         own = self._parameters()
         learnt = {name: value for name, value in vars(twin).items() if name not in twin._parameters()}
-        self.__dict__ = {**own, **learnt}  # one step: nothing comes between
+        theirs = {name: value for name, value in vars(self).items() if name.startswith(_OF_SKLEARN)}
+        self.__dict__ = {**own, **theirs, **learnt}  # one step: nothing comes between
 
 
 E = TypeVar("E", bound=Estimator)

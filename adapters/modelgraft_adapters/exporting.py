@@ -22,6 +22,7 @@ from modelgraft.outputs import output_file, told
 from modelgraft.version import __version__
 from PIL import Image
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.card import plain
 from modelgraft_adapters.export_formats import FORMATS, check_target
@@ -139,10 +140,14 @@ def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
 
     def batch(start: int, stop: int) -> Batch:
         if text:
-            return dict(backbone.token_batch(kept[start:stop]))
-        return torch.stack([backbone.preprocess(read_image(item)[0]) for item in kept[start:stop]])
+            return plugin_calls.token_batch(backbone, kept[start:stop])
+        return torch.stack([plugin_calls.preprocess(backbone, read_image(item)[0]) for item in kept[start:stop]])
 
-    inputs = _inputs(dict(backbone.token_batch([*TEXTS])), dict(backbone.token_batch(TEXTS[:1]))) if text else None
+    inputs = (
+        _inputs(plugin_calls.token_batch(backbone, TEXTS), plugin_calls.token_batch(backbone, TEXTS[:1]))
+        if text
+        else None
+    )
     if inputs is None:
         inputs = [{"name": "pixels", "dtype": "float32", "shape": ["batch", *batch(0, 1).shape[1:]]}]  # type: ignore[union-attr]
     return _Items([called[n] for n in good], batch, expected, unreadable, inputs)
@@ -151,7 +156,7 @@ def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
 def _example(adapter: Adapter, read: _Items) -> Batch:
     """Three rows to trace on; no free size is 1, which tracing would take for a constant."""
     if adapter.extractor.modality == "text":
-        return dict(adapter.extractor.backbone.token_batch(TEXTS[:3]))
+        return plugin_calls.token_batch(adapter.extractor.backbone, TEXTS[:3])
     return torch.rand(3, *read.inputs[0]["shape"][1:], generator=torch.Generator().manual_seed(0))
 
 

@@ -120,6 +120,7 @@ class FeatureExtractor:
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
+        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
@@ -140,6 +141,16 @@ class FeatureExtractor:
         self._said: list[str] = []
         self._unwritable = False
         self._width: tuple[int, ...] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without its lock and open files; a model that was named is loaded again where it is wanted."""
+        left = {"_loading", "_files", *(("_backbone", "_checked") if self._named else ())}
+        return {name: value for name, value in vars(self).items() if name not in left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._backbone, self._checked, self._files = None, False, None
+        vars(self).update(state)
+        self._loading = threading.Lock()
 
     @property
     def backbone(self) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from modelgraft.errors import UnreadableItemError
+from modelgraft.errors import UnreadableItemError, UsageError
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -115,15 +115,20 @@ class PictureItems(Shuffled, Dataset[Any]):
         number, item = place
         try:
             image, _ = read_image(self.items[item])
+            with drawn_from(self.seed, number, item):
+                return item, self.transform(image)
         except UnreadableItemError as error:
             return item, str(error)
-        with drawn_from(self.seed, number, item):
-            return item, self.transform(image)
 
     @staticmethod
     def collate(found: list[tuple[int, Any]]) -> Batch:
         """A `Batch` of what could be read."""
         good = [(item, value) for item, value in found if isinstance(value, torch.Tensor)]
+        if len(shapes := {tuple(value.shape) for _, value in good}) > 1:
+            raise UsageError(
+                f"the model preprocesses the pictures of a step to different shapes ({', '.join(map(str, sorted(shapes)[:3]))}), "
+                "which cannot be trained on together; take augment='crop'"
+            )
         pixels = torch.stack([value for _, value in good]) if good else torch.zeros(0)
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
         return Batch(pixels, index, tuple((i, v) for i, v in found if isinstance(v, str)))

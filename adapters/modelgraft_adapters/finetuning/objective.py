@@ -46,7 +46,8 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Of a regression: the mean and spread of each column of the training targets. What is learnt has mean 0 and spread 1."""
+    """Of a regression: the mean and spread of each column of the training targets, float64 on the CPU, as targets may be large and
+    close together (points of time). What is learnt has mean 0 and spread 1."""
 
     mean: torch.Tensor
     spread: torch.Tensor
@@ -56,19 +57,20 @@ class Units:
         """From targets (N, K)."""
         values = torch.from_numpy(targets).double()
         spread = values.std(dim=0, correction=0)
-        return cls(values.mean(dim=0).float(), torch.where(spread > 0, spread, 1.0).float())
+        return cls(values.mean(dim=0), torch.where(spread > 0, spread, 1.0))
 
     def apply(self, targets: torch.Tensor) -> torch.Tensor:
-        """(N, K) in the units that are learnt."""
-        return (targets - self.mean) / self.spread
+        """(N, K) float32 in the units that are learnt."""
+        return ((targets.double() - self.mean) / self.spread).float()
 
     def undo(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A head (K, D), (K,) in the units of the data."""
-        return weight * self.spread[:, None], bias * self.spread + self.mean
+        """A head (K, D), (K,) float64 in the units of the data."""
+        return weight.double().cpu() * self.spread[:, None], bias.double().cpu() * self.spread + self.mean
 
     def enter(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A head of the data's units in those that are learnt: `undo` backwards."""
-        return weight / self.spread[:, None], (bias - self.mean) / self.spread
+        """A head of the data's units in those that are learnt: `undo` backwards, float32."""
+        into = weight.double().cpu() / self.spread[:, None], (bias.double().cpu() - self.mean) / self.spread
+        return into[0].float(), into[1].float()
 
 
 def mixer(mixup: float, cutmix: float, classes: int) -> Any:

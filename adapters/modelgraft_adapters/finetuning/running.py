@@ -21,6 +21,13 @@ CHECKPOINT_SECONDS: Final = 300.0
 """A checkpoint is written at least so often (and after a pass over the items where the last is a while ago)."""
 
 
+UNSCORED: Final = (
+    "the main score is not defined on the part held out of training (of several labels an item: no item of it has any); the best "
+    "is chosen by the loss there"
+)
+"""For the user."""
+
+
 class Interrupted(ModelgraftError):
     """The user stopped the run; what is done is in its checkpoint."""
 
@@ -30,13 +37,17 @@ class Held:
     """How good the model is on the held-out part."""
 
     step: int
-    score: float
-    """The main score; higher is better."""
+    score: float | None
+    """The main score; higher is better. None where it is not defined: no item of the part has what is scored."""
     loss: float
 
     def beats(self, other: Held | None) -> bool:
-        """Whether it is the better one: by score, then by loss."""
-        return other is None or (self.score, -self.loss) > (other.score, -other.loss)
+        """Whether it is the better one: by score, then by loss; by loss alone where a score is not defined."""
+        if other is None:
+            return True
+        if self.score is None or other.score is None:
+            return self.loss < other.loss
+        return (self.score, -self.loss) > (other.score, -other.loss)
 
 
 @dataclass(slots=True)
@@ -56,7 +67,7 @@ def run(
     folder: Path | None,
     about: dict[str, Any],
     resume: bool,
-    judge: Callable[[], tuple[float, float]] | None,
+    judge: Callable[[], tuple[float | None, float]] | None,
     patience: int | None,
     tell: Callable[[Progress], None] | None,
     say: Callable[[str], None],
@@ -68,7 +79,7 @@ def run(
     Args:
         folder: for the checkpoint; None writes none.
         about: see `save_checkpoint`.
-        judge: (score, loss) of the module on the held-out part.
+        judge: (score, loss) of the module on the held-out part; the score is None where it is not defined.
         patience: passes without anything better after which to stop.
 
     Raises:
@@ -107,6 +118,8 @@ def run(
             if whole and judge:
                 with _averaged(loop):
                     now = Held(loop.done.step, *judge())
+                    if now.score is None and not course.held:
+                        say(UNSCORED)
                     course.held.append(now)
                     if now.beats(course.best):
                         course.best = now

@@ -115,7 +115,6 @@ def run_multitask(
 
     Errors as `MultiTaskTuner.fit`.
     """
-    given = tuner.model
     began = time.perf_counter()
     tuner.fit(parts, resume=resume)
     seconds = {"training": tuner.report_["seconds"]}
@@ -128,7 +127,7 @@ def run_multitask(
     for name, data in parts.items():
         train = data.part("train")
         train = train.take(train.labelled)
-        own = _alone(tuner, given, data) if alone else None
+        own = _alone(tuner, data) if alone else None
         count = len(data.part("test"))
         tasks[name] = TaskResult(
             len(train),
@@ -150,11 +149,11 @@ def run_multitask(
     )
 
 
-def _alone(tuner: MultiTaskTuner, model: Any, data: Dataset) -> Evaluation:
+def _alone(tuner: MultiTaskTuner, data: Dataset) -> Evaluation:
     """The same model, strategy and settings, with this task's labels only."""
     settings = {**tuner.tuning.record(), "epochs": None, "steps": tuner.report_["chosen"]["steps"]}
     one = FineTuner(
-        model,
+        tuner.model,
         **settings,
         modality=data.modality,
         class_weight=tuner.class_weight,
