@@ -84,6 +84,8 @@ def embed(
         workers=workers,
         store=None if keep else False,
     )
+    for note in extractor.take_notes():
+        say(note)
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read
     failed, first = 0, ""

@@ -84,7 +84,7 @@ def predict(
     adapter = load_adapter(
         entry, device=device, dtype=dtype, batch_size=batch_size, workers=workers, store=None if keep else False
     )
-    for note in adapter.notes_:
+    for note in [*adapter.notes_, *adapter.extractor.take_notes()]:
         say(note)
     writer.labels = list(adapter.classes) if top_k is None else None
     predictions = adapter.classify((item for _, item in identified), threshold=threshold)

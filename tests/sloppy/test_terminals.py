@@ -67,7 +67,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any], int, str]] = {
         ("embed", ".", "-o", "e.npy"),
         {"env": {"MODELGRAFT_CACHE": "0.png"}},
         0,
-        "features are not kept for the next time",
+        "modelgraft: features are not kept for the next time: ",
     ),
     "no folder for temporary files": ((*CLASSIFY, "-o", "/dev/stdout"), {"env": {"TMPDIR": "/nonexistent"}}, 0, "=0.png"),
     "few files may be open": (

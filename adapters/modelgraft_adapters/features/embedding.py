@@ -14,7 +14,8 @@ import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
 from modelgraft.devices import check_words, device_of, dtype_of
-from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.arrays import each_item
@@ -141,6 +142,8 @@ class FeatureExtractor:
         self._said: list[str] = []
         self._unwritable = False
         self._width: tuple[int, ...] | None = None
+        if self.store is not None:
+            self._try_keeping(self.store)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without its lock and open files; a model that was named is loaded again where it is wanted."""
@@ -264,6 +267,14 @@ class FeatureExtractor:
             about = plugin_calls.text_notes(backbone, ready)
             self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
         return np.ascontiguousarray(found.cpu().numpy())
+
+    def _try_keeping(self, store: FeatureStore) -> None:
+        """A store that cannot be written costs time, not the result; it is said before that time is spent."""
+        try:
+            check_output_folder(store.folder)
+        except ModelgraftError as error:
+            self._unwritable = True
+            self._say(f"features are not kept for the next time: {error}")
 
     def _keep(self, new: dict[bytes, np.ndarray]) -> None:
         if new:

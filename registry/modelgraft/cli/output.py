@@ -49,7 +49,7 @@ def keep_output() -> None:
 def keep_notes() -> None:
     """Make standard error take everything: what is said beside a result ends no run where nobody listens or the disk is full."""
     stream = sys.stderr
-    if stream is None or stream is not sys.__stderr__:
+    if sys.__stderr__ is None or stream is not sys.__stderr__:
         return
     try:
         if stream.fileno() != 2:
