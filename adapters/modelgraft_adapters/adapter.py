@@ -16,13 +16,14 @@ from modelgraft.learning import LearnedHead, Task
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
+from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimating import Estimator, NotFitted
 from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
 from modelgraft_adapters.low_rank import LowRankChange
-from modelgraft_adapters.predictions import Prediction, prediction, short
+from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
 
 
@@ -55,7 +56,8 @@ class Adapter(Estimator):
         device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
 
     Attributes:
-        classes_: array (C,) of str, the columns of `predict_proba`; of a regression the names of its columns.
+        classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
+            scikit-learn's; of a regression the names of its columns.
         head_: the learnt head.
         report_: what was chosen, and how well it was found.
         notes_: lines a user should see once.
@@ -78,6 +80,8 @@ class Adapter(Estimator):
     """Of a backbone that was trained further."""
     task_: Task = "single-label"
     names_: tuple[str, ...] = ()
+    values_: np.ndarray | None = None
+    """(C,): the classes as the labels that were learnt from are; None where they are the names."""
     _trained_on: frozenset[str] = frozenset()
     _data: Dataset | None = None
     """What it was trained on: its fingerprint is taken when it is saved."""
@@ -189,9 +193,9 @@ class Adapter(Estimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """(C,) of str."""
+        """(C,): the classes, of the labels' own type: str for labels from files."""
         self._fitted()
-        return np.array(self.classes)
+        return np.array(self.classes) if self.values_ is None else self.values_
 
     def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
@@ -200,9 +204,8 @@ class Adapter(Estimator):
             threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
         """
         head = self._fitted()
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single one: [item]")
-        for row in self.extractor.stream(items):
+        threshold = checked_threshold(threshold)
+        for row in self.extractor.stream(each_item(items)):
             if row.features is None:
                 yield Prediction(row.item, None, None, {}, error=row.error)
                 continue
@@ -220,17 +223,19 @@ class Adapter(Estimator):
         return self._all_outputs(self._read(X, None, None))
 
     def predict(self, X: Any) -> np.ndarray:
-        """single-label: (N,) of object, the class of each item, None where it cannot be read. multi-label: (N, C) float32 of 0 and
-        1 (probability over one half). regression: (N, K) float32. Rows of NaN for items that cannot be read."""
+        """single-label: (N,), the class of each item, of the type of `classes_`; where some cannot be read of object, with None
+        for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float32. Rows of NaN for
+        items that cannot be read."""
         outputs = self._all_outputs(self._read(X, None, None))
         broken = np.isnan(outputs).any(axis=1)
         if self.task == "regression":
             return outputs
         if self.task == "multi-label":
             return np.where(broken[:, None], np.nan, outputs > 0.5).astype(np.float32)
-        found = np.empty(len(outputs), dtype=object)
-        for n in np.flatnonzero(~broken):
-            found[n] = self.classes[int(outputs[n].argmax())]
+        found = self.classes_[np.where(broken[:, None], 0, outputs).argmax(axis=1)]
+        if broken.any():
+            found = found.astype(object)
+            found[broken] = None
         return found
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -240,8 +245,11 @@ class Adapter(Estimator):
     def evaluate(self, X: Any, y: Any = None) -> Evaluation:
         """All scores with their intervals; of data that are split, on the split ``test``. Labels that training did not have
         count as wrong."""
+        self._fitted()
         data = self._read(X, y, "test")
         data = data.take(data.labelled)
+        if not len(data):
+            raise UsageError("no item has a label to score against; give y, or data with labels")
         if seen := len(self._trained_on & data.places):
             warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
         found = self.extractor.embed(data.items)
@@ -259,7 +267,7 @@ class Adapter(Estimator):
         return evaluate(
             self.task,
             self.classes,
-            aligned_targets(kept, self.classes, self.task),
+            aligned_targets(kept, self.classes, self.task, self.values_),
             outputs,
             [kept.identity(n) for n in range(len(kept))],
             good,

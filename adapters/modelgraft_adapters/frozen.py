@@ -43,7 +43,8 @@ class FrozenAdapter(Adapter):
         settings: the head's own; what is not given is chosen by the folds.
 
     Attributes:
-        classes_: array (C,) of str, the columns of `predict_proba`; of a regression the names of its columns.
+        classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
+            scikit-learn's; of a regression the names of its columns.
         head_: the learnt head.
         report_: what the head chose, and how well it was found.
         notes_: lines a user should see once.
@@ -136,7 +137,7 @@ class FrozenAdapter(Adapter):
         """All that a fit finds but for the notes on items; the twin of a fit alone is asked."""
         keep = np.flatnonzero(data.labelled)
         features, data = features[keep], check_for_training(data.take(keep))
-        self.task, self.classes, self.notes_ = data.task, data.classes, list(data.notes)
+        self.task, self.classes, self.values_, self.notes_ = data.task, data.classes, data.values, list(data.notes)
         examples = make_examples(
             features,
             data,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from modelgraft import Entry, load_head
 from modelgraft.contract import LocalWeights
@@ -82,6 +83,9 @@ def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[s
         put_back(adapter, trained, card, hasattr(model, "module"), where)
     adapter.head_ = _head(kind, tensors, card, where, adapter.extractor.device)
     adapter.task, adapter.classes = card.task, card.classes
+    if card.class_values is not None:
+        dtype, values = card.class_values
+        adapter.values_ = np.array(values, dtype)
     training = card.training
     report, facts = training.get("report"), training.get("data")
     adapter.report_ = dict(report) if isinstance(report, dict) else {}

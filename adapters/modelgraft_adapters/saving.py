@@ -33,6 +33,7 @@ from modelgraft_adapters.placing import replace_files
 from modelgraft_adapters.tuned import about, low_rank_record, trained_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from modelgraft import Entry
 
@@ -131,6 +132,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         "created": _today(),
         "task": adapter.task,
         "classes": list(adapter.classes),
+        **({} if adapter.values_ is None else {"class_values": _values(adapter.values_)}),
         "backbone": _backbone_record(adapter.entry, pretrained),
         "features": {
             "modality": identity["modality"],
@@ -158,6 +160,11 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         if low_rank := low_rank_record(adapter):
             record["tuned"]["low_rank"] = low_rank
     return record, head, backbone
+
+
+def _values(values: np.ndarray) -> dict[str, Any]:
+    dtype = "str" if values.dtype.kind == "U" else str(values.dtype)
+    return {"dtype": dtype, "values": values.tolist()}
 
 
 def _stated(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_label_embeddings_are_kept_for_the_same_weights_and_only_for_them() -> N
     assert again.texts_encoded == 0
     assert not np.allclose(ZeroShotClassifier(other, ["kept one", "kept two"]).predict_proba(PICTURES), expected)
     assert other.texts_encoded == 2
-    ZeroShotClassifier(again, ["kept two", "kept one"])
+    ZeroShotClassifier(again, ["kept two", "kept one"]).fit()
     assert again.texts_encoded == 2
 
 
@@ -204,8 +204,8 @@ def test_the_same_weights_behind_another_tokenizer_are_another_model() -> None:
             return [[*row, 0] for row in super().tokens(texts)]
 
     first, other = Encoder(seed=3), Otherwise(seed=3)
-    ZeroShotClassifier(first, ["read so", "or so"])
-    ZeroShotClassifier(other, ["read so", "or so"])
+    ZeroShotClassifier(first, ["read so", "or so"]).fit()
+    ZeroShotClassifier(other, ["read so", "or so"]).fit()
     assert first.texts_encoded == other.texts_encoded == 2
 
 
@@ -218,7 +218,7 @@ def test_nothing_is_kept_of_a_model_that_does_not_say_how_it_reads(
     monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
     for _ in range(2):
         encoder = Silent(seed=4)
-        ZeroShotClassifier(encoder, LABELS)
+        ZeroShotClassifier(encoder, LABELS).fit()
         assert encoder.texts_encoded == len(LABELS)
     assert not (tmp_path / "labels").exists()
 

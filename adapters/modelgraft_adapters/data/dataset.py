@@ -32,11 +32,15 @@ class Dataset:
     """(N,) of str: ``train``, ``test``, ``val`` ...; None where nothing is split yet."""
     notes: tuple[str, ...] = ()
     """Rules that were applied on reading, a line each, for the user ("3 rows without a label are left out of training")."""
+    values: np.ndarray | None = None
+    """(C,): the classes as the user's labels are, of their own type; None where they are the names."""
 
     def __post_init__(self) -> None:
         for what, values in (("targets", self.targets), ("identities", self.identities or None), ("split", self.split)):
             if values is not None and len(values) != len(self.items):
                 raise UsageError(f"{len(self.items)} items and {len(values)} {what}")
+        if self.values is not None and len(self.values) != len(self.classes):
+            raise UsageError(f"{len(self.classes)} classes and {len(self.values)} values of them")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -141,7 +145,21 @@ def join(parts: Mapping[str, Dataset]) -> Dataset:
             [np.full(len(part), name) if part.split is None else part.split for name, part in parts.items()]
         ),
         notes=tuple(dict.fromkeys(f"{name}: {note}" for name, part in parts.items() for note in part.notes)),
+        values=_values(labelled, classes),
     )
+
+
+def _values(parts: list[Dataset], classes: tuple[str, ...]) -> np.ndarray | None:
+    """The classes' own values, where all parts have them, of one type."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part.values is None:
+            return None
+        for name, value in zip(part.classes, part.values.tolist(), strict=True):
+            if type(found.setdefault(name, value)) is not type(value) or found[name] != value:
+                return None
+    kinds = {type(value) for value in found.values()}
+    return np.array([found[name] for name in classes]) if len(kinds) == 1 and set(found) >= set(classes) else None
 
 
 def _renumbered(part: Dataset, task: Task, classes: tuple[str, ...]) -> np.ndarray:

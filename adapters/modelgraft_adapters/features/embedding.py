@@ -17,6 +17,8 @@ from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft.registry import device_of, dtype_of
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.data.arrays import each_item
+from modelgraft_adapters.defaults import checked_count
 from modelgraft_adapters.features.gathering import Gathered
 from modelgraft_adapters.features.identity import backbone_identity, entry_identity, settings_identity, versions
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
@@ -114,8 +116,8 @@ class FeatureExtractor:
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
-        self.batch_size = batch_size or (256 if self.device.type == "cuda" else 32)
-        self.workers = workers or default_workers()
+        self.batch_size = checked_count("batch_size", batch_size) or (256 if self.device.type == "cuda" else 32)
+        self.workers = checked_count("workers", workers, 0) or default_workers()
         about = entry_identity(self.entry) if named else backbone_identity(model)
         self.card: dict[str, Any] = {
             **about,
@@ -159,8 +161,8 @@ class FeatureExtractor:
             items: pictures: paths, PIL pictures, uint8 arrays (H, W[, 3 or 4]), objects with ``read_bytes()``; or texts.
             progress: told (items done, items there are), in the calling thread.
         """
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single one: [item]")
+        whole = each_item(items)
+        items = whole if hasattr(whole, "__len__") else list(whole)  # which may be read lazily
         before, total = self.encoded, len(items)
         gathered = Gathered(total)
         errors: list[str | None] = []

@@ -37,7 +37,7 @@ from modelgraft_adapters.finetuning.planning import HEAD
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
 from modelgraft_adapters.finetuning.stated import check_savable, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
@@ -164,7 +164,7 @@ class MultiTaskTuner(Estimator):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        check_run(self.class_weight, self.workers)
+        check_workers(self.workers)
         parts = training_parts(read_tasks(X, ys, self.modality))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
@@ -322,7 +322,7 @@ class MultiTaskTuner(Estimator):
         """Of one task, without its head yet."""
         adapter = Adapter(extractor.backbone, "linear", **self._options(data))
         known = data.take(data.labelled)
-        adapter.task, adapter.classes = data.task, data.classes
+        adapter.task, adapter.classes, adapter.values_ = data.task, data.classes, data.values
         adapter.record_ = {"seed": self.seed, "class_weight": self.class_weight, "settings": self.tuning.record()}
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
         adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned

@@ -27,7 +27,7 @@ from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone,
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
 from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
@@ -195,9 +195,9 @@ class FineTuner(Adapter):
 
     def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
         """Everything up to the first step."""
-        check_run(self.class_weight, self.workers)
+        check_workers(self.workers)
         train, val = self._parts(X, y)
-        self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
+        self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, self.seed)
