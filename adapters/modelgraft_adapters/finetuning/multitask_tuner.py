@@ -174,7 +174,8 @@ class MultiTaskTuner(Estimator):
         self.notes_ += reading_notes(backbone, first)
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
-        way = self._way(backbone, parts, fixed, probes)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = self._way(backbone, parts, fixed, probes)
         ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
         extractor = FeatureExtractor(backbone, modality=modality, store=False)

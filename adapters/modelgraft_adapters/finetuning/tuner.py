@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
@@ -19,7 +19,7 @@ from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.estimating import anew
-from modelgraft_adapters.examples import ClassWeight, head_spec
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.planning import Plan
@@ -204,7 +204,8 @@ class FineTuner(Adapter):
         self.notes_ += reading_notes(backbone, train)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
-        way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
         ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
@@ -222,8 +223,17 @@ class FineTuner(Adapter):
         if self.tuning.patience is None:
             return data, None
         if val is not None and val.labelled.any():
-            return data, val.take(val.labelled)
-        parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+            val = val.take(val.labelled)
+            if data.task == "single-label" and (aligned_targets(val, data.classes, data.task) < 0).all():
+                raise UsageError("no item of the split val is of a class that is learnt; patience has nothing to go by")
+            return data, val
+        try:
+            parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+        except UsageError as error:
+            raise UsageError(
+                f"patience holds {self.tuning.held_out:g} of the {len(data)} items to learn from out of training (held_out), which "
+                "leaves none to look at or none to learn from; change held_out, or leave patience out"
+            ) from error
         return check_for_training(parted).train, parted.test
 
     def _probe(self, train: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
