@@ -6,13 +6,14 @@ So a run that goes on where it was interrupted sees what it would have seen, and
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import active_children
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -146,11 +147,23 @@ class TextItems(Shuffled, Dataset[Any]):
 
     def collate(self, found: list[tuple[int, str]]) -> Batch:
         """A `Batch` of the texts that are not empty."""
-        good = [(item, text) for item, text in found if isinstance(text, str) and text.strip()]
+        good = [(item, text) for item, text in found if reads(text)]
         tokens = self.tokenise([text for _, text in good]) if good else {}
         named = {item for item, _ in good}
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
-        return Batch(tokens, index, tuple((i, "the text is empty") for i, _ in found if i not in named))
+        return Batch(tokens, index, tuple((i, _against(text)) for i, text in found if i not in named))
+
+
+def reads(text: object) -> bool:
+    """Whether a tokenizer can be given it: half of a surrogate pair ends some of them."""
+    return isinstance(text, str) and bool(text.strip()) and (text.isascii() or _SURROGATE.search(text) is None)
+
+
+def _against(text: object) -> str:
+    return "the text is empty" if not isinstance(text, str) or not text.strip() else "the text is not Unicode"
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)

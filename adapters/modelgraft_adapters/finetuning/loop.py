@@ -70,6 +70,8 @@ class Progressed:
     broken: dict[int, str] = field(default_factory=dict)
     """Items that could not be read."""
     notes: list[str] = field(default_factory=list)
+    read: int = 0
+    """Rows that were read, of all steps."""
     accumulate: int = 1
     """Parts a step is taken in; grows when memory does not suffice."""
 
@@ -177,6 +179,7 @@ class Loop:
         if self.average:
             self.average.update(self.live, step)
         self.done.step += 1
+        self.done.read += len(batch)
         self.done.losses.append(value)
         return value, None if self._right is None else int(self._right) / len(batch)
 

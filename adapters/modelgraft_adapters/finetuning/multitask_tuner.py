@@ -33,11 +33,12 @@ from modelgraft_adapters.finetuning.multitask import (
     Weights,
     checked_weights,
 )
+from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import HEAD
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
 from modelgraft_adapters.finetuning.stated import check_savable, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
@@ -164,7 +165,7 @@ class MultiTaskTuner(Estimator):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        check_run(self.class_weight, self.workers)
+        check_workers(self.workers)
         parts = training_parts(read_tasks(X, ys, self.modality))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
@@ -172,9 +173,13 @@ class MultiTaskTuner(Estimator):
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
         backbone, identity = own_backbone(self.model, first, self.device, self.tuning, self.seed)
         self.notes_ += reading_notes(backbone, first)
+        for data in parts.values():
+            if data.task == "regression" and data.targets is not None:
+                self.notes_ += rounding_notes(data.targets[data.labelled], data.classes)
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
-        way = self._way(backbone, parts, fixed, probes)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = self._way(backbone, parts, fixed, probes)
         ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
         extractor = FeatureExtractor(backbone, modality=modality, store=False)

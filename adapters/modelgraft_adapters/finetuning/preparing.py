@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from modelgraft import load
+from modelgraft import Entry, load
 from modelgraft.devices import device_of
 from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft.guard import plugin_code
@@ -18,7 +18,7 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.accelerating import make_accelerator
-from modelgraft_adapters.finetuning.batches import Batches
+from modelgraft_adapters.finetuning.batches import Batches, reads
 from modelgraft_adapters.finetuning.grafted import Passing, Seal
 from modelgraft_adapters.finetuning.loop import PARTS_DIFFER, Loop
 from modelgraft_adapters.finetuning.planning import make_plan
@@ -60,7 +60,12 @@ def own_backbone(
         UsageError: no such model, or one that cannot be trained.
         PluginError: its plugin gives other embeddings for training than for predicting, or fails.
     """
-    given = hasattr(model, "module")
+    given = not isinstance(model, (str, Entry))
+    if given and not (hasattr(model, "module") and isinstance(getattr(model, "entry", None), Entry)):
+        raise UsageError(
+            f"model is {type(model).__name__ if not isinstance(model, type) else f'the class {model.__name__}'}; it takes the name "
+            "of a model, an entry, or a backbone that modelgraft.load gave"
+        )
     if given:
         plugin_calls.check_trainable(model, train.modality)
         if model.module.training:
@@ -89,7 +94,7 @@ def reading_notes(backbone: Any, train: Dataset) -> list[str]:
     """What a user should know of how all texts to learn from are read: how many are cut, and where. Of pictures nothing."""
     if train.modality != "text":
         return []
-    texts = [item for item in train.items if isinstance(item, str) and item.strip()]
+    texts = [item for item in train.items if reads(item)]
     return [f"of the texts to learn from: {note}" for note in plugin_calls.text_notes(backbone, texts)] if texts else []
 
 
@@ -98,7 +103,7 @@ def _readable(backbone: Any, train: Dataset) -> list[Any]:
     found: list[Any] = []
     for item in train.items[:_TRIED]:
         if train.modality == "text":
-            if isinstance(item, str) and item.strip():
+            if reads(item):
                 found.append(item)
         else:
             try:

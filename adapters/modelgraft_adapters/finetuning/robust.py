@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -45,7 +46,7 @@ def move(tuner: FineTuner, alpha: float) -> FineTuner:
     Raises:
         UsageError: nothing was learnt yet, or it was loaded: only a tuner that was fitted here knows where it began.
     """
-    if not 0 <= alpha <= 1:
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 <= alpha <= 1:
         raise UsageError(f"alpha must be from 0 to 1, not {alpha!r}")
     run = _run(tuner)
     _put(run, interpolate(tuner.start_, tuner.end_, alpha), _statistics_moved(run) and 0 < alpha < 1)
@@ -71,6 +72,8 @@ def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
     Raises:
         UsageError: runs that trained different tensors, or that have no common start.
     """
+    if not tuners:
+        raise UsageError("a soup takes at least one run")
     first, states = tuners[0], [tuner.end_ for tuner in tuners]
     run = _run(first)
     for tuner in tuners[1:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, UsageError
 
 from modelgraft_adapters.finetuning.checkpoint import FILE, load_checkpoint, save_checkpoint
 from modelgraft_adapters.finetuning.loop import Loop, Progress
@@ -88,6 +89,10 @@ def run(
     course, began = Course(), time.perf_counter()
     kept: dict[str, torch.Tensor] | None = None
     path = folder / FILE if folder else None
+    if resume and folder is None:
+        raise UsageError("there is nothing to resume without the folder that the checkpoint is in; give folder=")
+    if folder is not None and loop.accelerator.is_main_process:
+        _check_writable(folder)
     if resume and path:
         stored = load_checkpoint(path, loop, about)
         if stored is not None:
@@ -139,8 +144,23 @@ def run(
         elif loop.average:
             for name, value in loop.average.values.items():
                 loop.live[name].copy_(value)
+    if not loop.done.read:
+        first = next(iter(loop.done.broken.values()), "no step was taken")
+        raise ModelgraftError(f"no item of the {loop.done.step} steps could be read, so nothing was learnt: {first}")
     course.seconds = time.perf_counter() - began
     return course
+
+
+def _check_writable(folder: Path) -> None:
+    """Try before the first step whether a checkpoint can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ModelgraftError(
+            f"no checkpoint could be written to {folder}: {error.strerror or error}; give another folder"
+        ) from None
 
 
 @contextmanager

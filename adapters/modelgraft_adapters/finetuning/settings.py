@@ -280,20 +280,14 @@ def settings_of(estimator: Any) -> Settings:
     return Settings.of({f.name: getattr(estimator, f.name) for f in fields(Settings)})
 
 
-def check_run(class_weight: Any, workers: Any) -> None:
-    """Check what a run takes beside its settings.
+def check_workers(workers: Any) -> None:
+    """Check how many processes are to read ahead.
 
     Raises:
-        UsageError: weights of classes or a count of processes that cannot be.
+        UsageError: no whole number of 0 or more.
     """
     if workers is not None and (not _whole(workers) or workers < 0):
         raise UsageError(f"workers is {workers!r}; it takes a whole number of 0 or more")
-    if isinstance(class_weight, Mapping):
-        for name, value in class_weight.items():
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
-                raise UsageError(f"the class_weight of {name!r} is {value!r}; it takes a number of 0 or more")
-        if class_weight and not any(class_weight.values()):
-            raise UsageError("class_weight gives every class it names the weight 0: nothing of them would be learnt")
 
 
 def _whole(value: Any) -> bool:

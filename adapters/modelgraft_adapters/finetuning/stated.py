@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,9 +75,9 @@ def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:
 
 def mean_loss(found: Evaluation) -> float:
     """The log loss of an evaluation, of several labels an item over all of them; of a regression the mean absolute error. It is
-    defined on any items, also where the main score is not."""
+    defined where the main score is not; infinite where no item is of a class that was learnt."""
     named = {score.name: score.value for score in found.scores}
     if found.task == "multi-label":
         right = np.where(found.targets > 0.5, found.outputs, 1 - found.outputs).astype(np.float64)
         return float(-np.log(right.clip(1e-12, 1.0)).mean())
-    return float(named["log loss" if found.task == "single-label" else "mean absolute error"])
+    return float(named.get("log loss" if found.task == "single-label" else "mean absolute error", math.inf))

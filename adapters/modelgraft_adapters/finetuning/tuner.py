@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
@@ -19,15 +19,16 @@ from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.estimating import anew
-from modelgraft_adapters.examples import ClassWeight, head_spec
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
+from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import Plan
 from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings, check_run, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
 from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
@@ -195,16 +196,19 @@ class FineTuner(Adapter):
 
     def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
         """Everything up to the first step."""
-        check_run(self.class_weight, self.workers)
+        check_workers(self.workers)
         train, val = self._parts(X, y)
         self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, self.seed)
         self.notes_ += reading_notes(backbone, train)
+        if train.task == "regression" and train.targets is not None:
+            self.notes_ += rounding_notes(train.targets, train.classes)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
-        way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
         ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
@@ -222,8 +226,17 @@ class FineTuner(Adapter):
         if self.tuning.patience is None:
             return data, None
         if val is not None and val.labelled.any():
-            return data, val.take(val.labelled)
-        parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+            val = val.take(val.labelled)
+            if data.task == "single-label" and (aligned_targets(val, data.classes, data.task) < 0).all():
+                raise UsageError("no item of the split val is of a class that is learnt; patience has nothing to go by")
+            return data, val
+        try:
+            parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+        except UsageError as error:
+            raise UsageError(
+                f"patience holds {self.tuning.held_out:g} of the {len(data)} items to learn from out of training (held_out), which "
+                "leaves none to look at or none to learn from; change held_out, or leave patience out"
+            ) from error
         return check_for_training(parted).train, parted.test
 
     def _probe(self, train: Dataset) -> tuple[torch.Tensor, torch.Tensor]:

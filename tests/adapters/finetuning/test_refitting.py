@@ -158,6 +158,22 @@ def test_what_ends_a_run_half_way_changes_nothing(why: Any) -> None:
     np.testing.assert_array_equal(tuner.predict_proba(noise(6, 2)[0]), wanted)
 
 
+def test_without_a_twin_a_fit_that_fails_would_leave_one_head_under_the_classes_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The guard taken out: training writes to the tuner itself."""
+    tuner = FineTuner(Pictures(), "full", steps=2, batch_size=4).fit(*noise(16))
+
+    def end(now: Any) -> None:
+        raise ModelgraftError("the loss became nan")
+
+    tuner.tell = end
+    monkeypatch.setattr(FineTuner, "_twin", lambda self: self)
+    with pytest.raises(ModelgraftError):
+        tuner.fit(noise(12, 4)[0], ["x", "y"] * 6)
+    assert list(tuner.classes_) == ["x", "y"] and tuner.head_ is not None  # of "a" and "b"
+
+
 def stated(tuner: Adapter, folder: Path) -> Any:
     """The evaluation that the card of the saved adapter states."""
     return json.loads((tuner.save(folder) / "modelgraft_adapter.json").read_text())["evaluation"]

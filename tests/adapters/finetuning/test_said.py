@@ -133,6 +133,18 @@ def test_large_targets_close_together_keep_their_differences() -> None:
     assert float((lost.double() - torch.from_numpy(wanted)).abs().max()) > 0.5
 
 
+def test_numbers_that_float32_holds_too_coarsely_are_said() -> None:
+    """Seconds since 1970 that differ by minutes: stored and predicted in steps of 128."""
+    texts = [f"a dog number {n}" for n in range(20)]
+    for offset, said in ((1.7e9, True), (1.7e6, False), (0.0, False)):
+        data = read_data(texts, (offset + np.arange(20.0) * 60).tolist(), task="regression")
+        tuner = FineTuner(Texts(), "full", steps=1, batch_size=4).fit(data)
+        told = "are held to multiples of 128 there, which is coarse beside their spread of"
+        assert any(told in note for note in tuner.notes_) == said
+        several = MultiTaskTuner(Texts(), "full", steps=1, batch_size=4).fit({"when": data})
+        assert any(told in note for note in several.notes_) == said
+
+
 # Settings
 
 
@@ -200,11 +212,11 @@ def test_what_cannot_be_is_a_line(given: dict[str, Any], says: str) -> None:
         ({"seed": 1.5}, "seed=1.5"),
         ({"seed": True}, "seed=True"),
         ({"seed": "3"}, "seed='3'"),
-        ({"class_weight": {"a": -1.0}}, "the class_weight of 'a' is -1.0"),
-        ({"class_weight": {"a": float("nan")}}, "the class_weight of 'a' is nan"),
-        ({"class_weight": {"b": float("inf")}}, "the class_weight of 'b' is inf"),
-        ({"class_weight": {"a": "2"}}, "the class_weight of 'a' is '2'"),
-        ({"class_weight": {"a": 0, "b": 0}}, "the weight 0"),
+        ({"class_weight": {"a": -1.0}}, "class_weight of 'a' is -1.0"),
+        ({"class_weight": {"a": float("nan")}}, "class_weight of 'a' is nan"),
+        ({"class_weight": {"b": float("inf")}}, "class_weight of 'b' is inf"),
+        ({"class_weight": {"a": "2"}}, "class_weight of 'a' is '2'"),
+        ({"class_weight": {"a": 0, "b": 0}}, "leaves nothing to learn from"),
         ({"workers": -1}, "workers is -1"),
         ({"workers": 1.5}, "workers is 1.5"),
     ],

@@ -20,7 +20,7 @@ from modelgraft.training import Block
 from modelgraft_adapters import Adapter, FineTuner, LinearProbe, plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.grafted import Grafted
+from modelgraft_adapters.finetuning.grafted import Grafted, Passing
 from torch import nn
 
 from tests.adapters.finetuning.backbones import WIDTH, Net, Pictures, Texts
@@ -51,7 +51,7 @@ def test_buffers_of_every_kind_and_tied_weights(strategy: str, tmp_path: Path) -
     assert torch.equal(module.calls, tuner.extractor.backbone.module.calls)  # type: ignore[arg-type]
 
 
-def test_a_passing_buffer_that_decides_is_saved(tmp_path: Path) -> None:
+def test_a_passing_buffer_that_decides_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Statistics in a buffer that is no part of the state: without them the loaded adapter would say something else."""
 
     class Drifting(Net):
@@ -71,6 +71,10 @@ def test_a_passing_buffer_that_decides_is_saved(tmp_path: Path) -> None:
     assert tuner.tuned_ is not None and "drift" in tuner.tuned_.names
     again = Adapter.load(tuner.save(tmp_path / "tuned"), model=Pictures(Drifting()))
     np.testing.assert_array_equal(again.predict_proba(data[0]), tuner.predict_proba(data[0]))
+    monkeypatch.setattr(Passing, "moved", lambda self, grafted: [])  # the guard taken out
+    tuner = FineTuner(Pictures(Drifting()), "full", **SHORT).fit(*data)
+    again = Adapter.load(tuner.save(tmp_path / "other"), model=Pictures(Drifting()))
+    assert np.abs(again.predict_proba(data[0]) - tuner.predict_proba(data[0])).max() > 1e-5
 
 
 def test_a_cache_that_grows_is_no_part_of_what_is_saved(tmp_path: Path) -> None:
