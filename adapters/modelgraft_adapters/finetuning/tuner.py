@@ -82,6 +82,7 @@ class FineTuner(Adapter):
     plan_: Plan | None = None
     course_: Course | None = None
     _way: Way | None = None
+    _transient = ("run_", "_way", "plan_", "course_")
     _changes: dict[str, LowRankChange]
 
     def __init__(
