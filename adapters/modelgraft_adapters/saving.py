@@ -56,6 +56,8 @@ def save(adapter: Adapter, folder: Path) -> Path:
     """
     if adapter.head_ is None:
         raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
+    if adapter._on_features:
+        raise UsageError("an adapter on features has no model to be saved with; pickle it, or train one with a model")
     folder = check_folder(folder)
     record, head, backbone = _contents(adapter)
     files = {
@@ -113,11 +115,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         raise ModelgraftError(
             f"the head {adapter.head_name!r} cannot be saved: its settings are not plain JSON types ({error})"
         ) from None
-    data = dict(adapter.trained_on_)
-    if adapter._data is not None and "sha256" not in data:
-        from modelgraft_adapters.data.fingerprint import fingerprint
-
-        data["sha256"] = adapter.trained_on_["sha256"] = fingerprint(adapter._data)
+    data = adapter.trained_on_ = adapter._with_fingerprint()
     distribution, version = brought_by(adapter.head_name)
     identity = adapter.extractor.card
     pretrained = identity if adapter.tuned_ is None else adapter.tuned_.identity

@@ -87,6 +87,7 @@ class FineTuner(Adapter):
     plan_: Plan | None = None
     course_: Course | None = None
     _way: Way | None = None
+    _transient = ("run_", "_way", "plan_", "course_")
     _changes: Mapping[str, LowRankChange] = MappingProxyType({})
 
     @with_settings
