@@ -16,7 +16,9 @@ from modelgraft.learning import LearnedHead, Task
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
+from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.overlap import Contents
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.examples import aligned_targets, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
@@ -100,7 +102,7 @@ class Adapter:
         self.notes_: list[str] = []
         self.trained_on_: dict[str, Any] = {}
         self.evaluation_: Evaluation | None = None
-        self._trained_on: frozenset[str] = frozenset()
+        self._trained_on = Contents((), "text")
         self._data: Dataset | None = None  # what it was trained on: its fingerprint is taken when it is saved
         self.saved_: Card | None = None  # the card it was loaded by
         self.tuned_: Tuned | None = None  # of a backbone that was trained further
@@ -176,8 +178,8 @@ class Adapter:
         count as wrong."""
         data = self._read(X, y, "test")
         data = data.take(data.labelled)
-        if seen := len(self._trained_on & data.places):
-            warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
+        if seen := self._trained_on.shared(data.places):
+            warnings.warn(overlap.warning(seen, len(data)), stacklevel=2)
         found = self.extractor.embed(data.items)
         result = self.evaluate_features(found, data)
         self.evaluation_ = result

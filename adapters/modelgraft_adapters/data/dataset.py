@@ -10,6 +10,8 @@ import numpy as np
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.data.overlap import Contents
+
 Modality = Literal["image", "text"]
 
 
@@ -55,9 +57,9 @@ class Dataset:
         return self.identities[index] if self.identities else f"item {index}"
 
     @property
-    def places(self) -> frozenset[str]:
-        """The identities that say where an item lies; items of a list are called by a number, which says nothing elsewhere."""
-        return frozenset(name for name in self.identities if not name.startswith("item "))
+    def places(self) -> Contents:
+        """The items by where they lie and what they hold, to find the same ones among others."""
+        return Contents(self.items, self.modality)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at ``indices`` (or under a mask), in that order."""

@@ -14,6 +14,7 @@ from modelgraft.errors import UsageError
 from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
@@ -196,8 +197,8 @@ class MultiTaskTuner:
             if not one.labelled.any():
                 raise UsageError(f"no item has a label of the task {name!r} to test on")
         first = next(iter(data.values()))
-        if seen := len(some._trained_on & first.places):
-            warnings.warn(f"{seen} of the {len(first)} items were trained on: this is no test", stacklevel=2)
+        if seen := some._trained_on.shared(first.places):
+            warnings.warn(overlap.warning(seen, len(first)), stacklevel=2)
         found = some.extractor.embed(first.items)
         results = {}
         for name, one in data.items():
