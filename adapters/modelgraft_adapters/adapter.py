@@ -235,8 +235,9 @@ class Adapter:
             raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
         return self.head_
 
-    def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
-        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
+    def _read(self, X: Any, y: Any, part: str | None, groups: Any = None) -> Dataset:
+        own = isinstance(X, Dataset) and y is None and groups is None
+        data = X if own else read_data(X, y, groups=groups, modality=self._modality())
         if part is not None and part in data.split_names:
             data = data.part(part)
         elif part == "train" and data.split_names and set(data.split_names) != {"train"}:

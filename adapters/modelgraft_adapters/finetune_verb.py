@@ -13,6 +13,7 @@ from modelgraft_adapters.data_options import (
     Balanced,
     Data,
     Device,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -68,6 +69,7 @@ def finetune(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -91,7 +93,7 @@ def finetune(
 
     from modelgraft_adapters.data.reading import read_data
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     from modelgraft import resolve
 

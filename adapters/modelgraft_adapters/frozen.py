@@ -18,6 +18,7 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
+from modelgraft_adapters.data.grouping import few_groups
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.examples import head_spec, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
@@ -88,7 +89,7 @@ class FrozenAdapter(Adapter):
         self.templates = templates
         self.settings = {name: value for name, value in settings.items() if value is not None}
 
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None) -> Self:
         """Learn the head.
 
         Args:
@@ -97,11 +98,12 @@ class FrozenAdapter(Adapter):
             y: labels of items.
             unlabelled: items or data without labels, for semi-supervised heads; None takes the items of the training data that have
                 none.
+            groups: of items, what belongs together (patient, author, video), one for each: kept in one fold.
 
         Raises:
             UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
         """
-        data = self._read(X, y, "train")
+        data = self._read(X, y, "train", groups)
         plain = data.take(~data.labelled)
         data = check_for_training(data)
         data = data.take(data.labelled)
@@ -145,6 +147,7 @@ class FrozenAdapter(Adapter):
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
         self._trained_on = data.places
+        self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
         kind = load_head(self.head_name)
         self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])

@@ -13,7 +13,15 @@ from modelgraft.errors import UsageError
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
-from modelgraft_adapters.data_options import Balanced, Device, ItemColumn, LabelSeparator, SplitColumn, TestFraction
+from modelgraft_adapters.data_options import (
+    Balanced,
+    Device,
+    GroupColumn,
+    ItemColumn,
+    LabelSeparator,
+    SplitColumn,
+    TestFraction,
+)
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
 from modelgraft_adapters.telling import say
@@ -66,6 +74,7 @@ def multitask(
     resume: Resume = False,
     item_column: ItemColumn = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     test_fraction: TestFraction = 0.2,
     balanced: Balanced = False,
@@ -97,6 +106,7 @@ def multitask(
             item_column=item_column,
             label_column=name,
             split_column=split_column,
+            group_column=group_column,
             label_separator=label_separator,
         )
         for name, kind in kinds.items()

@@ -54,6 +54,15 @@ def across(groups: np.ndarray, split: np.ndarray, column: str) -> tuple[str, ...
     return tuple(notes)
 
 
+def few_groups(groups: np.ndarray | None, n_folds: int, column: str | None) -> tuple[str, ...]:
+    """Return a note where there are fewer groups than folds that are wished for."""
+    count = n_folds if groups is None else len(set(groups))
+    if count >= n_folds:
+        return ()
+    does = "nothing is chosen by folds" if count < 2 else f"{count} folds in place of {n_folds}"
+    return (f"{counted(count, 'group')} of {column!r} to learn from: {does}",)
+
+
 def share_out(
     groups: np.ndarray, targets: np.ndarray, task: Task, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:

@@ -117,11 +117,12 @@ class MultiTaskTuner:
         self._head: MultiTaskHead | None = None
 
     @prints_aside()
-    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
+    def fit(self, X: Any, ys: Any = None, *, groups: Any = None, resume: bool = False) -> Self:
         """Train.
 
         Args:
             X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is learnt from.
+            groups: as `FrozenAdapter.fit`'s.
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
@@ -129,7 +130,7 @@ class MultiTaskTuner:
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        parts = training_parts(read_tasks(X, ys, self.modality))
+        parts = training_parts(read_tasks(X, ys, self.modality, groups))
         names = tuple(parts)
         fixed = checked_weights(self.weights, names)
         modality = next(iter(parts.values())).modality
