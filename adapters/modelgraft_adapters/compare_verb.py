@@ -17,6 +17,7 @@ from modelgraft.outputs import check_output, check_output_folder, write_output
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -59,6 +60,7 @@ def compare(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -97,7 +99,7 @@ def compare(
     for way in ways:
         parse_way(way, settings)
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     # torch is imported from here on.
     from modelgraft_adapters import comparing

@@ -12,6 +12,7 @@ from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -77,6 +78,7 @@ def finetune(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -101,7 +103,7 @@ def finetune(
 
     from modelgraft_adapters.data.reading import read_data
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     from modelgraft import resolve
 

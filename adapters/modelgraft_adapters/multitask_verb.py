@@ -13,7 +13,14 @@ from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
-from modelgraft_adapters.data_options import Balanced, ItemColumn, LabelSeparator, SplitColumn, TestFraction
+from modelgraft_adapters.data_options import (
+    Balanced,
+    GroupColumn,
+    ItemColumn,
+    LabelSeparator,
+    SplitColumn,
+    TestFraction,
+)
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.result_text import (
@@ -76,6 +83,7 @@ def multitask(
     resume: Resume = False,
     item_column: ItemColumn = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     test_fraction: TestFraction = 0.2,
     balanced: Balanced = False,
@@ -108,6 +116,7 @@ def multitask(
             item_column=item_column,
             label_column=name,
             split_column=split_column,
+            group_column=group_column,
             label_separator=label_separator,
         )
         for name, kind in kinds.items()

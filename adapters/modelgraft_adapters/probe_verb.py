@@ -18,6 +18,7 @@ from modelgraft_adapters.card import check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -50,6 +51,7 @@ def probe(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -94,7 +96,7 @@ def probe(
         check_output_folder(check_folder(save))
     settings = parse_settings(set_ or [])
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     from modelgraft import resolve
 

@@ -16,6 +16,7 @@ from modelgraft.guard import prints_aside
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
@@ -153,11 +154,12 @@ class MultiTaskTuner(Estimator):
 
     @prints_aside()
     @anew
-    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> None:
+    def fit(self, X: Any, ys: Any = None, *, groups: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
             X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is learnt from.
+            groups: as `FrozenAdapter.fit`'s.
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
@@ -166,7 +168,7 @@ class MultiTaskTuner(Estimator):
             Interrupted: Ctrl-C; the checkpoint is written.
         """
         check_workers(self.workers)
-        parts = training_parts(read_tasks(X, ys, self.modality))
+        parts = training_parts(read_tasks(X, ys, self.modality, groups))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
         modality = first.modality
@@ -242,8 +244,8 @@ class MultiTaskTuner(Estimator):
             if not one.labelled.any():
                 raise UsageError(f"no item has a label of the task {name!r} to test on")
         first = next(iter(data.values()))
-        if seen := len(some._trained_on & first.places):
-            warnings.warn(f"{seen} of the {len(first)} items were trained on: this is no test", stacklevel=2)
+        if seen := some._trained_on.shared(first.places):
+            warnings.warn(overlap.warning(seen, len(first)), stacklevel=2)
         found = some.extractor.embed(first.items)
         results = {}
         for name, one in data.items():

@@ -132,11 +132,12 @@ class FineTuner(Adapter):
 
     @prints_aside()
     @anew
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> None:
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
             X, y: as `FrozenAdapter.fit`'s; a split ``val`` is what ``patience`` looks at.
+            groups: as `FrozenAdapter.fit`'s; kept on one side of the part held out for ``patience``.
             unlabelled: pictures, or data of which the labels are not looked at, to learn from too (settings ``semi...``).
             resume: go on from the checkpoint in ``folder``.
 
@@ -145,7 +146,7 @@ class FineTuner(Adapter):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        begun = self._begin(X, y, unlabelled)
+        begun = self._begin(X, y, unlabelled, groups)
         ready, train, val, backbone = begun.ready, begun.train, begun.val, begun.backbone
         loop, way = ready.loop, ready.way
         course = run(
@@ -195,10 +196,10 @@ class FineTuner(Adapter):
         self.tuned_ = replace(self.tuned_, changes=self._changes if alpha == 1 else {})
         self._settle(self._way)
 
-    def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
+    def _begin(self, X: Any, y: Any, unlabelled: Any, groups: Any = None) -> _Begun:
         """Everything up to the first step."""
         check_workers(self.workers)
-        train, val = self._parts(X, y)
+        train, val = self._parts(X, y, groups)
         self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
@@ -218,9 +219,9 @@ class FineTuner(Adapter):
         self.notes_ += check_savable(self, backbone, self.tuning, self.folder is not None)
         return _Begun(train, val, more, backbone, identity, ready)
 
-    def _parts(self, X: Any, y: Any) -> tuple[Dataset, Dataset | None]:
+    def _parts(self, X: Any, y: Any, groups: Any = None) -> tuple[Dataset, Dataset | None]:
         """What is trained on, and what ``patience`` looks at."""
-        whole = self._read(X, y, None)
+        whole = self._read(X, y, None, groups)
         val = whole.part("val") if "val" in whole.split_names else None
         data = check_for_training(self._read(whole, None, "train"))
         data = data.take(data.labelled)

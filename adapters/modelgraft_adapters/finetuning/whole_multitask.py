@@ -96,13 +96,24 @@ def parted_tasks(parts: Mapping[str, Dataset], test_fraction: float, seed: int) 
     if "test" not in first.split_names:
         split = stratified_split(first, test_fraction, seed).splits().copy()
         rest = np.flatnonzero(~first.labelled & (split == "train"))
-        drawn = np.random.default_rng([seed, len(rest)]).permutation(rest)[: round(test_fraction * len(rest))]
-        split[drawn] = "test"
+        split[_share_of(rest, first, split, test_fraction, seed)] = "test"
         found = {name: replace(one, split=split) for name, one in parts.items()}
     for name, one in found.items():
         if not one.part("test").labelled.any():
             raise UsageError(f"no test item has a label of the task {name!r}; the test part is drawn by {first_name!r}")
     return found
+
+
+def _share_of(rest: np.ndarray, data: Dataset, split: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Of the items at ``rest`` a share at random; of items in groups, whole groups that are not learnt from."""
+    rng = np.random.default_rng([seed, len(rest)])
+    if data.groups is None:
+        return rng.permutation(rest)[: round(fraction * len(rest))]
+    learnt = set(data.groups[(split == "train") & data.labelled])
+    free = rest[[group not in learnt for group in data.groups[rest]]]
+    names = rng.permutation(sorted(set(data.groups[free])))
+    drawn = set(names[: round(fraction * len(names))])
+    return free[[group in drawn for group in data.groups[free]]]
 
 
 def run_multitask(
