@@ -144,6 +144,8 @@ def test_json_is_json_in_every_encoding(encoding: str, terminals: Terminals, pla
         found = json.loads(done.out.decode("utf-8"))
         row = found[0] if format == "json" else found
         assert set(row["scores"]) == set(labels) and done.out.isascii()
+    done = terminals.run("classify", "pictures/cat/00.png", "-l", ",".join(labels), "-f", "csv", env=env, cwd=place)
+    assert "score:ł,score:😀" in done.out.decode("utf-8")
 
 
 def test_closed_streams_and_readers_that_have_gone(terminals: Terminals, place: Path) -> None:
