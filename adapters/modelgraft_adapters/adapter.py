@@ -26,7 +26,7 @@ from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_s
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
 from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
 from modelgraft_adapters.low_rank import LowRankChange
-from modelgraft_adapters.pickling import Packed, PackedHead
+from modelgraft_adapters.pickling import PackedHead, packed, unpack
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
 
@@ -140,22 +140,16 @@ class Adapter(ClassifierMixin, Estimator):
     def __getstate__(self) -> dict[str, Any]:
         left = {"_made", "_data", "_spec", "_trained_on", *self._transient}
         state = {name: value for name, value in super().__getstate__().items() if name not in left}
-        if self._data is not None:  # the items stay behind
-            state["trained_on_"] = self._with_fingerprint()
-        if self.head_ is not None:
-            state["head_"] = PackedHead.of(self.head_name, self.head_)
-        if not (self.model is None or isinstance(self.model, (str, Entry))):
-            own = isinstance(self._extractor, FeatureExtractor) and self._extractor.backbone is self.model
-            state["model"] = Packed(b"") if own else Packed.of(self.model)
-        return state
+        return (
+            packed(self, state)
+            if self._data is None
+            else packed(self, {**state, "trained_on_": self._with_fingerprint()})
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if isinstance(self.model, Packed):
-            self.model = self.model.unpacked() if self.model.content else self.extractor.backbone
-        if isinstance(self.head_, PackedHead):
-            self._spec = head_spec(self.head_.name)
-            self.head_ = self.head_.unpacked(self._head_device)
+        self._spec = head_spec(self.head_.name) if isinstance(self.head_, PackedHead) else None
+        unpack(self)
 
     def _with_fingerprint(self) -> dict[str, Any]:
         """Facts of the data it was trained on, with the digest of their content."""
