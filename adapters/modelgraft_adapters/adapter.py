@@ -96,6 +96,7 @@ class Adapter(ClassifierMixin, Estimator):
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
     _resources: ClassVar[tuple[str, ...]] = ("_made",)
+    _learns_from_features: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ()
     """Attributes that no pickle has: what a run needed, and no prediction does."""
 

@@ -107,8 +107,19 @@ def finite_texts(backbone: Any, rows: torch.Tensor, texts: Sequence[str]) -> tor
     bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
     if bad:
         text = texts[bad[0]][:80]
-        raise _wrong(backbone, f"gives no finite embedding for the text {text!r} ({len(bad)} of {len(texts)})")
+        what = f"gives no finite embedding for the text {text!r} ({len(bad)} of {len(texts)})"
+        if torch.float16 in _dtypes(backbone):
+            raise PluginError(
+                f"{backbone.entry.name} ({owner(backbone)}) {what}; a wider dtype may help (--dtype float32)"
+            )
+        raise _wrong(backbone, what)
     return rows
+
+
+def _dtypes(backbone: Any) -> Iterator[torch.dtype]:
+    module = getattr(backbone, "module", None)
+    if isinstance(module, torch.nn.Module):
+        yield from (one.dtype for one in module.parameters() if one.is_floating_point())
 
 
 def not_finite(backbone: Any) -> str:
