@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -18,30 +17,19 @@ from sklearn.utils import RegressorTags
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
+from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.overlap import Contents
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimating import Estimator, NotFitted
 from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
 from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
-from modelgraft_adapters.low_rank import LowRankChange
+from modelgraft_adapters.low_rank import Tuned as Tuned
 from modelgraft_adapters.pickling import PackedHead, packed, unpack
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
-    """How a backbone differs from the pretrained one."""
-
-    identity: Mapping[str, Any]
-    """Of the pretrained backbone, as the feature store knows it: model, digests of its files, versions."""
-    names: tuple[str, ...]
-    """The tensors of its module that were trained, by their full names; every other is as it was."""
-    changes: Mapping[str, LowRankChange] = field(default_factory=dict)
-    """Those of them that are the pretrained ones but for a change of low rank, and that change."""
-
 
 ROWS = 4096
 """Features that go through a head at once."""
@@ -87,7 +75,7 @@ class Adapter(ClassifierMixin, Estimator):
     names_: tuple[str, ...] = ()
     values_: np.ndarray | None = None
     """(C,): the classes as the labels that were learnt from are; None where they are the names."""
-    _trained_on: frozenset[str] = frozenset()
+    _trained_on: Contents = Contents((), "text")
     _data: Dataset | None = None
     """What it was trained on: its fingerprint is taken when it is saved."""
     _extractor: FeatureExtractor | FeatureMatrix | None = None
@@ -291,8 +279,8 @@ class Adapter(ClassifierMixin, Estimator):
         data = data.take(data.labelled)
         if not len(data):
             raise UsageError("no item has a label to score against; give y, or data with labels")
-        if seen := len(self._trained_on & data.places):
-            warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
+        if seen := self._trained_on.shared(data.places):
+            warnings.warn(overlap.warning(seen, len(data)), stacklevel=2)
         found = self.extractor.embed(data.items)
         result = self.evaluate_features(found, data)
         self.evaluation_ = result
@@ -347,10 +335,11 @@ class Adapter(ClassifierMixin, Estimator):
             raise NotFitted(f"this {type(self).__name__} has learnt nothing yet; call fit first")
         return self.head_
 
-    def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
+    def _read(self, X: Any, y: Any, part: str | None, groups: Any = None) -> Dataset:
         if self._on_features:
-            return read_matrix(self, X, y, learn=part == "train")
-        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
+            return read_matrix(self, X, y, learn=part == "train", groups=groups)
+        own = isinstance(X, Dataset) and y is None and groups is None
+        data = X if own else read_data(X, y, groups=groups, modality=self._modality())
         if part is not None and part in data.split_names:
             data = data.part(part)
         elif part == "train" and data.split_names and set(data.split_names) != {"train"}:

@@ -88,7 +88,7 @@ def make_examples(
         targets=torch.from_numpy(data.targets).to(device),
         task=data.task,
         classes=data.classes,
-        folds=torch.from_numpy(folds(data.targets, data.task, n_folds, seed)).to(device),
+        folds=torch.from_numpy(folds(data.targets, data.task, n_folds, seed, data.groups)).to(device),
         seed=seed,
         class_weights=None if weights is None else _tensor(weights, device),
         text=text,

@@ -19,6 +19,7 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
+from modelgraft_adapters.data.grouping import few_groups
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
@@ -99,7 +100,7 @@ class FrozenAdapter(Adapter):
         self.n_folds = checked_folds(self.n_folds)
 
     @anew
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> None:
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None) -> None:
         """Learn the head.
 
         Args:
@@ -108,12 +109,13 @@ class FrozenAdapter(Adapter):
             y: labels of items.
             unlabelled: items or data without labels, for semi-supervised heads; None takes the items of the training data that have
                 none.
+            groups: of items, what belongs together (patient, author, video), one for each: kept in one fold.
 
         Raises:
             UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
         """
         with told_as_value_error(self._on_features):
-            data = self._read(X, y, "train")
+            data = self._read(X, y, "train", groups)
             plain = data.take(~data.labelled)
             data = check_for_training(data)
             data = data.take(data.labelled)
@@ -158,6 +160,7 @@ class FrozenAdapter(Adapter):
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
         self._trained_on, self._data = data.places, data
+        self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
         kind = load_head(self.head_name)
         self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])

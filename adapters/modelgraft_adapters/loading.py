@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from modelgraft import Entry, load_head
 from modelgraft.contract import LocalWeights
+from modelgraft.devices import device_of, dtype_of
 from modelgraft.errors import (
     LockError,
     ModelgraftError,
@@ -68,6 +69,7 @@ def load_adapter(
         UsageError: there is no such adapter, or it is no adapter.
         ModelgraftError: it is damaged, its head is not installed, or its backbone is not the one it was trained on.
     """
+    device_of(device), dtype_of(dtype)  # said before anything is fetched
     entry = name if isinstance(name, Entry) else find_adapter(name)
     if backbone is not None and model is not None:
         raise UsageError("backbone= and model= mean the same here; give one")
@@ -255,8 +257,6 @@ def _backbone(card: Card, where: str, name: str, revision: str | None) -> Entry:
 
 def _locked_backbone(card: Card, where: str, weights: LocalWeights, options: Mapping[str, Any]) -> Any:
     """The backbone from the files that the lock names for the adapter: the lock need not name it by itself."""
-    from modelgraft.registry import device_of, dtype_of
-
     entry = _backbone(card, where, backbone_names(card.backbone, where)[0], card.backbone.commit)
     return current_host().call(
         entry.plugin,

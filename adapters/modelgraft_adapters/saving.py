@@ -60,26 +60,40 @@ def save(adapter: Adapter, folder: Path) -> Path:
         raise UsageError("an adapter on features has no model to be saved with; pickle it, or train one with a model")
     folder = check_folder(folder)
     record, head, backbone = _contents(adapter, folder)
-    record = with_checksum(record)
-    from modelgraft_adapters.hub_card import readme
-
-    card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
     files = {
         HEAD_FILE: head,
         **({} if backbone is None else {BACKBONE_FILE: backbone}),
-        CARD_FILE: (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"),
-        README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace"),
+        **_for_reading(record, folder),
     }
-    if len(files[CARD_FILE]) > LARGEST:
-        raise ModelgraftError(
-            f"the card would have {len(files[CARD_FILE]):,} bytes, and no more than {LARGEST:,} are read; are the names of the "
-            f"{len(card.classes)} classes really names?"
-        )
     try:
         replace_files(folder, files, OWN_FILES)
     except OSError as error:
         raise ModelgraftError(f"the adapter cannot be saved to {folder}: {error.strerror or error}") from None
     return folder
+
+
+def rehearse(adapter: Adapter) -> None:
+    """Make everything that would be written for an adapter, and write nothing: what could not be saved is told before training.
+
+    Raises:
+        ModelgraftError: as `save`.
+    """
+    _for_reading(_contents(adapter, Path("it").absolute())[0], Path("it"))
+
+
+def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """The card, which is one that can be read back, and the page for people."""
+    from modelgraft_adapters.hub_card import readme
+
+    record = with_checksum(record)
+    card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
+    content = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    if len(content) > LARGEST:
+        raise ModelgraftError(
+            f"the card would have {len(content):,} bytes, and no more than {LARGEST:,} are read; are the names of the "
+            f"{len(card.classes)} classes really names?"
+        )
+    return {CARD_FILE: content, README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace")}
 
 
 def _contents(adapter: Adapter, folder: Path) -> tuple[dict[str, Any], bytes, bytes | None]:

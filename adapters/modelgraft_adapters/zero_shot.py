@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
+from modelgraft.devices import check_words
 from modelgraft.errors import UnreadableItemError, UsageError
 from sklearn.base import ClassifierMixin
 
@@ -151,6 +152,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
 
     def _texts(self) -> list[list[str]]:
         """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
+        check_words(self.device, self.dtype)
         checked_threshold(self.threshold)
         checked_count("batch_size", self.batch_size)
         checked_count("workers", self.workers, 0)
@@ -327,7 +329,8 @@ def _modality(entry: Entry) -> str:
 
 
 def _described(descriptions: Mapping[Any, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
-    strangers = [label for label in descriptions if label not in labels]
+    known = set(labels)
+    strangers = [label for label in descriptions if label not in known]
     if strangers:
         raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
     return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}

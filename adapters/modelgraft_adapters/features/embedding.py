@@ -13,14 +13,22 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
+from modelgraft.devices import check_words, device_of, dtype_of
 from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
-from modelgraft.registry import device_of, dtype_of
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.defaults import checked_count
 from modelgraft_adapters.features.gathering import Gathered
-from modelgraft_adapters.features.identity import backbone_identity, entry_identity, settings_identity, versions
+from modelgraft_adapters.features.identity import (
+    backbone_identity,
+    builds,
+    entry_identity,
+    is_known,
+    settings_identity,
+    versions,
+)
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.images import read_image
@@ -109,6 +117,7 @@ class FeatureExtractor:
         workers: int | None = None,
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
+        check_words(device, dtype)
         named = isinstance(model, (str, Entry))
         options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
         self._given = {**options, "batch_size": batch_size, "workers": workers}
@@ -116,6 +125,7 @@ class FeatureExtractor:
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
+        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
@@ -126,8 +136,9 @@ class FeatureExtractor:
             **about,
             **settings_identity(self.modality, layer, self.device, self._dtype),
             "versions": versions(self.entry.distribution),
+            "builds": builds(self.entry.distribution),
         }
-        self.store = FeatureStore(self.card) if store is None else store or None
+        self.store = (FeatureStore(self.card) if is_known(about) else None) if store is None else store or None
         self.encoded = 0
         self._loading = threading.Lock()
         self._checked = False
@@ -135,6 +146,8 @@ class FeatureExtractor:
         self._said: list[str] = []
         self._unwritable = False
         self._width: tuple[int, ...] | None = None
+        if self.store is not None:
+            self._try_keeping(self.store)
 
     def __getstate__(self) -> dict[str, Any]:
         model = self.entry if self._named else Packed.of(self._backbone)
@@ -260,6 +273,14 @@ class FeatureExtractor:
             about = plugin_calls.text_notes(backbone, ready)
             self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
         return np.ascontiguousarray(found.cpu().numpy())
+
+    def _try_keeping(self, store: FeatureStore) -> None:
+        """A store that cannot be written costs time, not the result; it is said before that time is spent."""
+        try:
+            check_output_folder(store.folder)
+        except ModelgraftError as error:
+            self._unwritable = True
+            self._say(f"features are not kept for the next time: {error}")
 
     def _keep(self, new: dict[bytes, np.ndarray]) -> None:
         if new:

@@ -9,13 +9,14 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from modelgraft import Entry
+from modelgraft.devices import device_of
 from modelgraft.errors import UsageError
-from modelgraft.registry import device_of
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d, validate_data
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.encoding import encode
+from modelgraft_adapters.data.grouping import with_groups
 from modelgraft_adapters.data.own_labels import own_order
 from modelgraft_adapters.features.embedding import Embedded, Row
 
@@ -81,13 +82,14 @@ class FeatureMatrix:
         raise UsageError("this adapter has no model: it was given features (model=None); pickle it, or name a model")
 
 
-def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool) -> Dataset:
+def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None) -> Dataset:
     """A matrix (N, D) of finite numbers with its N labels, checked as scikit-learn does.
 
     Args:
         adapter: whose ``n_features_in_`` and ``feature_names_in_`` are set, or compared with.
         y: labels of classes (N,), None for one that is not known; or (N, C) of 0 and 1. None where they are not asked for.
         learn: whether the adapter learns from them; then there must be labels.
+        groups: (N,): rows of one group stay on one side of every split that is drawn.
 
     Raises:
         ValueError, TypeError: as scikit-learn's estimators.
@@ -120,4 +122,5 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool) -> Dataset:
     targets, names, values = encoded.targets, encoded.classes, None
     if encoded.task == "single-label":
         targets, names, values = own_order(targets, names, labels, False)
-    return Dataset(features, "features", encoded.task, targets, names, notes=encoded.notes, values=values)  # type: ignore[arg-type]
+    data = Dataset(features, "features", encoded.task, targets, names, notes=encoded.notes, values=values)  # type: ignore[arg-type]
+    return data if groups is None else with_groups(data, groups)

@@ -268,7 +268,8 @@ def test_each_task_has_an_adapter_like_any_other(tuner: MultiTaskTuner, test: Da
     assert found["coarse"].score.value > 0.9 and found["fine"].score.value > 0.65 and found["bright"].score.name == "R2"
     known = parts["has"].labelled
     assert (tuner.adapters_["has"].predict(test) == parts["has"].targets)[known].mean() > 0.8
-    assert len({id(adapter.extractor.backbone) for adapter in tuner.adapters_.values()}) == 1
+    shared = {id(adapter.extractor.backbone) for adapter in tuner.adapters_.values()}
+    assert len(shared) == 1 and tuner.model == MODEL  # what the user gave stays what it was
     for name in ("coarse", "bright"):
         adapter = tuner.adapters_[name]  # asked about the same items: other batches change the last bits
         alone = adapter.evaluate_features(adapter.extractor.embed(parts[name].items), parts[name])
