@@ -208,7 +208,7 @@ class FeatureExtractor:
         read = self._read_text if self.modality == "text" else self._read_picture
         # Tokenising is a part of encoding a text: reading texts needs no threads, but the digests are cheap in one.
         workers = 1 if self.modality == "text" else self.workers
-        prepared = read_ahead(items, read, workers=workers, ahead=2 * self.batch_size)
+        prepared = read_ahead(each_item(items), read, workers=workers, ahead=2 * self.batch_size)
         try:
             while batch := list(itertools.islice(prepared, self.batch_size)):
                 yield from self._batch(batch)
