@@ -13,6 +13,8 @@ import torch
 from modelgraft import Entry, HeadSpec
 from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
+from sklearn.base import ClassifierMixin
+from sklearn.utils import RegressorTags
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
@@ -22,7 +24,9 @@ from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimating import Estimator, NotFitted
 from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
+from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
 from modelgraft_adapters.low_rank import LowRankChange
+from modelgraft_adapters.pickling import PackedHead, packed, unpack
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
 
@@ -44,11 +48,12 @@ ROWS = 4096
 _OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
-class Adapter(Estimator):
+class Adapter(ClassifierMixin, Estimator):
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
-        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
+            features (N, D), as for scikit-learn's own estimators; labels are classes then.
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
@@ -85,12 +90,14 @@ class Adapter(Estimator):
     _trained_on: frozenset[str] = frozenset()
     _data: Dataset | None = None
     """What it was trained on: its fingerprint is taken when it is saved."""
-    _extractor: FeatureExtractor | None = None
+    _extractor: FeatureExtractor | FeatureMatrix | None = None
     """Of what was learnt; before, `_made` has one of the parameters."""
     _made: tuple[dict[str, Any], FeatureExtractor] | None = None
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
     _resources: ClassVar[tuple[str, ...]] = ("_made",)
+    _transient: ClassVar[tuple[str, ...]] = ()
+    """Attributes that no pickle has: what a run needed, and no prediction does."""
 
     def __init__(
         self,
@@ -125,9 +132,32 @@ class Adapter(Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.estimator_type = "regressor" if self.task == "regression" else "classifier"
-        tags.target_tags.required = True
+        if self.task == "regression":
+            tags.estimator_type, tags.classifier_tags, tags.regressor_tags = "regressor", None, RegressorTags()
+        tags.input_tags.two_d_array = self._on_features
         return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        left = {"_made", "_data", "_spec", "_trained_on", *self._transient}
+        state = {name: value for name, value in super().__getstate__().items() if name not in left}
+        return (
+            packed(self, state)
+            if self._data is None
+            else packed(self, {**state, "trained_on_": self._with_fingerprint()})
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._spec = head_spec(self.head_.name) if isinstance(self.head_, PackedHead) else None
+        unpack(self)
+
+    def _with_fingerprint(self) -> dict[str, Any]:
+        """Facts of the data it was trained on, with the digest of their content."""
+        if self._data is None or "sha256" in self.trained_on_:
+            return self.trained_on_
+        from modelgraft_adapters.data.fingerprint import fingerprint
+
+        return {**self.trained_on_, "sha256": fingerprint(self._data)}
 
     def _begin_anew(self) -> None:
         self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
@@ -177,10 +207,17 @@ class Adapter(Estimator):
         return {**options, "modality": self.modality or self._settled}
 
     @property
-    def extractor(self) -> FeatureExtractor:
-        """Where the features come from; made for pictures or texts by the first data it sees."""
+    def _on_features(self) -> bool:
+        """Whether X is a matrix of features, and no items."""
+        return self.model is None if self._extractor is None else isinstance(self._extractor, FeatureMatrix)
+
+    @property
+    def extractor(self) -> Any:
+        """Where the features come from (`FeatureExtractor`); made for pictures or texts by the first data it sees."""
         if self._extractor is not None:
             return self._extractor
+        if self.model is None:
+            return FeatureMatrix(self.device)
         wanted = {"model": self.model, **self.extractor_options}
         if self._made is None or not all(wanted[name] is value for name, value in self._made[0].items()):
             self._made = wanted, FeatureExtractor(self.model, **self.extractor_options)
@@ -205,7 +242,8 @@ class Adapter(Estimator):
         """
         head = self._fitted()
         threshold = checked_threshold(threshold)
-        for row in self.extractor.stream(each_item(items)):
+        given = self._read(items, None, None).items if self._on_features else each_item(items)
+        for row in self.extractor.stream(given):
             if row.features is None:
                 yield Prediction(row.item, None, None, {}, error=row.error)
                 continue
@@ -218,6 +256,7 @@ class Adapter(Estimator):
         Raises:
             UsageError: a regression has no probabilities.
         """
+        self._fitted()
         if self.task == "regression":
             raise UsageError("a regression has no probabilities; use predict")
         return self._all_outputs(self._read(X, None, None))
@@ -226,6 +265,7 @@ class Adapter(Estimator):
         """single-label: (N,), the class of each item, of the type of `classes_`; where some cannot be read of object, with None
         for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float32. Rows of NaN for
         items that cannot be read."""
+        self._fitted()
         outputs = self._all_outputs(self._read(X, None, None))
         broken = np.isnan(outputs).any(axis=1)
         if self.task == "regression":
@@ -307,6 +347,8 @@ class Adapter(Estimator):
         return self.head_
 
     def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
+        if self._on_features:
+            return read_matrix(self, X, y, learn=part == "train")
         data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
         if part is not None and part in data.split_names:
             data = data.part(part)

@@ -20,10 +20,6 @@ _SHARED: Final = ("model", "store", "tell", "device", "dtype")
 """Parameters that a clone has the same objects of: models are large, and no fit changes them."""
 
 
-_OF_SKLEARN: Final = ("_sklearn_", "_skl_", "_parent_callback_", "_metadata_request")
-"""How attributes begin that scikit-learn itself puts on an estimator: a pipeline or a search takes some off again after a fit."""
-
-
 class NotFitted(UsageError, NotFittedError):
     """Something was asked of an estimator that has learnt nothing yet."""
 
@@ -88,8 +84,11 @@ class Estimator(BaseEstimator):
     def _take_over(self, twin: Self) -> None:
         own = self._parameters()
         learnt = {name: value for name, value in vars(twin).items() if name not in twin._parameters()}
-        theirs = {name: value for name, value in vars(self).items() if name.startswith(_OF_SKLEARN)}
-        self.__dict__ = {**own, **theirs, **learnt}  # one step: nothing comes between
+        # scikit-learn's pipelines hang their callbacks on an estimator around its fit, and take them off again.
+        others = {
+            name: value for name, value in vars(self).items() if name.startswith("_") and not _knows(type(self), name)
+        }
+        self.__dict__ = {**others, **own, **learnt}  # one step: nothing comes between
 
 
 E = TypeVar("E", bound=Estimator)
@@ -121,6 +120,10 @@ def _all_parameters(kind: type) -> frozenset[str]:
                 if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
             )
     return frozenset(found)
+
+
+def _knows(kind: type, name: str) -> bool:
+    return hasattr(kind, name) or any(name in vars(one).get("__annotations__", {}) for one in kind.__mro__)
 
 
 @functools.cache

@@ -50,14 +50,18 @@ def checked_seed(seed: Any) -> int:
     return int(seed)
 
 
-def wants_text(spec: HeadSpec, entry: Entry) -> bool:
+def wants_text(spec: HeadSpec, entry: Entry | None) -> bool:
     """Whether a head is to be given the classes' text embeddings: they cost a loaded model.
 
     Raises:
         UsageError: it cannot do without, and the model has no text tower.
     """
-    has = "zero-shot" in entry.tasks
-    if "text" in spec.needs and not has:
+    has = entry is not None and "zero-shot" in entry.tasks
+    if "text" in spec.needs and entry is None:
+        raise UsageError(
+            f"the head {spec.name!r} starts from the names of the classes; give the adapter a model with a text tower"
+        )
+    if "text" in spec.needs and entry is not None and not has:
         raise UsageError(
             f"the head {spec.name!r} starts from the names of the classes, and {entry.name} has no text tower; "
             "'modelgraft list --task zero-shot' shows the models that have"

@@ -23,6 +23,7 @@ from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
+from modelgraft_adapters.features.matrix import told_as_value_error
 
 
 class FrozenAdapter(Adapter):
@@ -32,7 +33,8 @@ class FrozenAdapter(Adapter):
     >>> print(probe.evaluate("flowers/"))                                          # doctest: +SKIP
 
     Args:
-        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
+            features (N, D), as for scikit-learn's own estimators; labels are classes then.
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         n_folds: parts of the training data that hyper-parameters are chosen by; the test split is never looked at.
@@ -108,24 +110,25 @@ class FrozenAdapter(Adapter):
         Raises:
             UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
         """
-        data = self._read(X, y, "train")
-        plain = data.take(~data.labelled)
-        data = check_for_training(data)
-        data = data.take(data.labelled)
-        if data.task not in self.spec.tasks:
-            raise UsageError(
-                f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
-            )
-        found = self.extractor.embed(data.items)
-        good = found.good
-        if not good.any():
-            raise ModelgraftError(
-                f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
-            )
-        notes = [*found.notes, *_unreadable(data, found)]
-        extra = self._unlabelled(unlabelled, plain)
-        self._learn(found.features[good], data.take(good), extra)
-        self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
+        with told_as_value_error(self._on_features):
+            data = self._read(X, y, "train")
+            plain = data.take(~data.labelled)
+            data = check_for_training(data)
+            data = data.take(data.labelled)
+            if data.task not in self.spec.tasks:
+                raise UsageError(
+                    f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
+                )
+            found = self.extractor.embed(data.items)
+            good = found.good
+            if not good.any():
+                raise ModelgraftError(
+                    f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
+                )
+            notes = [*found.notes, *_unreadable(data, found)]
+            extra = self._unlabelled(unlabelled, plain)
+            self._learn(found.features[good], data.take(good), extra)
+            self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
 
     @anew
     def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> None:
@@ -145,7 +148,7 @@ class FrozenAdapter(Adapter):
             n_folds=self.n_folds,
             seed=self.seed,
             class_weight=self.class_weight,
-            text=self._text() if wants_text(self.spec, self.entry) else None,
+            text=self._text() if wants_text(self.spec, None if self._on_features else self.entry) else None,
             unlabelled=unlabelled,
         )
         if "unlabelled" in self.spec.needs and examples.unlabelled is None:

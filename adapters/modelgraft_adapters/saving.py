@@ -56,8 +56,10 @@ def save(adapter: Adapter, folder: Path) -> Path:
     """
     if adapter.head_ is None:
         raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
+    if adapter._on_features:
+        raise UsageError("an adapter on features has no model to be saved with; pickle it, or train one with a model")
     folder = check_folder(folder)
-    record, head, backbone = _contents(adapter)
+    record, head, backbone = _contents(adapter, folder)
     files = {
         HEAD_FILE: head,
         **({} if backbone is None else {BACKBONE_FILE: backbone}),
@@ -76,7 +78,8 @@ def rehearse(adapter: Adapter) -> None:
     Raises:
         ModelgraftError: as `save`.
     """
-    _for_reading(_contents(adapter)[0], Path("it"))
+    folder = Path("it")
+    _for_reading(_contents(adapter, folder)[0], folder)
 
 
 def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
@@ -94,7 +97,7 @@ def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return {CARD_FILE: content, README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace")}
 
 
-def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
+def _contents(adapter: Adapter, folder: Path) -> tuple[dict[str, Any], bytes, bytes | None]:
     """The card and the bytes of the head's file, and of what was trained of the backbone."""
     from safetensors.torch import save as to_bytes
 
@@ -113,11 +116,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         raise ModelgraftError(
             f"the head {adapter.head_name!r} cannot be saved: its settings are not plain JSON types ({error})"
         ) from None
-    data = dict(adapter.trained_on_)
-    if adapter._data is not None and "sha256" not in data:
-        from modelgraft_adapters.data.fingerprint import fingerprint
-
-        data["sha256"] = adapter.trained_on_["sha256"] = fingerprint(adapter._data)
+    data = adapter.trained_on_ = adapter._with_fingerprint()
     distribution, version = brought_by(adapter.head_name)
     identity = adapter.extractor.card
     pretrained = identity if adapter.tuned_ is None else adapter.tuned_.identity
@@ -133,7 +132,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         "task": adapter.task,
         "classes": list(adapter.classes),
         **({} if adapter.values_ is None else {"class_values": _values(adapter.values_)}),
-        "backbone": _backbone_record(adapter.entry, pretrained),
+        "backbone": _backbone_record(adapter.entry, pretrained, folder),
         "features": {
             "modality": identity["modality"],
             "layer": adapter.extractor.layer,
@@ -172,12 +171,14 @@ def _stated(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in found.items()}
 
 
-def _backbone_record(entry: Entry, identity: Mapping[str, Any]) -> dict[str, Any]:
+def _backbone_record(entry: Entry, identity: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     weights = identity["weights"]
     inside = weights == "in the plugin"
     stated = entry.weights
+    name = resolvable(entry.name)
     return {
-        "name": resolvable(entry.name),
+        "name": name,
+        **({"beside": os.path.relpath(name[5:], folder)} if name.startswith("file:") else {}),
         "revision": entry.revision,
         "commit": weights[0]["revision"] if isinstance(weights, list) and weights else entry.revision,
         "modality": entry.modality,

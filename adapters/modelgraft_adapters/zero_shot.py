@@ -26,6 +26,7 @@ from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count
 from modelgraft_adapters.estimating import Estimator
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
+from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
@@ -106,8 +107,14 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in vars(self).items() if name != "_ready"}
-        return state
+        state = {name: value for name, value in super().__getstate__().items() if name != "_ready"}
+        named = isinstance(self.model, (str, Entry))
+        return state if named else {**state, "model": Packed.of(self.model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self.model, Packed):
+            self.model = self.model.unpacked()
 
     @property
     def classes_(self) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
-from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
 from modelgraft.registry import device_of, dtype_of
 
 from modelgraft_adapters import plugin_calls
@@ -24,6 +24,7 @@ from modelgraft_adapters.features.identity import backbone_identity, entry_ident
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.images import read_image
+from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.stream import Prepared, default_workers, read_ahead
 
 _NOTES: Final = 5
@@ -109,10 +110,12 @@ class FeatureExtractor:
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
         named = isinstance(model, (str, Entry))
+        options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
+        self._given = {**options, "batch_size": batch_size, "workers": workers}
+        self._named = named
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
-        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
@@ -134,14 +137,16 @@ class FeatureExtractor:
         self._width: tuple[int, ...] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without its lock and open files; a model that was named is loaded again where it is wanted."""
-        left = {"_loading", "_files", *(("_backbone", "_checked") if self._named else ())}
-        return {name: value for name, value in vars(self).items() if name not in left}
+        model = self.entry if self._named else Packed.of(self._backbone)
+        return {"model": model, "given": self._given, "weights": self.card["weights"]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._backbone, self._checked, self._files = None, False, None
-        vars(self).update(state)
-        self._loading = threading.Lock()
+        model = state["model"]
+        FeatureExtractor.__init__(self, model.unpacked() if isinstance(model, Packed) else model, **state["given"])
+        if self.card["weights"] != state["weights"]:
+            raise ModelgraftError(
+                f"the pickle was made with other weights of {self.entry.name} than are here; get those, or make it anew"
+            )
 
     @property
     def backbone(self) -> Any:
