@@ -32,6 +32,7 @@ from modelgraft_adapters.finetuning.multitask import (
     Tasks,
     Weights,
     checked_weights,
+    drowned,
 )
 from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import HEAD
@@ -47,9 +48,6 @@ from modelgraft_adapters.scores import Evaluation
 
 VARIANCE_RATE = 1e-2
 """Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""
-
-_FEW = 4
-"""Items of a step, and times fewer than of another task, below which a user is told."""
 
 
 class MultiTaskTuner(Estimator):
@@ -191,7 +189,7 @@ class MultiTaskTuner(Estimator):
             one = self._adapter(data, extractor, None)
             self.notes_ += check_savable(one, backbone, self.tuning, self.folder is not None)
         if self.sampling == "proportional":
-            self.notes_ += _drowned(parts, loop.batches.size)
+            self.notes_ += drowned(parts, loop.batches.size)
         assert self._head is not None
         if self._head.log_variances is not None:
             _own_rate(loop, self._head.log_variances)
@@ -377,17 +375,6 @@ class MultiTaskTuner(Estimator):
             "unreadable": len(broken),
             "notes": [],
         }
-
-
-def _drowned(parts: Mapping[str, Dataset], size: int) -> list[str]:
-    """Of the tasks that have few of a step's items: docs/fine-tuning.md shows what becomes of them."""
-    of_step = {name: size * float(one.labelled.mean()) for name, one in parts.items()}
-    return [
-        f"{name}: {found:.1f} of a step's {size} items have a label of it, and it may drown beside the other tasks; sampling "
-        "equal gives a step as many of each"
-        for name, found in of_step.items()
-        if found < _FEW and found < max(of_step.values()) / _FEW
-    ]
 
 
 def _own_rate(loop: Loop, log_variances: torch.nn.Parameter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +33,8 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
     from modelgraft_adapters.finetuning.ways import linear_head
     from modelgraft_adapters.saving import rehearse
 
-    trial = copy.copy(adapter)
+    trial = object.__new__(type(adapter))
+    vars(trial).update(vars(adapter))
     count, width = len(adapter.classes), backbone.embed_dim
     trial.head_, trial.spec = (
         linear_head(torch.zeros(count, width), torch.zeros(count), adapter.task, settings),
