@@ -34,7 +34,7 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
     from modelgraft_adapters.saving import rehearse
 
     trial = object.__new__(type(adapter))
-    vars(trial).update(vars(adapter))
+    trial.__dict__.update(vars(adapter))
     count, width = len(adapter.classes), backbone.embed_dim
     trial.head_, trial.spec = (
         linear_head(torch.zeros(count, width), torch.zeros(count), adapter.task, settings),
