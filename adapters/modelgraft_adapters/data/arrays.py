@@ -11,6 +11,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 from PIL import Image
 
+from modelgraft_adapters.data.cells import is_missing, no_items
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import looks_like_picture, some
@@ -42,6 +43,7 @@ def read_items(
     listed = _listed(items)
     if not listed:
         raise UsageError("no items")
+    listed = [None if is_missing(item) and not isinstance(item, str) else item for item in listed]
     kind = _modality(listed, modality)
     identities = [_identity(item, index, kind) for index, item in enumerate(listed)]
     if (
@@ -51,8 +53,10 @@ def read_items(
         if listed[wrong] is not None:
             raise UsageError(f"item {wrong} is a {type(listed[wrong]).__name__}, not a text")
         listed = ["" if item is None else item for item in listed]
+    notes = no_items(sum(is_missing(item) for item in listed), "text" if kind == "text" else "picture")
     if labels is None:
-        return Dataset(listed, kind, task or "single-label", classes=tuple(classes or ()), identities=identities)
+        known = tuple(classes or ())
+        return Dataset(listed, kind, task or "single-label", classes=known, identities=identities, notes=notes)
     raw = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
     if isinstance(labels, (str, bytes)) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
         raise UsageError(f"labels={labels!r}: one label for each of the {len(listed):,} items is needed, in a list")
@@ -61,7 +65,9 @@ def read_items(
             f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
         )
     encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
-    return Dataset(listed, kind, encoded.task, encoded.targets, encoded.classes, identities, notes=encoded.notes)
+    return Dataset(
+        listed, kind, encoded.task, encoded.targets, encoded.classes, identities, notes=encoded.notes + notes
+    )
 
 
 def _listed(items: Any) -> list[Any]:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Number
 from typing import Any, Final
 
 import numpy as np
@@ -34,18 +35,13 @@ def is_missing(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, (bool, int, bytes, list, tuple, dict, set, frozenset, np.ndarray)):
-        return False
     if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     if hasattr(value, "as_py"):
         return is_missing(value.as_py())
     if isinstance(value, Decimal):
         return value.is_nan()
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):
-        return False
+    return isinstance(value, (Number, np.generic)) and bool(value != value)
 
 
 def in_text_file(value: Any) -> Any:
