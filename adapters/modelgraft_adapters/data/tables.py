@@ -87,7 +87,8 @@ def read_columns(
         if name is not None and name not in table.columns:
             raise UsageError(f"{table.name} has no column {name!r}; it has {some(table.columns, 20)}")
     chosen = choose(table, modality, item_column, tuple(label_column or ()), split_column, group_column, task)
-    notes, more = chosen.notes, ()
+    notes = chosen.notes
+    more: tuple[str, ...] = ()
     split, groups = None, None
     if chosen.split is not None:
         split, more = _splits(table, chosen.split)
@@ -116,7 +117,7 @@ def read_columns(
         names,
         list(table.identities),
         split,
-        notes + unread,
+        (*notes, *more, *unread),
         groups,
         group_column,
     )
