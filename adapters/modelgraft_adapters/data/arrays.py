@@ -57,6 +57,7 @@ def read_items(
     if labels is None:
         known = tuple(classes or ())
         return Dataset(listed, kind, task or "single-label", classes=known, identities=identities, notes=notes)
+    labels = labels.tolist() if isinstance(labels, np.ma.MaskedArray) else labels  # None where the mask is
     raw = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
     if isinstance(labels, (str, bytes)) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
         raise UsageError(f"labels={labels!r}: one label for each of the {len(listed):,} items is needed, in a list")
