@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import datasets
 import pytest
 from modelgraft.errors import UsageError
 from modelgraft_adapters.data import columns, names, table_files
@@ -162,6 +163,14 @@ def test_paths_of_another_place_and_system(tmp_path: Path, tree: MakeTree, monke
     for address in ("https://x.org/a.jpg", "s3://bucket/a.jpg", "file:///a.jpg"):
         with pytest.raises(UsageError, match="holds addresses"):
             read_data(_table(tmp_path, f"path,label\n{address},x\n"))
+
+
+def test_a_data_set_without_splits_says_them_in_a_column() -> None:
+    rows = {"text": ["a b", "c d", "e f"], "label": ["x", "y", "x"], "subset": ["train", "eval", "train"]}
+    data = read_data(datasets.Dataset.from_dict(rows))
+    assert _splits(data) == ["train", "test", "train"] and any("'eval' is 'test'" in note for note in data.notes)
+    odd = read_data(datasets.Dataset.from_dict({**rows, "subset": ["train", "b", "c"]}))
+    assert odd.split is None and any("'subset' is not read as a split" in note for note in odd.notes)
 
 
 def test_names_are_compared_without_signs() -> None:
