@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modelgraft.errors import UsageError
-from modelgraft_adapters import LinearProbe
+from modelgraft_adapters import FineTuner, LinearProbe
 from modelgraft_adapters.data import splitting
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
@@ -128,3 +128,11 @@ def test_a_probe_chooses_by_folds_of_groups_and_its_card_says_so(monkeypatch: py
     data, alone = _data(), read_data([f"text {n}" for n in range(400)], ONE)
     assert fingerprint(data) != fingerprint(alone)
     assert "groups" not in training_facts(alone, 3, 0)
+
+
+def test_the_part_that_patience_looks_at_holds_whole_groups() -> None:
+    words, groups = [f"text {n}" for n in range(120)], [f"p{n}" for n in GROUPS[:120]]
+    tuner = FineTuner("embedded/sprig", patience=1, epochs=2)
+    train, held = tuner._parts(words, ONE[:120], groups)
+    assert held is not None and held.groups is not None and train.groups is not None
+    assert len(train) + len(held) == 120 and not set(train.groups) & set(held.groups)
