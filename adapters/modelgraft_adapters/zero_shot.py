@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
-from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.errors import UsageError
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.class_names import alike, check_labels, readings
 from modelgraft_adapters.defaults import IMAGE_MODEL
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.predictions import Prediction, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
+from modelgraft_adapters.texts import read_text
 
 
 class ZeroShotClassifier:
@@ -40,7 +42,7 @@ class ZeroShotClassifier:
 
     Attributes:
         classes_: the labels, array (C,) of str, in the order given: the columns of `predict_proba`.
-        notes: lines a user should see once: labels cut or not known to the model.
+        notes_: lines a user should see once: labels cut, not known to the model, or read alike.
 
     Raises:
         UsageError: no labels, a label twice, a model that cannot classify by name.
@@ -59,7 +61,7 @@ class ZeroShotClassifier:
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
-        self.labels = _checked(labels)
+        self.labels = check_labels(labels)
         self.threshold = threshold
         entry = resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
         self.modality = _modality(entry)
@@ -73,10 +75,16 @@ class ZeroShotClassifier:
         self.batch_size = batch_size or (256 if self.backbone.device.type == "cuda" else 32)
         self.workers = workers or default_workers()
         self.classes_ = np.array(self.labels)
-        self.notes = plugin_calls.text_notes(self.backbone, [text for group in texts for text in group])
+        self.notes_ = plugin_calls.text_notes(self.backbone, [text for group in texts for text in group])
         with torch.inference_mode():
             weight = embed_labels(self.backbone, texts)
+        self.notes_ += alike(self.labels, readings(self.backbone, texts, weight))
         self.head = load_head("text")(weight, plugin_calls.score_rule(self.backbone)).to(self.backbone.device)
+
+    @property
+    def notes(self) -> list[str]:
+        """`notes_`."""
+        return self.notes_
 
     def fit(self, X: Any = None, y: Any = None) -> ZeroShotClassifier:
         """Nothing to learn; there for code that fits every estimator."""
@@ -156,25 +164,7 @@ class ZeroShotClassifier:
 
 
 def _read_text(item: Any) -> tuple[str, str | None]:
-    if not isinstance(item, str):
-        raise UnreadableItemError(f"not a text but {type(item).__name__}")
-    if not item.strip():
-        raise UnreadableItemError("the text is empty")
-    return item, None
-
-
-def _checked(labels: Sequence[str]) -> list[str]:
-    if isinstance(labels, str):
-        raise UsageError("labels must be a list of texts, not one text")
-    out = [str(label) for label in labels]
-    if not out:
-        raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
-    if blank := [label for label in out if not label.strip()]:
-        raise UsageError(f"{len(blank)} of the labels are blank")
-    repeated = sorted({label for label in out if out.count(label) > 1})
-    if repeated:
-        raise UsageError(f"labels given twice: {', '.join(repeated)}")
-    return out
+    return read_text(item), None
 
 
 def _modality(entry: Entry) -> str:

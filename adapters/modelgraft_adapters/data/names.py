@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from typing import Any, Final
 
-from modelgraft_adapters.items import IMAGE_SUFFIXES
+from modelgraft_adapters.formats import is_picture_name as is_picture
 
 SPLITS: Final = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -40,11 +39,6 @@ def split_name(name: str) -> str:
 def is_split(name: str) -> bool:
     """Whether a folder or value of this name is a split and no class."""
     return name.strip().lower() in SPLITS
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture, by its suffix."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def looks_like_picture(value: Any) -> bool:

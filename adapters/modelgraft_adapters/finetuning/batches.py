@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from modelgraft_adapters.images import read_image
+from modelgraft_adapters.texts import reason_against
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,12 @@ class TextItems(Shuffled, Dataset[Any]):
         return place[1], self.items[place[1]]
 
     def collate(self, found: list[tuple[int, str]]) -> Batch:
-        """A `Batch` of the texts that are not empty."""
-        good = [(item, text) for item, text in found if isinstance(text, str) and text.strip()]
+        """A `Batch` of the texts that can be read."""
+        refused = {item: reason for item, text in found if (reason := reason_against(text)) is not None}
+        good = [(item, text) for item, text in found if item not in refused]
         tokens = self.tokenise([text for _, text in good]) if good else {}
-        named = {item for item, _ in good}
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
-        return Batch(tokens, index, tuple((i, "the text is empty") for i, _ in found if i not in named))
+        return Batch(tokens, index, tuple((i, refused[i]) for i, _ in found if i in refused))
 
 
 @dataclass(frozen=True, slots=True)
