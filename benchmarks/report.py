@@ -166,6 +166,21 @@ def feature_store() -> str:
     return "\n".join(lines) + f"\n\n{_machine(data)}"
 
 
+def output_rows() -> str:
+    """Memory over rows of output."""
+    data = _read("rows")
+    counts = list(next(iter(data["figures"].values())))
+    lines = [
+        "| output | " + " | ".join(f"{int(count):,} pictures: peak MiB" for count in counts) + " |",
+        "|---" + "|---:" * len(counts) + "|",
+    ]
+    named = {"txt": "table"}
+    for suffix, runs in data["figures"].items():
+        cells = " | ".join(f"{run['peak_mib']:.0f}" for run in runs.values())
+        lines.append(f"| {named.get(suffix, suffix)} | {cells} |")
+    return "\n".join(lines) + f"\n\n{data['labels']:,} labels.\n\n{_machine(data)}"
+
+
 def quality_machine() -> str:
     """Where the figures of quality.md come from: they were added over several runs."""
     return "The figures were added over several runs, the last of them here:\n" + _machine(_read("quality"))
@@ -200,6 +215,7 @@ SECTIONS = {
         throughput,
         probe_sweep,
         feature_store,
+        output_rows,
         measured,
         quality_machine,
         quality_scratch,

@@ -112,7 +112,7 @@ def by_hand(tuner: FineTuner, data: Any, options: argparse.Namespace) -> tuple[l
     model = timm.create_model("mobilenetv2_100", num_classes=len(data.classes))
     model.load_state_dict({re.sub("^head", "classifier", n.removeprefix("body.")): v for n, v in tuner.start_.items()})
     torch.manual_seed(0)
-    files = Files(list(data.items), data.targets.tolist(), training_transform(tuner.model, "crop"))
+    files = Files(list(data.items), data.targets.tolist(), training_transform(tuner.extractor.backbone, "crop"))
     loader = DataLoader(files, batch_size=options.batch_size, shuffle=True, drop_last=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: 0.5 * (1 + math.cos(math.pi * n / options.steps)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.terminals import Terminals
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,6 +45,13 @@ def photos() -> Path:
     return ROOT / "docs" / "photos"
 
 
+@pytest.fixture(scope="session")
+def terminals(_own_cache: None) -> Iterator[Terminals]:
+    """Commands on pseudo-terminals, in children of a process that has imported the model libraries."""
+    with Terminals() as started:
+        yield started
+
+
 @pytest.fixture
 def run() -> Run:
     """Run the command line as a user does, in a process of its own; ``env`` adds to the environment."""
@@ -61,3 +70,28 @@ def run() -> Run:
         )
 
     return run
+
+
+LONGEST = (
+    "tests/open_clip/test_same_numbers.py",
+    "tests/attacks/",
+    "tests/cli/test_compare.py",
+    "tests/adapters/finetuning/",
+    "tests/cli/",
+    "tests/sentence_transformers/",
+    "tests/test_readme.py",
+)
+"""What takes minutes is begun first: begun last, one worker would be at it alone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order of the collection below: xdist would begin with the files of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)  # stable

@@ -6,22 +6,30 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
-from modelgraft import Entry
+from modelgraft import Entry, HeadSpec
 from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
+from sklearn.base import ClassifierMixin
+from sklearn.utils import RegressorTags
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.card import Card
+from modelgraft_adapters.data import overlap
+from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.overlap import Contents
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.examples import aligned_targets, head_spec
+from modelgraft_adapters.estimating import Estimator, NotFitted
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
+from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
 from modelgraft_adapters.low_rank import LowRankChange
-from modelgraft_adapters.predictions import Prediction, prediction, short
+from modelgraft_adapters.pickling import Packed, PackedHead
+from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
 
 
@@ -39,21 +47,24 @@ class Tuned:
 
 ROWS = 4096
 """Features that go through a head at once."""
+_OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
-class Adapter:
+class Adapter(ClassifierMixin, Estimator):
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
-        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
+            features (N, D), as for scikit-learn's own estimators; labels are classes then.
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
-        seed: of every draw.
+        seed: of every draw; None draws one anew for each fit.
         device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
 
     Attributes:
-        classes_: array (C,) of str, the columns of `predict_proba`; of a regression the names of its columns.
+        classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
+            scikit-learn's; of a regression the names of its columns.
         head_: the learnt head.
         report_: what was chosen, and how well it was found.
         notes_: lines a user should see once.
@@ -63,47 +74,129 @@ class Adapter:
         UsageError: no such model or head.
     """
 
+    head_: LearnedHead | None = None
+    report_: dict[str, Any]
+    notes_: list[str]
+    trained_on_: dict[str, Any]
+    record_: dict[str, Any]
+    """What a card says of how it was trained, beside the report."""
+    evaluation_: Evaluation | None = None
+    saved_: Card | None = None
+    """The card it was loaded by."""
+    tuned_: Tuned | None = None
+    """Of a backbone that was trained further."""
+    task_: Task = "single-label"
+    names_: tuple[str, ...] = ()
+    values_: np.ndarray | None = None
+    """(C,): the classes as the labels that were learnt from are; None where they are the names."""
+    _trained_on: Contents = Contents((), "text")
+    _data: Dataset | None = None
+    """What it was trained on: its fingerprint is taken when it is saved."""
+    _extractor: FeatureExtractor | FeatureMatrix | None = None
+    """Of what was learnt; before, `_made` has one of the parameters."""
+    _made: tuple[dict[str, Any], FeatureExtractor] | None = None
+    _settled: Literal["image", "text"] | None = None
+    _spec: HeadSpec | None = None
+    _resources: ClassVar[tuple[str, ...]] = ("_made",)
+    _transient: ClassVar[tuple[str, ...]] = ()
+    """Attributes that no pickle has: what a run needed, and no prediction does."""
+
     def __init__(
         self,
-        model: Any,
-        head: str,
+        model: Any = None,
+        head: str = "linear",
         *,
         layer: str | None = None,
         modality: Literal["image", "text"] | None = None,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
-        seed: int = 0,
+        class_weight: ClassWeight = None,
+        seed: int | None = 0,
         device: Any = None,
         dtype: Any = None,
         batch_size: int | None = None,
         workers: int | None = None,
         store: Any = None,
     ) -> None:
-        self.spec = head_spec(head)
-        self.extractor_options = {
-            "modality": modality,
-            "layer": layer,
-            "device": device,
-            "dtype": dtype,
-            "batch_size": batch_size,
-            "workers": workers,
-            "store": store,
-        }
         self.model = model
-        self._extractor: FeatureExtractor | None = None
+        self.head = head
+        self.layer = layer
+        self.modality = modality
         self.class_weight = class_weight
         self.seed = seed
-        self.settings: dict[str, Any] = {}
-        self.task: Task = "single-label"
-        self.classes: tuple[str, ...] = ()
-        self.head_: LearnedHead | None = None
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.trained_on_: dict[str, Any] = {}
-        self.evaluation_: Evaluation | None = None
-        self._trained_on: frozenset[str] = frozenset()
-        self._data: Dataset | None = None  # what it was trained on: its fingerprint is taken when it is saved
-        self.saved_: Card | None = None  # the card it was loaded by
-        self.tuned_: Tuned | None = None  # of a backbone that was trained further
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.workers = workers
+        self.store = store
+        head_spec(head)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.head_ is not None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if self.task == "regression":
+            tags.estimator_type, tags.classifier_tags, tags.regressor_tags = "regressor", None, RegressorTags()
+        tags.input_tags.two_d_array = self._on_features
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        left = {"_made", "_data", "_spec", "_trained_on", *self._transient}
+        state = {name: value for name, value in super().__getstate__().items() if name not in left}
+        if self._data is not None:  # the items stay behind
+            state["trained_on_"] = self._with_fingerprint()
+        if self.head_ is not None:
+            state["head_"] = PackedHead.of(self.head_name, self.head_)
+        if not (self.model is None or isinstance(self.model, (str, Entry))):
+            own = isinstance(self._extractor, FeatureExtractor) and self._extractor.backbone is self.model
+            state["model"] = Packed(b"") if own else Packed.of(self.model)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self.model, Packed):
+            self.model = self.model.unpacked() if self.model.content else self.extractor.backbone
+        if isinstance(self.head_, PackedHead):
+            self._spec = head_spec(self.head_.name)
+            self.head_ = self.head_.unpacked(self._head_device)
+
+    def _with_fingerprint(self) -> dict[str, Any]:
+        """Facts of the data it was trained on, with the digest of their content."""
+        if self._data is None or "sha256" in self.trained_on_:
+            return self.trained_on_
+        from modelgraft_adapters.data.fingerprint import fingerprint
+
+        return {**self.trained_on_, "sha256": fingerprint(self._data)}
+
+    def _begin_anew(self) -> None:
+        self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
+        self.seed = checked_seed(self.seed)
+
+    @property
+    def task(self) -> Task:
+        """What was learnt: one class per item, several, or numbers."""
+        return self.task_
+
+    @task.setter
+    def task(self, task: Task) -> None:
+        self.task_ = task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, as they are shown; of a regression of its columns. Empty before anything was learnt."""
+        return self.names_
+
+    @classes.setter
+    def classes(self, names: tuple[str, ...]) -> None:
+        self.names_ = names
+
+    @property
+    def spec(self) -> HeadSpec:
+        """What a plugin announced of the head."""
+        return head_spec(self.head) if self._spec is None else self._spec
+
+    @spec.setter
+    def spec(self, spec: HeadSpec) -> None:
+        self._spec = spec
 
     @property
     def head_name(self) -> str:
@@ -111,11 +204,32 @@ class Adapter:
         return self.spec.name
 
     @property
-    def extractor(self) -> FeatureExtractor:
-        """Where the features come from; made for pictures or texts by the first data it sees."""
-        if self._extractor is None:
-            self._extractor = FeatureExtractor(self.model, **self.extractor_options)
-        return self._extractor
+    def settings(self) -> dict[str, Any]:
+        """The head's own settings that were given."""
+        return {name: value for name, value in self._extra.items() if value is not None}
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """What a feature extractor is made with."""
+        options = {name: getattr(self, name) for name in _OF_EXTRACTOR}
+        return {**options, "modality": self.modality or self._settled}
+
+    @property
+    def _on_features(self) -> bool:
+        """Whether X is a matrix of features, and no items."""
+        return self.model is None if self._extractor is None else isinstance(self._extractor, FeatureMatrix)
+
+    @property
+    def extractor(self) -> Any:
+        """Where the features come from (`FeatureExtractor`); made for pictures or texts by the first data it sees."""
+        if self._extractor is not None:
+            return self._extractor
+        if self.model is None:
+            return FeatureMatrix(self.device)
+        wanted = {"model": self.model, **self.extractor_options}
+        if self._made is None or not all(wanted[name] is value for name, value in self._made[0].items()):
+            self._made = wanted, FeatureExtractor(self.model, **self.extractor_options)
+        return self._made[1]
 
     @property
     def entry(self) -> Entry:
@@ -124,8 +238,9 @@ class Adapter:
 
     @property
     def classes_(self) -> np.ndarray:
-        """(C,) of str."""
-        return np.array(self.classes)
+        """(C,): the classes, of the labels' own type: str for labels from files."""
+        self._fitted()
+        return np.array(self.classes) if self.values_ is None else self.values_
 
     def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
@@ -134,9 +249,9 @@ class Adapter:
             threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
         """
         head = self._fitted()
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single one: [item]")
-        for row in self.extractor.stream(items):
+        threshold = checked_threshold(threshold)
+        given = self._read(items, None, None).items if self._on_features else each_item(items)
+        for row in self.extractor.stream(given):
             if row.features is None:
                 yield Prediction(row.item, None, None, {}, error=row.error)
                 continue
@@ -149,22 +264,26 @@ class Adapter:
         Raises:
             UsageError: a regression has no probabilities.
         """
+        self._fitted()
         if self.task == "regression":
             raise UsageError("a regression has no probabilities; use predict")
         return self._all_outputs(self._read(X, None, None))
 
     def predict(self, X: Any) -> np.ndarray:
-        """single-label: (N,) of object, the class of each item, None where it cannot be read. multi-label: (N, C) float32 of 0 and
-        1 (probability over one half). regression: (N, K) float32. Rows of NaN for items that cannot be read."""
+        """single-label: (N,), the class of each item, of the type of `classes_`; where some cannot be read of object, with None
+        for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float32. Rows of NaN for
+        items that cannot be read."""
+        self._fitted()
         outputs = self._all_outputs(self._read(X, None, None))
         broken = np.isnan(outputs).any(axis=1)
         if self.task == "regression":
             return outputs
         if self.task == "multi-label":
             return np.where(broken[:, None], np.nan, outputs > 0.5).astype(np.float32)
-        found = np.empty(len(outputs), dtype=object)
-        for n in np.flatnonzero(~broken):
-            found[n] = self.classes[int(outputs[n].argmax())]
+        found = self.classes_[np.where(broken[:, None], 0, outputs).argmax(axis=1)]
+        if broken.any():
+            found = found.astype(object)
+            found[broken] = None
         return found
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -174,10 +293,13 @@ class Adapter:
     def evaluate(self, X: Any, y: Any = None) -> Evaluation:
         """All scores with their intervals; of data that are split, on the split ``test``. Labels that training did not have
         count as wrong."""
+        self._fitted()
         data = self._read(X, y, "test")
         data = data.take(data.labelled)
-        if seen := len(self._trained_on & data.places):
-            warnings.warn(f"{seen} of the {len(data)} items were trained on: this is no test", stacklevel=2)
+        if not len(data):
+            raise UsageError("no item has a label to score against; give y, or data with labels")
+        if seen := self._trained_on.shared(data.places):
+            warnings.warn(overlap.warning(seen, len(data)), stacklevel=2)
         found = self.extractor.embed(data.items)
         result = self.evaluate_features(found, data)
         self.evaluation_ = result
@@ -193,12 +315,12 @@ class Adapter:
         return evaluate(
             self.task,
             self.classes,
-            aligned_targets(kept, self.classes, self.task),
+            aligned_targets(kept, self.classes, self.task, self.values_),
             outputs,
             [kept.identity(n) for n in range(len(kept))],
             good,
             broken,
-            self.seed,
+            checked_seed(self.seed),
             resamples,
         )
 
@@ -221,26 +343,28 @@ class Adapter:
 
     def training_record(self) -> dict[str, Any]:
         """What a card says of how it was trained."""
-        return {
-            "seed": self.seed,
-            "class_weight": self.class_weight,
-            "settings": self.settings,
-            "report": self.report_,
-        }
+        return {**self.record_, "report": self.report_}
+
+    def _recorded(self) -> dict[str, Any]:
+        """The parameters that a fit used: those of the estimator can be others when it is saved."""
+        return {"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings}
 
     def _fitted(self) -> LearnedHead:
         if self.head_ is None:
-            raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
+            raise NotFitted(f"this {type(self).__name__} has learnt nothing yet; call fit first")
         return self.head_
 
-    def _read(self, X: Any, y: Any, part: str | None) -> Dataset:
-        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self._modality())
+    def _read(self, X: Any, y: Any, part: str | None, groups: Any = None) -> Dataset:
+        if self._on_features:
+            return read_matrix(self, X, y, learn=part == "train", groups=groups)
+        own = isinstance(X, Dataset) and y is None and groups is None
+        data = X if own else read_data(X, y, groups=groups, modality=self._modality())
         if part is not None and part in data.split_names:
             data = data.part(part)
         elif part == "train" and data.split_names and set(data.split_names) != {"train"}:
             raise UsageError(f"the data are split into {', '.join(data.split_names)}, and have no split 'train'")
         if self._extractor is None:
-            self.extractor_options["modality"] = data.modality
+            self._settled = data.modality
         elif self._extractor.modality != data.modality:
             raise UsageError(
                 f"these are {data.modality}s, and {self.entry.name} is used on {self._extractor.modality}s here"
@@ -250,7 +374,7 @@ class Adapter:
     def _modality(self) -> Any:
         if self._extractor is not None:
             return self._extractor.modality
-        return self.extractor_options["modality"]
+        return self.modality
 
     @property
     def _head_device(self) -> torch.device:

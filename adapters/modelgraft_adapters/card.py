@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import unquote
 
 from modelgraft.cli.render import printable
@@ -22,8 +22,9 @@ from modelgraft.project.files import short
 from modelgraft.sealed import without_checksum
 from modelgraft.specs import HEAD_TASKS
 
-CARD_FILE: Final = "modelgraft_adapter.json"
-"""Not ``modelgraft.json``: that is a project's file of aliases, and one may stand in the folder of an adapter and call it."""
+from modelgraft_adapters.card_fields import CARD_FILE as CARD_FILE
+from modelgraft_adapters.card_fields import DIGEST, Fields
+
 HEAD_FILE: Final = "head.safetensors"
 BACKBONE_FILE: Final = "backbone.safetensors"
 """What was trained of the backbone, where it was."""
@@ -37,9 +38,15 @@ PROVIDER: Final = "adapter"
 MOST_CLASSES: Final = 1_000_000
 MOST_WIDTH: Final = 1 << 24
 """Numbers in one item's features: more is no adapter, but a card that wants memory."""
-_DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _REPO: Final = re.compile(r"hub:[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.A)
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_OF_DTYPE: Final[dict[str, tuple[type, float, float]]] = {
+    "str": (str, 0, 0),
+    "bool": (bool, 0, 1),
+    **{f"int{bits}": (int, -(1 << bits - 1), (1 << bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (int, 0, (1 << bits) - 1) for bits in (8, 16, 32, 64)},
+    **{name: (float, -most, most) for name, most in (("float16", 65504.0), ("float32", 3.4e38), ("float64", 1.7e308))},
+}
+"""Of values of classes: their type in JSON, the least and the most."""
 _DTYPES: Final = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -92,6 +99,8 @@ class Card:
     """Weights that are stored as a change of low rank: scaling, and whether the weight is kept as (in, out)."""
     task: Task
     classes: tuple[str, ...]
+    class_values: tuple[str, tuple[Any, ...]] | None
+    """The classes as the labels that were learnt from are: a dtype of NumPy, and C values of it. None where they are the names."""
     training: Mapping[str, Any]
     """Seed, folds, settings given and chosen, facts of the data: shown and kept, and not relied on."""
     scores: tuple[Mapping[str, Any], ...]
@@ -173,7 +182,7 @@ def read_card(value: Any, where: str) -> Card:
     Raises:
         ModelgraftError: it is none, or not one that this version reads; the text says at which key.
     """
-    top = _Object(value, where, "")
+    top = Fields(value, where, "")
     version = top.value("modelgraft_adapter")
     if type(version) is not int or version < 1:
         top.refuse("modelgraft_adapter", f"{short(version)} is no format number (it reads {FORMAT})")
@@ -202,6 +211,7 @@ def read_card(value: Any, where: str) -> Card:
         low_rank={} if tuned is None or "low_rank" not in tuned.fields else _low_rank(tuned.object("low_rank")),
         task=task,  # type: ignore[arg-type]
         classes=_classes(top),
+        class_values=_class_values(top) if top.fields.get("class_values") is not None else None,
         training=top.object("training").fields,
         scores=_scores(evaluated) if evaluated else (),
         evaluated=evaluated.fields if evaluated else None,
@@ -216,13 +226,13 @@ def read_card(value: Any, where: str) -> Card:
     return card
 
 
-def _backbone(found: _Object) -> Backbone:
+def _backbone(found: Fields) -> Backbone:
     name = found.text("name")
     weights = found.value("weights")
     if isinstance(weights, list):
         if not all(_is_part(part) for part in weights):
             found.refuse("weights", "not a list of places, each with its files and their digests")
-    elif weights is not None and not (isinstance(weights, str) and _DIGEST.fullmatch(weights)):
+    elif weights is not None and not (isinstance(weights, str) and DIGEST.fullmatch(weights)):
         found.refuse("weights", f"{short(weights)} is no digest")
     # A name of this project's own would mean what the reader's project says, so only full names and places are names here.
     if not name.startswith(("hub:", "file:")):
@@ -259,14 +269,26 @@ def _is_part(part: Any) -> bool:
     return all(isinstance(path, str) and isinstance(digest, str) for path, digest in part["files"].items())
 
 
-def _classes(top: _Object) -> tuple[str, ...]:
+def _classes(top: Fields) -> tuple[str, ...]:
     names = top.texts("classes")
     if not 1 <= len(names) <= MOST_CLASSES or len(set(names)) != len(names):
         top.refuse("classes", "not a list of one or more different names")
     return tuple(names)
 
 
-def _tensors(found: _Object) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _class_values(top: Fields) -> tuple[str, tuple[Any, ...]]:
+    found, count = top.object("class_values"), len(_classes(top))
+    dtype, values = found.one_of("dtype", tuple(_OF_DTYPE)), found.value("values")
+    kind, least, most = _OF_DTYPE[dtype]
+    good = isinstance(values, list) and len(values) == count and all(type(one) is kind for one in values)
+    if not good or (kind in (int, float) and not all(least <= one <= most for one in values)):
+        found.refuse("values", f"{short(values)} are no {count} values of {dtype}, one for each class")
+    if len(set(values)) != count:
+        found.refuse("values", "two classes have one value")
+    return dtype, tuple(values)
+
+
+def _tensors(found: Fields) -> dict[str, tuple[str, tuple[int, ...]]]:
     out = {}
     for name, about in found.fields.items():
         good = isinstance(about, dict) and isinstance(about.get("dtype"), str) and isinstance(about.get("shape"), list)
@@ -276,7 +298,7 @@ def _tensors(found: _Object) -> dict[str, tuple[str, tuple[int, ...]]]:
     return out
 
 
-def _scores(found: _Object) -> tuple[Mapping[str, Any], ...]:
+def _scores(found: Fields) -> tuple[Mapping[str, Any], ...]:
     scores = found.value("scores")
     if not isinstance(scores, list):
         found.refuse("scores", "not a list")
@@ -294,7 +316,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def _low_rank(found: _Object) -> dict[str, tuple[float, bool]]:
+def _low_rank(found: Fields) -> dict[str, tuple[float, bool]]:
     out = {}
     for name, about in found.fields.items():
         scaling, turned = (about.get(key) for key in ("scaling", "turned")) if isinstance(about, dict) else (None, None)
@@ -302,89 +324,3 @@ def _low_rank(found: _Object) -> dict[str, tuple[float, bool]]:
             found.refuse(name, f"{short(about)} is no scaling above 0 and whether the weight is turned")
         out[name] = (scaling, turned)
     return out
-
-
-class _Object:
-    """One object of the card, and where it is."""
-
-    def __init__(self, fields: Any, where: str, at: str) -> None:
-        self._where, self._at = where, at
-        if not isinstance(fields, dict):
-            self.refuse("", f"{short(fields)} is no JSON object")
-        self.fields: dict[str, Any] = fields
-
-    def refuse(self, key: str, why: str) -> NoReturn:
-        """Say what is wrong at a key."""
-        at = ".".join(filter(None, (self._at, key)))
-        at = short(at)[1:-1] if at else "its top"
-        raise ModelgraftError(
-            f"the card of the saved adapter {self._where} ({CARD_FILE}) is wrong at {at}: {why}; save the adapter again, or get a "
-            "whole copy of it"
-        )
-
-    def value(self, key: str) -> Any:
-        """The value at a key, which must be there."""
-        if key not in self.fields:
-            self.refuse(key, "it is missing")
-        return self.fields[key]
-
-    def object(self, key: str) -> _Object:
-        """The object at a key."""
-        return _Object(self.value(key), self._where, ".".join(filter(None, (self._at, key))))
-
-    def optional_object(self, key: str) -> _Object | None:
-        """The object at a key, or None where that stands there."""
-        return None if self.value(key) is None else self.object(key)
-
-    def text(self, key: str, *, empty: bool = False) -> str:
-        """A text of one line."""
-        value = self.value(key)
-        if not isinstance(value, str) or not (value or empty) or not value.isprintable() or len(value) > 5000:
-            self.refuse(key, f"{short(value)} is no text of one line")
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        """A text of one line, or None."""
-        return None if self.value(key) is None else self.text(key)
-
-    def revision(self, key: str) -> str | None:
-        """A revision, or None."""
-        value = self.optional_text(key)
-        if value is not None and (not re.fullmatch(r"[\w.][\w./-]{0,250}", value, re.A) or ".." in value):
-            self.refuse(key, f"{short(value)} is no revision")
-        return value
-
-    def distribution(self, key: str) -> str:
-        """The name of a distribution."""
-        value = self.text(key)
-        if not _DISTRIBUTION.fullmatch(value):
-            self.refuse(key, f"{short(value)} is no name of a distribution")
-        return value
-
-    def digest(self, key: str) -> str:
-        """A SHA-256 in hexadecimal."""
-        value = self.text(key)
-        if not _DIGEST.fullmatch(value):
-            self.refuse(key, f"{short(value)} is no SHA-256")
-        return value
-
-    def one_of(self, key: str, words: Sequence[str]) -> str:
-        """One of some words."""
-        value = self.value(key)
-        if not isinstance(value, str) or value not in words:
-            self.refuse(key, f"{short(value)} is none of {', '.join(words)}")
-        return value
-
-    def whole(self, key: str, low: int, high: int) -> int:
-        """A whole number between two others, both included."""
-        value = self.value(key)
-        if type(value) is not int or not low <= value <= high:
-            self.refuse(key, f"{short(value)} is no whole number from {low} to {high}")
-        return value
-
-    def texts(self, key: str) -> list[str]:
-        """A list of texts."""
-        value = self.value(key)
-        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            self.refuse(key, f"{short(value)} is no list of texts")
-        return value

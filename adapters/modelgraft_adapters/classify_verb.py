@@ -12,6 +12,7 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
 from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.prediction_rows import write_rows
@@ -55,14 +56,15 @@ def classify(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Give no label where the best score is lower.")
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}.")] = "table",
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:
@@ -82,7 +84,7 @@ def classify(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if text else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.

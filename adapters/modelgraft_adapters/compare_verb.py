@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, check_output_folder, write_output
 
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -25,8 +26,9 @@ from modelgraft_adapters.data_options import (
     TestFraction,
     read_labelled,
 )
+from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.probe_verb import parse_settings
-from modelgraft_adapters.result_text import Format, check_format
+from modelgraft_adapters.result_text import Format, check_format, show
 from modelgraft_adapters.telling import say
 
 WIDE = 120
@@ -58,6 +60,7 @@ def compare(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -77,10 +80,12 @@ def compare(
     row failed, with 2 for wrong use.
     """
     check_format(format)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {str(report)!r} does not exist")
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"{str(output)!r} is a file; --output takes a folder")
+    if report is not None:
+        check_output(report)
+    if output is not None:
+        check_output_folder(output)
+    if reach is not None and not math.isfinite(reach):
+        raise UsageError(f"--reach takes a score such as 0.8, not {reach}")
     counts = parse_shots(shots)
     names, ways = _words(models), _words(strategies)
     settings = parse_settings(set_ or [])
@@ -94,7 +99,7 @@ def compare(
     for way in ways:
         parse_way(way, settings)
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     # torch is imported from here on.
     from modelgraft_adapters import comparing
@@ -121,15 +126,14 @@ def compare(
         raise
     for note in result.notes:
         say(note)
-    text = render.json_text(result.record())
     if output is not None:
-        write_atomic(output / "comparison.json", text.encode())
-    print(text if format == "json" else table(result, data), end="")
+        write_output(output / "comparison.json", render.json_text(result.record()).encode())
+    show(format, result.record(), table(result, data))
     if report is not None:
         from modelgraft_adapters.report.comparison import build_comparison
 
         page = build_comparison(result, Path(data).name, "modelgraft " + shlex.join(sys.argv[1:]))
-        write_atomic(report, page.encode())
+        write_output(report, page.encode())
         say(f"report in {report}")
     if result.failed or not result.done:
         for row in result.failed:

@@ -17,12 +17,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from modelgraft import Entry, list_heads, resolve
+from modelgraft.devices import device_of
 from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
+from modelgraft.host.code import plugin_code_digest
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.sealed import without_checksum
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.compare_ways import Way, parse_way
 from modelgraft_adapters.compared import FORMAT, MARK, Cell, Job
 from modelgraft_adapters.comparison import Comparison, Row, chance_on, judge, read, score_of
@@ -31,7 +35,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.data.labels import learnt_classes
 from modelgraft_adapters.data.splitting import few_shot
-from modelgraft_adapters.features.identity import entry_identity, versions
+from modelgraft_adapters.features.identity import builds, entry_identity, is_known, versions
 from modelgraft_adapters.finetuning.whole_run import parted
 from modelgraft_adapters.paired import Answers
 
@@ -82,6 +86,7 @@ def compare(
     if not numbers or not shots or not models or not strategies:
         raise UsageError("a comparison takes at least one model, one strategy, one number of labels and one seed")
     ways = [parse_way(text, settings) for text in dict.fromkeys(strategies)]
+    device_of(device)
     entries = {name: resolve(name) for name in dict.fromkeys(models)}
     whole = parted(data, test_fraction, None, numbers[0])
     train, test = whole.part("train"), whole.part("test").take(whole.part("test").labelled)
@@ -148,6 +153,8 @@ class _Bench:
         """A model's rows, as they come."""
         try:
             identity: Any = entry_identity(entry)
+            if not is_known(identity):  # code that cannot be known may answer otherwise the next time
+                identity = {**identity, "only now": uuid4().hex}
         except ModelgraftError as error:
             identity, why = None, str(error)
         for way in self.ways:
@@ -171,9 +178,13 @@ class _Bench:
                 key = {
                     "format": FORMAT,
                     "model": identity,
-                    "versions": [installed_version(OWN_DISTRIBUTION), versions(entry.distribution)],
+                    "versions": [
+                        installed_version(OWN_DISTRIBUTION),
+                        versions(entry.distribution),
+                        builds(entry.distribution),
+                    ],
                     "data": self.about,
-                    "way": [way.kind, way.name, way.settings],
+                    "way": [way.kind, way.name, way.settings, _code(way)],
                     "shots": shots,
                     "seed": seed,
                     "class_weight": self.class_weight,
@@ -193,7 +204,10 @@ class _Bench:
             self.tell(f"{at}: kept from before")
         else:
             job = Job(row.model, way, self.data, missing, self.class_weight, self.device, self.workers)
-            row.status, row.reason = self._run(job, at)
+            try:
+                row.status, row.reason = self._run(job, at)
+            except _NoProcessError as error:
+                row.status, row.reason = "failed", str(error)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
         if row.status == "done" and len(records) < len(cells):
             row.status, row.reason = (
@@ -240,6 +254,10 @@ class _Bench:
         return status, reason
 
 
+class _NoProcessError(ModelgraftError):
+    """The system starts no more processes."""
+
+
 @contextmanager
 def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does one job; it does not outlive us."""
@@ -250,7 +268,10 @@ def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         "from modelgraft_adapters.compared import main; main(answers)"
     )
     command = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    except OSError as error:
+        raise _NoProcessError(f"no process could be started for it ({error.strerror or error})") from None
     try:
         yield process
     finally:
@@ -285,6 +306,12 @@ def _cannot(entry: Entry, way: Way, data: Dataset) -> str:
         if data.task not in tasks:
             return f"the head learns {', '.join(tasks)}, not {data.task}"
     return ""
+
+
+def _code(way: Way) -> str | None:
+    """Of the head that is fitted; `versions` says it of all else."""
+    plugin = plugin_calls.head_owner(way.name) if way.kind == "head" else ""
+    return plugin_code_digest(plugin.partition(":")[0], plugin) or uuid4().hex if plugin else None
 
 
 def _kept(cell: Cell) -> dict[str, Any] | None:

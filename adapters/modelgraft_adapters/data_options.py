@@ -22,6 +22,10 @@ LabelColumns = Annotated[
     typer.Option(help="Of a table: the column with the labels. Can be repeated for several labels."),
 ]
 SplitColumn = Annotated[str | None, typer.Option(help="Of a table: the column that says train or test.")]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="Of a table: what belongs together (patient, author, video), kept on one side of every split."),
+]
 LabelSeparator = Annotated[str | None, typer.Option(help="What parts several labels in one field, such as '|'.")]
 TaskName = Annotated[
     str | None, typer.Option(help="single-label, multi-label or regression. Default: as the labels look.")
@@ -30,7 +34,6 @@ TestFraction = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Of data without a test split: the part to test on, drawn by class.")
 ]
 Balanced = Annotated[bool, typer.Option("--balanced", help="Weigh all classes alike, however frequent.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")]
 
 
 def read_labelled(
@@ -40,6 +43,7 @@ def read_labelled(
     label_columns: Sequence[str] | None,
     split_column: str | None,
     label_separator: str | None,
+    group_column: str | None = None,
 ) -> Dataset:
     """The data that these options name. Errors as `data.reading.read_data`."""
     from modelgraft_adapters.data.reading import read_data
@@ -52,4 +56,5 @@ def read_labelled(
         label_column=columns[0] if len(columns) == 1 else columns or None,
         split_column=split_column,
         label_separator=label_separator,
+        group_column=group_column,
     )

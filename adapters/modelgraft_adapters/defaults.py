@@ -1,9 +1,25 @@
-"""The models that are taken when none is named. Apart from the classifiers, so that reading them imports no torch."""
+"""What is taken where nothing is named, and numbers of things as they are given. Imports no torch: the command line reads it."""
 
 from __future__ import annotations
 
-from typing import Final
+from numbers import Integral
+from typing import Any, Final
+
+from modelgraft.errors import UsageError
 
 IMAGE_MODEL: Final = "embedded/sprig"
 """Comes inside the wheel: the first command needs no network."""
 TEXT_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def checked_count(name: str, value: Any, least: int = 1) -> int | None:
+    """Return a number of items, threads or such as an int; None where it is None, which chooses.
+
+    Raises:
+        UsageError: no whole number of ``least`` or more.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name}={value!r}: a whole number, {least} or more; None chooses")
+    return int(value)

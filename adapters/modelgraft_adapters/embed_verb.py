@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,8 +12,9 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.items import expand_paths, expand_texts
-from modelgraft_adapters.telling import say
+from modelgraft_adapters.telling import Bar, say
 
 READ_AS_DATA: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tar", ".tar.gz", ".tgz")
 """What `modelgraft_adapters.data.reading` reads; everything else is a picture or a list of texts."""
@@ -49,10 +50,8 @@ def embed(
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep features for the next time, and use kept ones.")
     ] = True,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:
@@ -69,7 +68,7 @@ def embed(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if text else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.
@@ -85,15 +84,17 @@ def embed(
         workers=workers,
         store=None if keep else False,
     )
+    for note in extractor.take_notes():
+        say(note)
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read
     failed, first = 0, ""
-    with feature_file(output, extractor.card) as file:
-        rows = _with_progress(extractor.stream(items), len(names))
-        for number, row in enumerate(rows):
+    with feature_file(output, extractor.card) as file, Bar() as bar:
+        for number, row in enumerate(extractor.stream(items)):
             failed += row.error is not None
             first = first or (f"{names[number]}: {row.error}" if row.error is not None else "")
             file.write(names[number], row.features, label=labels[number] if labels else None, error=row.error)
+            bar.tell("embedding", number + 1, len(names))
     for note in extractor.take_notes():
         say(note)
     wide = "x".join(map(str, file.shape or (0,)))
@@ -141,14 +142,3 @@ def _fits(entry: Any, text: bool) -> None:
         raise UsageError(f"{entry.name} reads pictures; leave out --text, or take a text model, as {TEXT_MODEL}")
     if not text and entry.modality == "text":
         raise UsageError(f"{entry.name} reads texts; add --text, or take a model for pictures, as {IMAGE_MODEL}")
-
-
-def _with_progress(rows: Iterator[Any], total: int) -> Iterator[Any]:
-    """A progress bar on standard error if that is a terminal and there is enough to wait for."""
-    if not sys.stderr.isatty() or total < 64:
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(rows, "embedding", total=total, console=Console(stderr=True), transient=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +16,13 @@ from modelgraft.learning import Task
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.names import some
+from modelgraft_adapters.data.own_labels import place_of, places
 from modelgraft_adapters.data.splitting import folds
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
 
-ClassWeight = Literal["balanced"] | Mapping[str, float] | None
+ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
 
 
 def head_spec(name: str) -> HeadSpec:
@@ -32,14 +37,31 @@ def head_spec(name: str) -> HeadSpec:
     return known[name]
 
 
-def wants_text(spec: HeadSpec, entry: Entry) -> bool:
+def checked_seed(seed: Any) -> int:
+    """Return the seed of every draw; one of the system's where None is given.
+
+    Raises:
+        UsageError: no whole number from 0 to 2**32 - 1.
+    """
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral) or not 0 <= seed < 1 << 32:
+        raise UsageError(f"seed={seed!r}: a whole number from 0 to {(1 << 32) - 1}, or None for one that is drawn")
+    return int(seed)
+
+
+def wants_text(spec: HeadSpec, entry: Entry | None) -> bool:
     """Whether a head is to be given the classes' text embeddings: they cost a loaded model.
 
     Raises:
         UsageError: it cannot do without, and the model has no text tower.
     """
-    has = "zero-shot" in entry.tasks
-    if "text" in spec.needs and not has:
+    has = entry is not None and "zero-shot" in entry.tasks
+    if "text" in spec.needs and entry is None:
+        raise UsageError(
+            f"the head {spec.name!r} starts from the names of the classes; give the adapter a model with a text tower"
+        )
+    if "text" in spec.needs and entry is not None and not has:
         raise UsageError(
             f"the head {spec.name!r} starts from the names of the classes, and {entry.name} has no text tower; "
             "'modelgraft list --task zero-shot' shows the models that have"
@@ -66,7 +88,7 @@ def make_examples(
         targets=torch.from_numpy(data.targets).to(device),
         task=data.task,
         classes=data.classes,
-        folds=torch.from_numpy(folds(data.targets, data.task, n_folds, seed)).to(device),
+        folds=torch.from_numpy(folds(data.targets, data.task, n_folds, seed, data.groups)).to(device),
         seed=seed,
         class_weights=None if weights is None else _tensor(weights, device),
         text=text,
@@ -101,13 +123,28 @@ def class_weights(data: Dataset, given: ClassWeight) -> np.ndarray | None:
         single = data.task == "single-label"
         counts = np.bincount(data.targets, minlength=len(data.classes)) if single else data.targets.sum(axis=0)
         return (len(data) / (len(data.classes) * counts.clip(1))).astype(np.float32)
-    if strangers := [name for name in given if name not in data.classes]:
-        raise UsageError(f"class_weight names {', '.join(map(repr, strangers[:3]))}, which is no class of the data")
-    return np.array([float(given.get(name, 1.0)) for name in data.classes], np.float32)
+    if not isinstance(given, Mapping):
+        raise UsageError(f"class_weight={given!r}; it is 'balanced' or a factor for each class")
+    there = places(data.classes, data.values)
+    factors = np.ones(len(data.classes), np.float32)
+    for name, factor in given.items():
+        if (place := there.get(name, there.get(str(name), -1))) < 0:
+            raise UsageError(f"class_weight names {name!r}, which is no class of the data: {some(data.classes)}")
+        if isinstance(factor, (bool, str)) or not isinstance(factor, Real) or not 0 <= factor < math.inf:
+            raise UsageError(f"class_weight of {name!r} is {factor!r}; a factor is a number of 0 or more")
+        factors[place] = factor
+    if not np.isfinite(factors).all() or not factors.any():
+        raise UsageError(f"class_weight={dict(given)!r} leaves nothing to learn from: a class needs a factor above 0")
+    return factors
 
 
-def aligned_targets(data: Dataset, classes: tuple[str, ...], task: Task) -> np.ndarray:
+def aligned_targets(
+    data: Dataset, classes: tuple[str, ...], task: Task, values: np.ndarray | None = None
+) -> np.ndarray:
     """Targets of other data by the classes an adapter has; -1, or no column, for a class that it does not have.
+
+    Args:
+        values: (C,), the classes as the labels that the adapter learnt from are; None where they are the names.
 
     Raises:
         UsageError: data of another task.
@@ -117,14 +154,19 @@ def aligned_targets(data: Dataset, classes: tuple[str, ...], task: Task) -> np.n
         raise UsageError(f"these data are {data.task}, and the adapter was trained on a {task} task")
     if data.classes == classes or task == "regression":
         return data.targets
-    place = {name: n for n, name in enumerate(classes)}
+    there = places(classes, values)
+    others: list[Any] = [None] * len(data.classes) if data.values is None or values is None else data.values.tolist()
+    own = np.array([place_of(*one, there) for one in zip(data.classes, others, strict=True)], np.int64)
+    if len(data.classes) and (own < 0).all():
+        warnings.warn(
+            f"none of the classes of these data ({some(data.classes)}) is one that was learnt ({some(classes)})",
+            stacklevel=3,
+        )
     if task == "single-label":
-        own = np.array([place.get(name, -1) for name in data.classes], np.int64)
-        return np.where(data.targets >= 0, own[data.targets], -1)
+        return np.where(data.targets >= 0, own[data.targets], -1) if len(own) else data.targets
     columns = np.zeros((len(data), len(classes)), np.float32)
-    for n, name in enumerate(data.classes):
-        if name in place:
-            columns[:, place[name]] = data.targets[:, n]
+    for n in np.flatnonzero(own >= 0):
+        columns[:, own[n]] = data.targets[:, n]
     return columns
 
 

@@ -10,9 +10,10 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, write_output
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.device_options import Device, Dtype
 from modelgraft_adapters.result_text import check_format
 from modelgraft_adapters.telling import say
 
@@ -65,10 +66,8 @@ def explore(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and pictures, one file.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:
@@ -86,9 +85,10 @@ def explore(
 
         if importlib.util.find_spec("umap") is None:  # said before anything is embedded
             raise UsageError("--map umap needs umap-learn: pip install 'modelgraft[map]'")
-    for path in (output, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {str(path)!r} does not exist")
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
 
     from modelgraft_adapters.data.reading import read_data
 
@@ -102,7 +102,7 @@ def explore(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.explore import Explorer
@@ -134,7 +134,7 @@ def explore(
     if report is not None:
         from modelgraft_adapters.explore.page import build_page
 
-        write_atomic(report, build_page(seen, Path(data).name or data).encode())
+        write_output(report, build_page(seen, Path(data).name or data).encode())
         say(f"report in {report}")
     if seen.unreadable:
         name, reason = next(iter(seen.unreadable.items()))
@@ -145,15 +145,13 @@ def explore(
 def _write(seen: Any, kind: str, output: Path | None) -> None:
     import io
 
-    out = io.StringIO()
+    out: Any = io.StringIO() if output is not None else sys.stdout
     if kind == "json":
         render.as_json(seen.record(), out)
     else:
         _table(seen, out)
-    if output is None:
-        sys.stdout.write(out.getvalue())
-    else:
-        write_atomic(output, out.getvalue().encode())
+    if output is not None:
+        write_output(output, out.getvalue().encode())
 
 
 def _table(seen: Any, out: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output
 
 FORMATS: Final = {".onnx": "ONNX", ".pt2": "torch.export"}
 """Suffix of the file -> its format."""
@@ -21,12 +22,8 @@ def check_target(path: Path) -> Path:
     if path.suffix not in FORMATS:
         kinds = " or ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
         raise UsageError(f"the name of the file says its format, and {path.name!r} says none: end it in {kinds}")
-    if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder; name a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {str(path)!r} does not exist")
     if path.suffix == ".onnx":
         lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if lacking:
             raise UsageError(f"ONNX needs {' and '.join(lacking)}: pip install 'modelgraft[export]'")
-    return path
+    return check_output(path)

@@ -6,11 +6,10 @@ back and compared with the adapter before it is put in place.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +18,11 @@ import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.opening import first_line
-from modelgraft.paths import sweep, written_whole
+from modelgraft.outputs import output_file, told
 from modelgraft.version import __version__
 from PIL import Image
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.card import plain
 from modelgraft_adapters.export_formats import FORMATS, check_target
@@ -104,8 +104,9 @@ def export(adapter: Adapter, path: str | Path, check: Sequence[Any] | None = Non
             f"the weights are {size / 2**30:.1f} GiB, and one ONNX file holds 2 at most; export to {path.with_suffix('.pt2').name}"
         )
     facts = _facts(adapter, read)
-    with _placed(path) as temporary:
-        run = (_onnx if onnx else _pt2)(program, facts, temporary)
+    with output_file(path) as file:
+        with told(path):
+            run = (_onnx if onnx else _pt2)(program, facts, Path(file.name))
         parity, spread = _parity(run, read, adapter.task, path)
     return Exported(path, facts, parity, spread, len(read.names), read.unreadable)
 
@@ -139,10 +140,14 @@ def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
 
     def batch(start: int, stop: int) -> Batch:
         if text:
-            return dict(backbone.token_batch(kept[start:stop]))
-        return torch.stack([backbone.preprocess(read_image(item)[0]) for item in kept[start:stop]])
+            return plugin_calls.token_batch(backbone, kept[start:stop])
+        return torch.stack([plugin_calls.preprocess(backbone, read_image(item)[0]) for item in kept[start:stop]])
 
-    inputs = _inputs(dict(backbone.token_batch([*TEXTS])), dict(backbone.token_batch(TEXTS[:1]))) if text else None
+    inputs = (
+        _inputs(plugin_calls.token_batch(backbone, TEXTS), plugin_calls.token_batch(backbone, TEXTS[:1]))
+        if text
+        else None
+    )
     if inputs is None:
         inputs = [{"name": "pixels", "dtype": "float32", "shape": ["batch", *batch(0, 1).shape[1:]]}]  # type: ignore[union-attr]
     return _Items([called[n] for n in good], batch, expected, unreadable, inputs)
@@ -151,7 +156,7 @@ def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
 def _example(adapter: Adapter, read: _Items) -> Batch:
     """Three rows to trace on; no free size is 1, which tracing would take for a constant."""
     if adapter.extractor.modality == "text":
-        return dict(adapter.extractor.backbone.token_batch(TEXTS[:3]))
+        return plugin_calls.token_batch(adapter.extractor.backbone, TEXTS[:3])
     return torch.rand(3, *read.inputs[0]["shape"][1:], generator=torch.Generator().manual_seed(0))
 
 
@@ -201,17 +206,6 @@ def _facts(adapter: Adapter, read: _Items) -> dict[str, Any]:
         "inputs": read.inputs,
         "outputs": [{"name": name, "dtype": "float32", "shape": ["batch", len(adapter.classes)]}],
     }
-
-
-@contextlib.contextmanager
-def _placed(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place if the block ends well, and is gone if it does not."""
-    try:
-        with written_whole(path) as file:
-            yield Path(file.name)
-        sweep(path)
-    except OSError as error:
-        raise ModelgraftError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 Runner = Callable[[Batch], np.ndarray]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -22,7 +22,17 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
+from modelgraft_adapters.device_options import Device
+from modelgraft_adapters.result_text import (
+    Format,
+    aligned,
+    check_format,
+    interval,
+    place,
+    settings_of_training,
+    show,
+    spent,
+)
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
     BatchSize,
@@ -68,6 +78,7 @@ def finetune(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -86,17 +97,18 @@ def finetune(
     """
     check_format(format)
     folder = check_folder(output)
+    check_output_folder(folder)
     find = lr == "find"
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 
     from modelgraft_adapters.data.reading import read_data
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     from modelgraft import resolve
 
     elsewhere = None if zero_shot_on is None else read_data(zero_shot_on, modality=found.modality)
-    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
 
     if elsewhere is not None and "zero-shot" not in entry.tasks:
         raise UsageError(f"--zero-shot-on asks by the names of classes, and {entry.name} has no text tower")
@@ -135,7 +147,7 @@ def finetune(
     saved = tuner.save(folder)
     discard(run_folder)
     say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
-    print(render.json_text(run.record()) if format == "json" else _table(run, data), end="")
+    show(format, run.record(), _table(run, data))
     broken = run.tuner.report_["unreadable"] + len(run.evaluation.unreadable)
     if broken:
         say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")

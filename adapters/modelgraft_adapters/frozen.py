@@ -6,9 +6,10 @@ so a third party's head is used in the same way.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+import inspect
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Final, Literal
 
 import numpy as np
 from modelgraft import TextClasses, load_head
@@ -18,9 +19,12 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
+from modelgraft_adapters.data.grouping import few_groups
 from modelgraft_adapters.data.labels import check_for_training
-from modelgraft_adapters.examples import head_spec, make_examples, text_classes, wants_text
+from modelgraft_adapters.estimating import anew
+from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
+from modelgraft_adapters.features.matrix import told_as_value_error
 
 
 class FrozenAdapter(Adapter):
@@ -30,7 +34,8 @@ class FrozenAdapter(Adapter):
     >>> print(probe.evaluate("flowers/"))                                          # doctest: +SKIP
 
     Args:
-        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
+            features (N, D), as for scikit-learn's own estimators; labels are classes then.
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         n_folds: parts of the training data that hyper-parameters are chosen by; the test split is never looked at.
@@ -41,7 +46,8 @@ class FrozenAdapter(Adapter):
         settings: the head's own; what is not given is chosen by the folds.
 
     Attributes:
-        classes_: array (C,) of str, the columns of `predict_proba`; of a regression the names of its columns.
+        classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
+            scikit-learn's; of a regression the names of its columns.
         head_: the learnt head.
         report_: what the head chose, and how well it was found.
         notes_: lines a user should see once.
@@ -53,15 +59,15 @@ class FrozenAdapter(Adapter):
 
     def __init__(
         self,
-        model: Any,
+        model: Any = None,
         head: str = "linear",
         *,
         layer: str | None = None,
         modality: Literal["image", "text"] | None = None,
         n_folds: int = 5,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
+        class_weight: ClassWeight = None,
         templates: str | Sequence[str] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         device: Any = None,
         dtype: Any = None,
         batch_size: int | None = None,
@@ -82,13 +88,17 @@ class FrozenAdapter(Adapter):
             workers=workers,
             store=store,
         )
-        if n_folds < 2:
-            raise UsageError("n_folds must be 2 or more: hyper-parameters are chosen on parts held out of training")
         self.n_folds = n_folds
         self.templates = templates
-        self.settings = {name: value for name, value in settings.items() if value is not None}
+        self._keep(settings)
+        checked_folds(n_folds)
 
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self.n_folds = checked_folds(self.n_folds)
+
+    @anew
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None) -> None:
         """Learn the head.
 
         Args:
@@ -97,39 +107,42 @@ class FrozenAdapter(Adapter):
             y: labels of items.
             unlabelled: items or data without labels, for semi-supervised heads; None takes the items of the training data that have
                 none.
+            groups: of items, what belongs together (patient, author, video), one for each: kept in one fold.
 
         Raises:
             UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
         """
-        data = self._read(X, y, "train")
-        plain = data.take(~data.labelled)
-        data = check_for_training(data)
-        data = data.take(data.labelled)
-        if data.task not in self.spec.tasks:
-            raise UsageError(
-                f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
-            )
-        found = self.extractor.embed(data.items)
-        good = found.good
-        if not good.any():
-            raise ModelgraftError(
-                f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
-            )
-        notes = [*found.notes, *_unreadable(data, found)]
-        extra = self._unlabelled(unlabelled, plain)
-        self.fit_features(found.features[good], data.take(good), extra)
-        self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
-        return self
+        with told_as_value_error(self._on_features):
+            data = self._read(X, y, "train", groups)
+            plain = data.take(~data.labelled)
+            data = check_for_training(data)
+            data = data.take(data.labelled)
+            if data.task not in self.spec.tasks:
+                raise UsageError(
+                    f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
+                )
+            found = self.extractor.embed(data.items)
+            good = found.good
+            if not good.any():
+                raise ModelgraftError(
+                    f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
+                )
+            notes = [*found.notes, *_unreadable(data, found)]
+            extra = self._unlabelled(unlabelled, plain)
+            self._learn(found.features[good], data.take(good), extra)
+            self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
 
-    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> Self:
+    @anew
+    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> None:
         """As `fit`, on features (N, D) that were taken before with `extractor`: no item is read."""
-        keep = np.flatnonzero(data.labelled)
-        data = check_for_training(data.take(keep))
-        self.task, self.classes, self.notes_ = data.task, data.classes, list(data.notes)
-        self._learn(features[keep], data, unlabelled)
-        return self
+        self._settled = data.modality
+        self._learn(features, data, unlabelled)
 
     def _learn(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None) -> None:
+        """All that a fit finds but for the notes on items; the twin of a fit alone is asked."""
+        keep = np.flatnonzero(data.labelled)
+        features, data = features[keep], check_for_training(data.take(keep))
+        self.task, self.classes, self.values_, self.notes_ = data.task, data.classes, data.values, list(data.notes)
         examples = make_examples(
             features,
             data,
@@ -137,30 +150,32 @@ class FrozenAdapter(Adapter):
             n_folds=self.n_folds,
             seed=self.seed,
             class_weight=self.class_weight,
-            text=self._text() if wants_text(self.spec, self.entry) else None,
+            text=self._text() if wants_text(self.spec, None if self._on_features else self.entry) else None,
             unlabelled=unlabelled,
         )
         if "unlabelled" in self.spec.needs and examples.unlabelled is None:
             raise UsageError(
                 f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
-        self._trained_on = data.places
+        self._trained_on, self._data = data.places, data
+        self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
         kind = load_head(self.head_name)
         self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
-        self._data, self.saved_ = data, None
+        self.record_ = self._recorded()
+        self._spec, self._extractor = self.spec, self.extractor
 
     def with_head(self, head: str, **settings: Any) -> FrozenAdapter:
         """The same backbone, features and options with another head, not fitted."""
-        other = copy.copy(self)
-        other.spec, other.settings = head_spec(head), settings
-        other.head_, other.report_, other.evaluation_, other.notes_ = None, {}, None, []
+        named = {name: value for name, value in self._parameters().items() if name in _NAMED}
+        other = FrozenAdapter(**{**named, "head": head}, **settings)
+        other._settled = self.extractor.modality
+        other._made = {"model": other.model, **other.extractor_options}, self.extractor
         return other
 
-    def training_record(self) -> dict[str, Any]:
-        """What a card says of how it was trained."""
-        return {**super().training_record(), "n_folds": self.n_folds, "templates": self.templates}
+    def _recorded(self) -> dict[str, Any]:
+        return {**super()._recorded(), "n_folds": self.n_folds, "templates": self.templates}
 
     def _unlabelled(self, given: Any, plain: Dataset) -> np.ndarray | None:
         if given is None and "unlabelled" not in self.spec.needs:
@@ -182,3 +197,21 @@ def _unreadable(data: Dataset, found: Embedded) -> list[str]:
         return []
     first = f"{data.identity(broken[0])}: {found.errors[broken[0]]}"
     return [f"{len(broken)} of {len(data)} items could not be read and are left out; the first: {first}"]
+
+
+def checked_folds(n_folds: Any) -> int:
+    """Return the number of folds.
+
+    Raises:
+        UsageError: no whole number of 2 or more.
+    """
+    if isinstance(n_folds, (bool, np.bool_)) or not isinstance(n_folds, Integral) or n_folds < 2:
+        raise UsageError(
+            f"n_folds={n_folds!r}: a whole number, 2 or more; hyper-parameters are chosen on parts held out of training"
+        )
+    return int(n_folds)
+
+
+_NAMED: Final = [
+    name for name in inspect.signature(FrozenAdapter.__init__).parameters if name not in ("self", "settings")
+]

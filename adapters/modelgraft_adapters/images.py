@@ -116,6 +116,8 @@ def _size(file: BinaryIO) -> int:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed."""
+    if 0 in image.size:
+        raise UnreadableItemError(f"a picture of {image.width} x {image.height} pixels, of which there is none")
     image = _upright(image)
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:

@@ -19,6 +19,7 @@ from modelgraft.sealed import read_sealed, write_sealed
 from torch.nn import functional as F
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.features.identity import backbone_identity, builds, is_known, settings_identity, versions
 from modelgraft_adapters.templates import fill
 
 TEXTS_PER_BATCH: Final = 64
@@ -61,14 +62,23 @@ def embed_labels(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> torc
     return weight
 
 
-def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
-    """A file name from everything the embeddings depend on: weights, libraries, texts and how the model reads them."""
+def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path | None:
+    """A file name from everything the embeddings depend on: weights, code, libraries, texts and how the model reads them.
+
+    The weights are the loaded ones and not those of a file, because a name can come to mean others. None where the code cannot be
+    known.
+    """
     assert isinstance(backbone, Tokenises)
     read = [plugin_calls.tokens(backbone, group) for group in texts]
+    about = backbone_identity(backbone)
+    if not is_known(about):
+        return None
     what = [
-        fingerprint(backbone),
-        str(backbone.device.type),
-        torch.__version__,
+        about,
+        settings_identity("text", None, backbone.device, None),
+        torch.__version__,  # with the build
+        versions(backbone.entry.distribution),
+        builds(backbone.entry.distribution),
         __version__,
         plugin_calls.score_rule(backbone).similarity,
         [list(group) for group in texts],
@@ -76,22 +86,6 @@ def _path(backbone: TextBackbone, texts: Sequence[Sequence[str]]) -> Path:
     ]
     digest = hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()
     return cache_dir() / "labels" / f"{digest[:32]}.sealed"
-
-
-def fingerprint(backbone: TextBackbone) -> str:
-    """A digest of a model's name and of its weights: per tensor its name, shape, dtype, sum and sum of squares.
-
-    Taken from the loaded weights and not from a file name, because a name can come to mean other weights.
-    """
-    digest = hashlib.sha256(f"{backbone.entry.name}@{backbone.entry.revision} {type(backbone).__module__}".encode())
-    with torch.no_grad():
-        for name, tensor in backbone.module.state_dict().items():
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            values = tensor.detach().float() if tensor.is_floating_point() else tensor.detach().double()
-            sums = (values.sum(dtype=torch.float64).item(), values.flatten().dot(values.flatten()).item())
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {sums!r}".encode())
-    return digest.hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, int]) -> torch.Tensor | None:

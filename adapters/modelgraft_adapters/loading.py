@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from modelgraft import Entry, load_head
 from modelgraft.contract import LocalWeights
+from modelgraft.devices import device_of, dtype_of
 from modelgraft.errors import (
     LockError,
     ModelgraftError,
@@ -54,6 +56,7 @@ def load_adapter(
         UsageError: there is no such adapter, or it is no adapter.
         ModelgraftError: it is damaged, its head is not installed, or its backbone is not the one it was trained on.
     """
+    device_of(device), dtype_of(dtype)  # said before anything is fetched
     entry = name if isinstance(name, Entry) else find_adapter(name)
     # With a backbone given, that of the card is not asked for.
     weights = local_weights(entry if model is None else replace(entry, loader={}))
@@ -82,15 +85,15 @@ def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[s
         put_back(adapter, trained, card, hasattr(model, "module"), where)
     adapter.head_ = _head(kind, tensors, card, where, adapter.extractor.device)
     adapter.task, adapter.classes = card.task, card.classes
+    if card.class_values is not None:
+        dtype, values = card.class_values
+        adapter.values_ = np.array(values, dtype)
     training = card.training
     report, facts = training.get("report"), training.get("data")
     adapter.report_ = dict(report) if isinstance(report, dict) else {}
     adapter.trained_on_ = dict(facts) if isinstance(facts, dict) else {}
-    adapter.settings = dict(given) if isinstance(given := training.get("settings"), dict) else {}
-    adapter.class_weight, adapter.templates = training.get("class_weight"), training.get("templates")
-    for key in ("seed", "n_folds"):
-        if type(training.get(key)) is int:
-            setattr(adapter, key, training[key])
+    adapter.record_ = {key: value for key, value in training.items() if key not in ("report", "data")}
+    adapter._spec, adapter._extractor = adapter.spec, adapter.extractor
     adapter.saved_ = card
     return adapter
 
@@ -162,6 +165,8 @@ def _on_backbone(
             modality=card.modality,  # type: ignore[arg-type]
             **{**options, "dtype": dtype},  # type: ignore[arg-type]
         )
+        made.set_params(**_parameters(card))
+        made._keep(_settings(card, made))
         if card.layer is not None:
             try:
                 _ = made.extractor.backbone  # which looks whether the layer is there
@@ -193,6 +198,21 @@ def _on_backbone(
     raise AssertionError("unreachable")
 
 
+def _parameters(card: Card) -> dict[str, Any]:
+    """The parameters that it was trained with, so that a fit learns as before. A card is anybody's: what cannot be is left out."""
+    training = card.training
+    found = {key: training[key] for key in ("seed", "n_folds") if type(training.get(key)) is int}
+    return {**found, "class_weight": training.get("class_weight"), "templates": training.get("templates")}
+
+
+def _settings(card: Card, made: FrozenAdapter) -> dict[str, Any]:
+    """The head's own settings; those of a tuned backbone are no head's."""
+    settings = card.training.get("settings")
+    if card.tuned is not None or not isinstance(settings, dict):
+        return {}
+    return {name: value for name, value in settings.items() if name not in made._parameters()}
+
+
 class _OtherWeights(ModelgraftError):
     """The backbone is not the one the head was trained on."""
 
@@ -204,8 +224,6 @@ def _backbone(card: Card, where: str, revision: str | None) -> Entry:
 
 def _locked_backbone(card: Card, where: str, weights: LocalWeights, options: Mapping[str, Any]) -> Any:
     """The backbone from the files that the lock names for the adapter: the lock need not name it by itself."""
-    from modelgraft.registry import device_of, dtype_of
-
     entry = _backbone(card, where, card.backbone.commit)
     return current_host().call(
         entry.plugin,

@@ -8,14 +8,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import check_output_folder
 from modelgraft.specs import HEAD_TASKS
 
 from modelgraft_adapters.card import RUN_FOLDER, check_folder
-from modelgraft_adapters.data_options import Balanced, Device, ItemColumn, LabelSeparator, SplitColumn, TestFraction
+from modelgraft_adapters.data_options import (
+    Balanced,
+    GroupColumn,
+    ItemColumn,
+    LabelSeparator,
+    SplitColumn,
+    TestFraction,
+)
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, settings_of_training, spent
+from modelgraft_adapters.device_options import Device
+from modelgraft_adapters.result_text import (
+    Format,
+    aligned,
+    check_format,
+    interval,
+    place,
+    settings_of_training,
+    show,
+    spent,
+)
 from modelgraft_adapters.telling import say
 from modelgraft_adapters.training_options import (
     BatchSize,
@@ -66,6 +83,7 @@ def multitask(
     resume: Resume = False,
     item_column: ItemColumn = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     test_fraction: TestFraction = 0.2,
     balanced: Balanced = False,
@@ -85,6 +103,7 @@ def multitask(
         raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
     kinds = _kinds(tasks)
     folder = _check_folders(output, kinds)
+    check_output_folder(folder)
     stated = _weights(weights)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 
@@ -97,6 +116,7 @@ def multitask(
             item_column=item_column,
             label_column=name,
             split_column=split_column,
+            group_column=group_column,
             label_separator=label_separator,
         )
         for name, kind in kinds.items()
@@ -105,7 +125,7 @@ def multitask(
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.finetuning.checkpoint import discard
@@ -140,7 +160,7 @@ def multitask(
         saved = adapter.save(folder / name)
         say(f"{name}: saved to {saved}; 'modelgraft predict FILES --model {place(output / name)}' uses it")
     discard(run_folder)
-    print(render.json_text(run.record()) if format == "json" else _table(run, data), end="")
+    show(format, run.record(), _table(run, data))
     if run.unreadable:
         say(f"{run.unreadable} of {sum(run.items)} items could not be read")
         raise typer.Exit(1)

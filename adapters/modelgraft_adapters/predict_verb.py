@@ -10,6 +10,7 @@ import typer
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.device_options import Device, TrainedDtype
 from modelgraft_adapters.items import expand_paths, expand_texts
 from modelgraft_adapters.prediction_rows import write_rows
 from modelgraft_adapters.telling import say
@@ -45,14 +46,15 @@ def predict(
             min=0.0, max=1.0, help="Give no label where the best score is lower. Several labels: least score of one."
         ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}.")] = "table",
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: an accelerator if there is one.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: as it was trained.")] = None,
+    device: Device = None,
+    dtype: TrainedDtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
     keep: Annotated[
@@ -65,7 +67,7 @@ def predict(
     """
     from modelgraft_adapters.adapter_entry import find_adapter
 
-    make_writer(format, output, None)  # a wrong format is told before anything is read
+    writer = make_writer(format, output, None)  # what is wrong with it is told before anything is read
     entry = find_adapter(model)
     is_text = entry.modality == "text"
     if text and not is_text:
@@ -82,9 +84,9 @@ def predict(
     adapter = load_adapter(
         entry, device=device, dtype=dtype, batch_size=batch_size, workers=workers, store=None if keep else False
     )
-    for note in adapter.notes_:
+    for note in [*adapter.notes_, *adapter.extractor.take_notes()]:
         say(note)
-    writer = make_writer(format, output, list(adapter.classes) if top_k is None else None)
+    writer.labels = list(adapter.classes) if top_k is None else None
     predictions = adapter.classify((item for _, item in identified), threshold=threshold)
     try:
         write_rows(writer, identified, predictions, text=is_text, top_k=top_k, doing="predicting")

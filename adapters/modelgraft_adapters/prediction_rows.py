@@ -33,7 +33,7 @@ def write_rows(
         typer.Exit: with 1, if some item could not be read.
     """
     failed, total = 0, len(identified)
-    with writer, Bar() as bar:
+    with writer, Bar(wanted=not writer.on_terminal) as bar:
         for done, ((identity, _), found) in enumerate(zip(identified, predictions, strict=True), 1):
             failed += found.error is not None
             scores = dict(list(found.scores.items())[:top_k])

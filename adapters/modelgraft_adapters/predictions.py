@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
 
@@ -51,6 +54,19 @@ def prediction(
         return Prediction(item, "|".join(over) or None, best, scores, note=note)
     known = threshold is None or best >= threshold
     return Prediction(item, classes[order[0]] if known else None, best, scores, note=note)
+
+
+def checked_threshold(threshold: Any) -> float | None:
+    """Return what the best score must reach.
+
+    Raises:
+        UsageError: no number.
+    """
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or math.isnan(threshold):
+        raise UsageError(f"threshold={threshold!r}: a number that the best score must reach, or None")
+    return float(threshold)
 
 
 def short(item: Any) -> str:

@@ -12,13 +12,13 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import check_output, check_output_folder, write_output
 
 from modelgraft_adapters.card import check_folder
 from modelgraft_adapters.data_options import (
     Balanced,
     Data,
-    Device,
+    GroupColumn,
     ItemColumn,
     LabelColumns,
     LabelSeparator,
@@ -28,7 +28,8 @@ from modelgraft_adapters.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
-from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, spent
+from modelgraft_adapters.device_options import Device, Dtype
+from modelgraft_adapters.result_text import Format, aligned, check_format, interval, place, show, spent
 from modelgraft_adapters.telling import Bar, say
 
 
@@ -50,6 +51,7 @@ def probe(
     item_column: ItemColumn = None,
     label_column: LabelColumns = None,
     split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
@@ -76,7 +78,7 @@ def probe(
         bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
     ] = True,
     device: Device = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. Default: the model's own.")] = None,
+    dtype: Dtype = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
 ) -> None:
@@ -86,18 +88,19 @@ def probe(
     not be read, with 2 for wrong use.
     """
     check_format(format)
-    for path in (output, report):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {str(path)!r} does not exist")
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
     if save is not None:
-        check_folder(save)
+        check_output_folder(check_folder(save))
     settings = parse_settings(set_ or [])
 
-    found = read_labelled(data, task, item_column, label_column, split_column, label_separator)
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     from modelgraft import resolve
 
-    entry = resolve(model or (TEXT_MODEL if found.modality == "text" else IMAGE_MODEL))
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
 
     # torch is imported from here on.
     from modelgraft_adapters.frozen import FrozenAdapter
@@ -129,11 +132,11 @@ def probe(
         )
     for note in run.notes:
         say(note)
-    text = render.json_text(run.record()) if format == "json" else _table(run, data)
+    table = _table(run, data)
     if output is None:
-        print(text, end="")
+        show(format, run.record(), table)
     else:
-        write_atomic(output, text.encode())
+        write_output(output, (render.json_text(run.record()) if format == "json" else table).encode())
     if save is not None:
         say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     if report is not None:
@@ -203,4 +206,4 @@ def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
     page = collect(run, data_name=Path(data).name, command="modelgraft " + shlex.join(sys.argv[1:]))
-    write_atomic(path, build_report(page).encode())
+    write_output(path, build_report(page).encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.network import check_proxies, check_token
 from modelgraft.opening import find, first_line
 from modelgraft.project.files import read_json
 
@@ -124,11 +125,13 @@ def push(
     Raises:
         UsageError, ModelgraftError: as `contents`; the hub refuses it or cannot be reached. No text holds the token.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, constants
+    from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 
     files = contents(folder, repo)
     if constants.is_offline_mode():
         raise ModelgraftError(f"{repo} cannot be pushed to: HF_HUB_OFFLINE is set; unset it")
+    check_proxies()
+    check_token(token or get_token())
     api = HfApi(token=token)
     try:
         api.create_repo(repo, private=private or None, exist_ok=True)

@@ -25,6 +25,14 @@ def check_format(format: str) -> None:
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
 
 
+def show(format: str, record: Mapping[str, Any], table: str) -> None:
+    """Print a result: JSON as standard output can take it, or the lines."""
+    if format == "json":
+        render.as_json(record)
+    else:
+        print(table, end="")
+
+
 def aligned(lines: Sequence[tuple[str, str]]) -> str:
     """Names and values, one below the other."""
     width = max(len(render.cell(name)) for name, _ in lines)

@@ -33,6 +33,7 @@ from modelgraft_adapters.placing import replace_files
 from modelgraft_adapters.tuned import about, low_rank_record, trained_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from modelgraft import Entry
 
@@ -55,28 +56,44 @@ def save(adapter: Adapter, folder: Path) -> Path:
     """
     if adapter.head_ is None:
         raise UsageError(f"this {type(adapter).__name__} has learnt nothing yet; call fit first")
+    if adapter._on_features:
+        raise UsageError("an adapter on features has no model to be saved with; pickle it, or train one with a model")
     folder = check_folder(folder)
     record, head, backbone = _contents(adapter)
-    record = with_checksum(record)
-    from modelgraft_adapters.hub_card import readme
-
-    card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
     files = {
         HEAD_FILE: head,
         **({} if backbone is None else {BACKBONE_FILE: backbone}),
-        CARD_FILE: (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"),
-        README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace"),
+        **_for_reading(record, folder),
     }
-    if len(files[CARD_FILE]) > LARGEST:
-        raise ModelgraftError(
-            f"the card would have {len(files[CARD_FILE]):,} bytes, and no more than {LARGEST:,} are read; are the names of the "
-            f"{len(card.classes)} classes really names?"
-        )
     try:
         replace_files(folder, files, OWN_FILES)
     except OSError as error:
         raise ModelgraftError(f"the adapter cannot be saved to {folder}: {error.strerror or error}") from None
     return folder
+
+
+def rehearse(adapter: Adapter) -> None:
+    """Make everything that would be written for an adapter, and write nothing: what could not be saved is told before training.
+
+    Raises:
+        ModelgraftError: as `save`.
+    """
+    _for_reading(_contents(adapter)[0], Path("it"))
+
+
+def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """The card, which is one that can be read back, and the page for people."""
+    from modelgraft_adapters.hub_card import readme
+
+    record = with_checksum(record)
+    card = read_card(json.loads(json.dumps(record)), str(folder))  # what cannot be read back is not written
+    content = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    if len(content) > LARGEST:
+        raise ModelgraftError(
+            f"the card would have {len(content):,} bytes, and no more than {LARGEST:,} are read; are the names of the "
+            f"{len(card.classes)} classes really names?"
+        )
+    return {CARD_FILE: content, README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace")}
 
 
 def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
@@ -98,11 +115,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         raise ModelgraftError(
             f"the head {adapter.head_name!r} cannot be saved: its settings are not plain JSON types ({error})"
         ) from None
-    data = dict(adapter.trained_on_)
-    if adapter._data is not None and "sha256" not in data:
-        from modelgraft_adapters.data.fingerprint import fingerprint
-
-        data["sha256"] = adapter.trained_on_["sha256"] = fingerprint(adapter._data)
+    data = adapter.trained_on_ = adapter._with_fingerprint()
     distribution, version = brought_by(adapter.head_name)
     identity = adapter.extractor.card
     pretrained = identity if adapter.tuned_ is None else adapter.tuned_.identity
@@ -117,6 +130,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         "created": _today(),
         "task": adapter.task,
         "classes": list(adapter.classes),
+        **({} if adapter.values_ is None else {"class_values": _values(adapter.values_)}),
         "backbone": _backbone_record(adapter.entry, pretrained),
         "features": {
             "modality": identity["modality"],
@@ -144,6 +158,11 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         if low_rank := low_rank_record(adapter):
             record["tuned"]["low_rank"] = low_rank
     return record, head, backbone
+
+
+def _values(values: np.ndarray) -> dict[str, Any]:
+    dtype = "str" if values.dtype.kind == "U" else str(values.dtype)
+    return {"dtype": dtype, "values": values.tolist()}
 
 
 def _stated(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -9,12 +9,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 from modelgraft.errors import UnreadableItemError
+from modelgraft.threads import thread_pool
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
@@ -57,7 +58,7 @@ def read_ahead(
     """
     source = iter(items)
     waiting: deque[tuple[Item, Future[tuple[Ready, str | None]]]] = deque()
-    pool = _decoding_pool(workers)
+    pool = _decoding_pool(min(workers, ahead))
 
     def submit() -> None:
         while len(waiting) < ahead:
@@ -83,28 +84,24 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decoding_pool(workers: int) -> ThreadPoolExecutor:
-    """Threads in which torch works alone.
+def _decoding_pool(workers: int) -> Executor:
+    """Threads in which torch works alone; where none can be started, items are read by who asks for them.
 
     A provider's preprocessing uses torch, and torch gives every thread that does a team of its own, as many as there are cores;
     these teams then stand in the way of the forward pass (measured: a tenth of its throughput). How many threads torch takes is
     kept by thread, but each new one starts from the number set last: so it is set to 1 while the threads start, and put back.
     """
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # from now on this thread has its number
+
     with _starting:
         before = torch.get_num_threads()
-        started = threading.Barrier(workers + 1)
-
-        def alone() -> None:
-            torch.set_num_threads(1)
-            torch.get_num_threads()  # from now on this thread has its number
-            started.wait()
-
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="modelgraft-decode")
-        for _ in range(workers):
-            pool.submit(alone)
-        started.wait()
-        torch.set_num_threads(before)
-    return pool
+        try:
+            return thread_pool(workers, "modelgraft-decode", alone)
+        finally:
+            torch.set_num_threads(before)
 
 
 _starting = threading.Lock()

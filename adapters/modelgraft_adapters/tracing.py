@@ -12,7 +12,6 @@ from typing import Any, Final
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.opening import first_line
-from modelgraft.training import Trainable
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -72,7 +71,7 @@ def whole_module(adapter: Adapter) -> Whole:
     head, extractor = adapter._fitted(), adapter.extractor
     backbone, name = extractor.backbone, adapter.entry.name
     module, device = backbone.module, backbone.device
-    if not isinstance(backbone, Trainable):
+    if not callable(getattr(backbone, "embed", None)):
         raise UsageError(f"{name} cannot be traced: its plugin gives it no 'embed'; take an adapter on another model")
     other = next((p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32), None)
     if device.type != "cpu" or other is not None:

@@ -27,7 +27,7 @@ def trained_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
     differs by a change of low rank its matrices."""
     if adapter.tuned_ is None:
         return {}
-    state, changes = adapter.extractor.backbone.module.state_dict(), adapter.tuned_.changes
+    state, changes = _tensors(adapter.extractor.backbone.module), adapter.tuned_.changes
     whole = (name for name in adapter.tuned_.names if name not in changes)
     found = {name: state[name].detach().cpu().contiguous().clone() for name in whole}
     for name, change in changes.items():
@@ -35,6 +35,14 @@ def trained_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
         if change.lengths is not None:
             found[name + _LENGTHS] = change.lengths
     return dict(sorted(found.items()))
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by every name it has. ``state_dict`` lacks the buffers that are not persistent."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
 
 
 def low_rank_record(adapter: Adapter) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def put_back(adapter: Adapter, tensors: dict[str, torch.Tensor], card: Card, giv
     """
     pretrained = adapter.extractor
     backbone: Any = copy.deepcopy(pretrained.backbone) if given else pretrained.backbone
-    state = backbone.module.state_dict()
+    state = _tensors(backbone.module)
     changes, whole = _apart(tensors, card.low_rank, where)
     shapes = {name: tuple(v.shape) for name, v in whole.items()} | {name: c.shape for name, c in changes.items()}
     for name, shape in shapes.items():

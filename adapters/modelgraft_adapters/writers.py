@@ -1,34 +1,43 @@
 """Rows of predictions to standard output or a file: table, JSON, JSON lines, CSV, Parquet.
 
-A row has ``path, label, score, scores, error, note`` (and ``text`` for texts). JSON lines are written as they come; the others
-when all is known. A file appears whole or not at all.
+A row has ``path, label, score, scores, error, note`` (and ``text`` for texts). Rows are written as they come, so that memory does
+not grow with them; a table alone, whose columns are as wide as their cells, keeps what it shows. A file appears whole or not at
+all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import Output, check_output, told
 
 FORMATS: Final = ("table", "json", "jsonl", "csv", "parquet")
+VALUES_PER_GROUP: Final = 1 << 17
+"""Scores that a row group of Parquet holds, about: what is kept in memory."""
 Row = dict[str, Any]
 
 
-def make_writer(format: str, output: Path | None, labels: list[str] | None) -> Writer:
-    """The writer for a format.
+def make_writer(format: str | None, output: Path | None, labels: list[str] | None) -> Writer:
+    """The writer for a format; that it can write there is tried.
 
     Args:
+        format: None goes by the output's name: ``out.csv`` is CSV, and what has no such name a table.
         output: a file, or None for standard output.
         labels: all labels, where every row has a score for each: CSV then has a column per label.
 
     Raises:
         UsageError: no such format, or Parquet without pyarrow or onto a terminal.
+        UsageError, ModelgraftError: as `check_output`.
     """
+    if format is None:
+        suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+        format = suffix if suffix in FORMATS else "table"
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
     if format == "parquet":
@@ -38,123 +47,240 @@ def make_writer(format: str, output: Path | None, labels: list[str] | None) -> W
             raise UsageError("--format parquet needs pyarrow: pip install 'modelgraft[parquet]'") from None
         if output is None and sys.stdout.isatty():
             raise UsageError("Parquet is not for a terminal; add --output FILE, or redirect standard output")
-    if output is not None and not output.parent.is_dir():
-        raise UsageError(f"the folder of {str(output)!r} does not exist")
-    return _KINDS[format](output, labels)
+    return _KINDS[format](None if output is None else check_output(output), labels)
 
 
 class Writer:
-    """Collects rows and writes them at the end; a run that breaks off writes no file."""
+    """Writes rows as they come; a run that breaks off writes no file."""
+
+    shows_rows = True
+    """Rows are seen as they come, where they go to a terminal."""
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         self.output = output
         self.labels = labels
-        self.rows: list[Row] = []
+        self._file: Output | None = None
 
-    def __enter__(self) -> Writer:
+    @property
+    def on_terminal(self) -> bool:
+        """Whether rows appear on a terminal as they come: then there is no need for another sign of progress."""
+        return self.output is None and self.shows_rows and sys.stdout.isatty()
+
+    def __enter__(self) -> Self:
+        if self.output is not None:
+            with told(self.output):
+                self._file = Output(self.output)
         return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        # What is known is shown even if the run was interrupted, but a file is only written whole.
-        if kind is None or self.output is None:
-            self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self.end()
+                if self._file is not None:
+                    assert self.output is not None
+                    with told(self.output):
+                        self._file.place()
+            else:
+                self.abandon()
+        finally:
+            if self._file is not None:
+                self._file.discard()
 
     def write(self, row: Row) -> None:
         """Take one row."""
-        self.rows.append(row)
-
-    def close(self) -> None:
-        """Write all rows."""
-        data = self.encode()
-        if self.output is not None:
-            write_atomic(self.output, data)
-        else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-
-    def encode(self) -> bytes:
-        """The file's bytes."""
         raise NotImplementedError
 
+    def end(self) -> None:
+        """Write what follows the last row."""
 
-class _Text(Writer):
-    def encode(self) -> bytes:
-        out = io.StringIO()
-        self.print(out)
-        return out.getvalue().encode("utf-8", "backslashreplace")
+    def abandon(self) -> None:
+        """The run broke off: on standard output what is known is ended properly, a file is thrown away."""
+        if self._file is None:
+            with contextlib.suppress(BrokenPipeError):
+                self.end()
 
-    def print(self, out: io.StringIO) -> None:
-        raise NotImplementedError
+    def emit(self, text: str) -> None:
+        """Write text: UTF-8 to a file, to standard output as that has it."""
+        if self._file is None:
+            sys.stdout.write(text)
+            return
+        assert self.output is not None
+        with told(self.output):
+            self._file.file.write(text.encode("utf-8", "backslashreplace"))
+
+    @property
+    def plain(self) -> bool:
+        """Whether JSON is to be ASCII."""
+        return self._file is None and not render.is_utf8(sys.stdout)
 
 
-class _Table(_Text):
-    def print(self, out: io.StringIO) -> None:
-        others = any(len(row["scores"]) > 1 for row in self.rows)
-        columns = ("path", "label", "score", *(("next best",) if others else ()), *(("note",) if self._noted() else ()))
-        render.table(columns, [self._cells(row, others) for row in self.rows], right=("score",), out=out)
+class _Table(Writer):
+    """The cells of a row: path, label, score, next best, note."""
 
-    def _noted(self) -> bool:
-        return any(row["error"] or row["note"] for row in self.rows)
+    shows_rows = False
 
-    def _cells(self, row: Row, others: bool) -> list[str]:
+    def __init__(self, output: Path | None, labels: list[str] | None) -> None:
+        super().__init__(output, labels)
+        self._cells: list[tuple[str, str, str, str, str]] = []
+        self._others = self._noted = False
+
+    def write(self, row: Row) -> None:
         score = "" if row["score"] is None else f"{row['score']:.3f}"
         label = "error" if row["error"] else "(none)" if row["label"] is None else row["label"]
         ranked = list(row["scores"].items())
+        self._others = self._others or len(ranked) > 1
+        self._noted = self._noted or bool(row["error"] or row["note"])
         if ranked and row["score"] is None:  # a regression: numbers, none of which is a better answer than the others
             label, ranked = ", ".join(f"{name} {value:.4g}" for name, value in ranked), []
-        beside = [item for item in ranked if item[0] != row["label"]][:2]
-        cells = [row["path"], label, score]
-        if others:
-            cells.append(", ".join(f"{name} {value:.3f}" for name, value in beside))
-        if self._noted():
-            cells.append(row["error"] or row["note"] or "")
-        return cells
+        beside = [f"{name} {value:.3f}" for name, value in ranked[:3] if name != row["label"]][:2]
+        self._cells.append((row["path"], label, score, ", ".join(beside), row["error"] or row["note"] or ""))
+
+    def end(self) -> None:
+        shown = [True, True, True, self._others, self._noted]
+        names = ("path", "label", "score", "next best", "note")
+        columns = list(zip(*self._cells, strict=True)) or [()] * len(names)
+        kept = [(name, column) for name, column, there in zip(names, columns, shown, strict=True) if there]
+        out: Any = sys.stdout
+        if self._file is not None:
+            out = io.StringIO()
+        render.columns([name for name, _ in kept], [column for _, column in kept], right=("score",), out=out)
+        if self._file is not None:
+            self.emit(out.getvalue())
 
 
-class _Json(_Text):
-    def print(self, out: io.StringIO) -> None:
-        render.as_json(self.rows, out)
+class _Json(Writer):
+    _begun = False
 
-
-class _JsonLines(_Text):
     def write(self, row: Row) -> None:
-        if self.output is None:
-            sys.stdout.write(render.json_line(row))
+        text = render.json_text(row, plain=self.plain).rstrip("\n").replace("\n", "\n  ")
+        self.emit(f"{',' if self._begun else '['}\n  {text}")
+        self._begun = True
+
+    def end(self) -> None:
+        self.emit("\n]\n" if self._begun else "[]\n")
+
+
+class _JsonLines(Writer):
+    def write(self, row: Row) -> None:
+        self.emit(render.json_line(row, plain=self.plain))
+        if self._file is None:
             sys.stdout.flush()  # a reader down the pipe sees each row when it is known
+
+
+class _Csv(Writer):
+    _lines: render.CsvLines | None = None
+
+    def write(self, row: Row) -> None:
+        if self._lines is None:
+            self._begin("text" in row)
+        assert self._lines is not None
+        if self.labels is not None:
+            row = {**row, **{f"score:{label}": value for label, value in row["scores"].items()}}
+        self.emit(self._lines.line(row))
+
+    def end(self) -> None:
+        if self._lines is None:
+            self._begin(False)
+
+    def emit(self, text: str) -> None:
+        """CSV is UTF-8 wherever it goes: it has no other way to hold a name."""
+        if self._file is not None:
+            super().emit(text)
         else:
-            super().write(row)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
 
-    def print(self, out: io.StringIO) -> None:
-        out.writelines(render.json_line(row) for row in self.rows)
-
-
-class _Csv(_Text):
-    def print(self, out: io.StringIO) -> None:
+    def _begin(self, text: bool) -> None:
         # One column a label is what a spreadsheet wants; after --top-k rows differ in labels, so they stay JSON.
-        columns = [*_columns(self.rows), *(f"score:{label}" for label in self.labels or ())]
+        columns = [*_columns(text), *(f"score:{label}" for label in self.labels or ())]
         if self.labels is None:
             columns.insert(columns.index("score") + 1, "scores")
-        flat = ({**row, **{f"score:{k}": v for k, v in row["scores"].items()}} for row in self.rows)
-        render.as_csv(columns, flat, out)
+        self._lines = render.CsvLines(columns)
+        self.emit(self._lines.header())
 
 
 class _Parquet(Writer):
-    def encode(self) -> bytes:
+    shows_rows = False
+
+    def __init__(self, output: Path | None, labels: list[str] | None) -> None:
+        super().__init__(output, labels)
+        self._writer: Any = None
+        self._columns: list[str] = []
+        self._begin_group()
+
+    def write(self, row: Row) -> None:
+        if not self._columns:
+            self._columns = _columns("text" in row)
+        self._rows.append([_text(row[name]) if name != "score" else row[name] for name in self._columns])
+        self._labels += [render.encodable(name) for name in row["scores"]]
+        self._values += row["scores"].values()
+        self._ends.append(len(self._values))
+        if len(self._values) + len(self._ends) >= VALUES_PER_GROUP:
+            self._flush()
+
+    def end(self) -> None:
+        if self._ends[1:] or self._writer is None:
+            self._flush()
+        self._writer.close()
+        if self._file is None:
+            sys.stdout.buffer.flush()
+
+    def abandon(self) -> None:
+        super().abandon()
+        if self._writer is not None:  # else it tries to when it is collected, and complains
+            with contextlib.suppress(Exception):
+                self._writer.close()
+
+    def _begin_group(self) -> None:
+        self._rows: list[list[Any]] = []
+        self._labels: list[str] = []
+        self._values: list[float] = []
+        self._ends = [0]
+
+    def _flush(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        fields = [(name, pa.float64() if name == "score" else pa.string()) for name in _columns(self.rows)]
-        schema = pa.schema([*fields, ("scores", pa.map_(pa.string(), pa.float64()))])
-        rows = [{**row, "scores": list(row["scores"].items())} for row in self.rows]
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, write_page_checksum=True)
-        return sink.getvalue()
+        names = self._columns or _columns(False)
+        kinds = {name: pa.float64() if name == "score" else pa.string() for name in names}
+        schema = pa.schema([*kinds.items(), ("scores", pa.map_(pa.string(), pa.float64()))])
+        if self._writer is None:
+            sink: Any = _Counted(sys.stdout.buffer) if self._file is None else self._file.file
+            self._writer = pq.ParquetWriter(sink, schema, write_page_checksum=True)
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(names)
+        arrays = [pa.array(column, kinds[name]) for name, column in zip(names, columns, strict=True)]
+        scores = pa.MapArray.from_arrays(
+            pa.array(self._ends, pa.int32()), pa.array(self._labels, pa.string()), pa.array(self._values, pa.float64())
+        )
+        with told(self.output or Path("standard output")):
+            self._writer.write_table(pa.Table.from_arrays([*arrays, scores], schema=schema))
+        self._begin_group()
 
 
-def _columns(rows: list[Row]) -> list[str]:
-    text = ["text"] if rows and "text" in rows[0] else []
-    return ["path", *text, "label", "score", "error", "note"]
+class _Counted(io.RawIOBase):
+    """A stream that knows how much was written to it, as Parquet's footer must: a pipe does not."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink, self._position = sink, 0
+
+    def write(self, data: Any) -> int:
+        self._sink.write(data)
+        self._position += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    def tell(self) -> int:
+        return self._position
+
+    def writable(self) -> bool:
+        return True
+
+
+def _columns(text: bool) -> list[str]:
+    return ["path", *(["text"] if text else []), "label", "score", "error", "note"]
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else render.encodable(value)
 
 
 _KINDS: Final[dict[str, type[Writer]]] = {

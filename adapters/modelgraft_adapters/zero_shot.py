@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
+from modelgraft.devices import check_words
 from modelgraft.errors import UnreadableItemError, UsageError
+from sklearn.base import ClassifierMixin
 
 from modelgraft_adapters import plugin_calls
-from modelgraft_adapters.defaults import IMAGE_MODEL
+from modelgraft_adapters.data.arrays import each_item
+from modelgraft_adapters.data.encoding import is_missing
+from modelgraft_adapters.data.names import some
+from modelgraft_adapters.data.own_labels import own_array, places
+from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count
+from modelgraft_adapters.estimating import Estimator
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
-from modelgraft_adapters.predictions import Prediction, prediction, short
+from modelgraft_adapters.pickling import Packed
+from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
 
+_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
-class ZeroShotClassifier:
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What predicts, and the parameters that it was made of."""
+
+    of: dict[str, Any]
+    backbone: Any
+    head: Any
+    notes: list[str]
+
+
+class ZeroShotClassifier(ClassifierMixin, Estimator):
     """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
@@ -29,7 +53,7 @@ class ZeroShotClassifier:
 
     Args:
         model: a name (see `modelgraft.resolve`) or a loaded backbone.
-        labels: class names, each once.
+        labels: class names, each once: texts, or whole numbers that are read as they are written.
         templates: one template, a list, or the name of an ensemble (``imagenet-80``, ``simple``, ``none`` ...); None takes what
             the model asks for, else ``a photo of a {}.`` for pictures and ``This example is {}.`` for texts.
         descriptions: for some labels, texts that describe them; they take the templates' place for that label.
@@ -39,47 +63,123 @@ class ZeroShotClassifier:
         workers: decoding threads; None chooses.
 
     Attributes:
-        classes_: the labels, array (C,) of str, in the order given: the columns of `predict_proba`.
+        classes_: the labels, array (C,), in the order given: the columns of `predict_proba`.
+        backbone, head: the loaded model and the classes' embeddings, made when first asked for.
         notes: lines a user should see once: labels cut or not known to the model.
 
     Raises:
         UsageError: no labels, a label twice, a model that cannot classify by name.
     """
 
+    _ready: _Ready | None = None
+
     def __init__(
         self,
         model: str | Entry | TextBackbone = IMAGE_MODEL,
-        labels: Sequence[str] = (),
+        labels: Sequence[Any] = (),
         *,
         templates: str | Sequence[str] | None = None,
-        descriptions: Mapping[str, Sequence[str]] | None = None,
+        descriptions: Mapping[Any, Sequence[str]] | None = None,
         threshold: float | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
-        self.labels = _checked(labels)
+        self.model = model
+        self.labels = labels
+        self.templates = templates
+        self.descriptions = descriptions
         self.threshold = threshold
-        entry = resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
-        self.modality = _modality(entry)
-        # Everything that can be wrong with the call is found before gigabytes are fetched.
-        if templates is None:
-            templates = entry.templates or DEFAULT_BY_MODALITY[self.modality]
-        wanted = templates_for(templates)
-        texts = label_texts(self.labels, wanted, _described(descriptions or {}, self.labels))
-        backbone: Any = load(entry, device=device, dtype=dtype) if isinstance(model, (str, Entry)) else model
-        self.backbone = backbone
-        self.batch_size = batch_size or (256 if self.backbone.device.type == "cuda" else 32)
-        self.workers = workers or default_workers()
-        self.classes_ = np.array(self.labels)
-        self.notes = plugin_calls.text_notes(self.backbone, [text for group in texts for text in group])
-        with torch.inference_mode():
-            weight = embed_labels(self.backbone, texts)
-        self.head = load_head("text")(weight, plugin_calls.score_rule(self.backbone)).to(self.backbone.device)
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.workers = workers
+        self._texts()
 
-    def fit(self, X: Any = None, y: Any = None) -> ZeroShotClassifier:
-        """Nothing to learn; there for code that fits every estimator."""
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.target_tags.required = False
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in super().__getstate__().items() if name != "_ready"}
+        named = isinstance(self.model, (str, Entry))
+        return state if named else {**state, "model": Packed.of(self.model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self.model, Packed):
+            self.model = self.model.unpacked()
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """(C,): the labels, in the order given."""
+        own = own_array(list(self.labels))
+        return np.array(_checked(self.labels)) if own is None else own
+
+    @property
+    def entry(self) -> Entry:
+        """The model's entry."""
+        if isinstance(self.model, str):
+            return resolve(self.model)
+        return self.model if isinstance(self.model, Entry) else self.model.entry
+
+    @property
+    def modality(self) -> str:
+        """What is classified: ``image`` or ``text``."""
+        return _modality(self.entry)
+
+    @property
+    def backbone(self) -> Any:
+        """The loaded model."""
+        return self._made().backbone
+
+    @property
+    def head(self) -> Any:
+        """The scores of features against the classes' embeddings."""
+        return self._made().head
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines a user should see once: labels cut or not known to the model."""
+        return self._made().notes
+
+    def _texts(self) -> list[list[str]]:
+        """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
+        check_words(self.device, self.dtype)
+        checked_threshold(self.threshold)
+        checked_count("batch_size", self.batch_size)
+        checked_count("workers", self.workers, 0)
+        names, entry = _checked(self.labels), self.entry
+        templates = self.templates
+        if templates is None:
+            templates = entry.templates or DEFAULT_BY_MODALITY[_modality(entry)]
+        _modality(entry)
+        return label_texts(names, templates_for(templates), _described(self.descriptions or {}, names))
+
+    def _made(self) -> _Ready:
+        of = {**self.get_params(deep=False), "labels": tuple(self.labels)}
+        made = self._ready
+        if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
+            texts = self._texts()
+            named = isinstance(self.model, (str, Entry))
+            backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
+            notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
+            with torch.inference_mode():
+                weight = embed_labels(backbone, texts)
+            head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
+            self._ready = made = _Ready(of, backbone, head, notes)
+        return made
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Learn nothing; the model is loaded, so that the first prediction does not wait for it."""
+        self._made()
         return self
 
     def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
@@ -87,13 +187,12 @@ class ZeroShotClassifier:
 
         Pictures: paths, PIL pictures, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
         """
+        names = _checked(self.labels)
         for outcome in self._probabilities(items):
             if outcome.row is None:
                 yield Prediction(outcome.item, None, None, {}, error=outcome.error)
                 continue
-            yield prediction(
-                outcome.item, outcome.row.tolist(), self.labels, threshold=self.threshold, note=outcome.note
-            )
+            yield prediction(outcome.item, outcome.row.tolist(), names, threshold=self.threshold, note=outcome.note)
 
     def predict_proba(self, items: Iterable[Any]) -> np.ndarray:
         """Scores (N, C) float32, columns as `classes_`. A row of NaN, and a warning, for an item that cannot be read."""
@@ -112,35 +211,70 @@ class ZeroShotClassifier:
     def predict(self, items: Iterable[Any]) -> np.ndarray:
         """The best label of each item, array (N,) of object; None where it abstains or the item cannot be read."""
         scores = self.predict_proba(items)
-        out = np.empty(len(scores), dtype=object)
-        for n, row in enumerate(scores):
-            if not np.isnan(row).any() and (self.threshold is None or row.max() >= self.threshold):
-                out[n] = self.labels[int(row.argmax())]
-        return out
+        known = ~np.isnan(scores).any(axis=1)
+        known[known] = True if self.threshold is None else scores[known].max(axis=1) >= self.threshold
+        found = self.classes_[np.where(known[:, None], scores, 0).argmax(axis=1)]
+        if not known.all():
+            found = found.astype(object)
+            found[~known] = None
+        return found
 
-    def score(self, items: Iterable[Any], y: Sequence[str]) -> float:
-        """Accuracy against the true labels ``y``; an abstention counts as wrong."""
+    def score(self, items: Iterable[Any], y: Sequence[Any] | None = None, sample_weight: Any = None) -> float:
+        """Accuracy against the true labels ``y``; an abstention, and an item that cannot be read, count as wrong.
+
+        Args:
+            y: the labels, or their numbers, 0 to C - 1, where no label can be meant by a number; None for one that is not known.
+            sample_weight: (N,), how much each item counts.
+
+        Raises:
+            UsageError: no ``y``, one of another length or without a label, numbers that are ambiguous or too large.
+        """
+        if y is None:
+            raise UsageError("no labels to score against; give y")
+        if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
+            raise UsageError(f"y={y!r}: a list with the label of each item is needed")
         predicted = self.predict(items)
         if len(predicted) != len(y):
             raise UsageError(f"{len(predicted)} items and {len(y)} labels")
-        return float(np.mean([p == t for p, t in zip(predicted, y, strict=True)]))
+        truth = self._numbers(list(y))
+        known = np.array([number is not None for number in truth], bool)
+        if not known.any():
+            raise UsageError("no item has a label to score against")
+        there = {label: n for n, label in enumerate(self.classes_.tolist())}
+        right = np.array([p is not None and there[p] == t for p, t in zip(predicted.tolist(), truth, strict=True)])
+        weights = None if sample_weight is None else np.asarray(sample_weight, float)[known]
+        return float(np.average(right[known], weights=weights))
+
+    def _numbers(self, y: list[Any]) -> list[int | None]:
+        """Which class each label is; -1 for one that is no class, None for one that is missing."""
+        names = _checked(self.labels)
+        there = places(names, own_array(list(self.labels)))
+        given = [None if is_missing(label) else label for label in y]
+        present = [label for label in given if label is not None]
+        own = all(isinstance(label, str) for label in self.labels)
+        if own and present and all(isinstance(label, Integral) and not isinstance(label, bool) for label in present):
+            if written := [name for name in names if _NUMBER.fullmatch(name.strip())]:
+                raise UsageError(
+                    f"y has numbers, and there are labels that are some: {some(written)}; give y as the labels are"
+                )
+            if strangers := [label for label in present if not 0 <= label < len(names)]:
+                raise UsageError(
+                    f"y has the number {strangers[0]}; the {len(names)} labels have the numbers 0 to {len(names) - 1}"
+                )
+            return [None if label is None else int(label) for label in given]
+        found = [None if label is None else there.get(_own(label), -1) for label in given]
+        if present and not any(number is not None and number >= 0 for number in found):
+            warnings.warn(f"none of y ({some(present)}) is one of the labels ({some(names)})", stacklevel=3)
+        return found
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single text: [item]")
-        reason = plugin_calls.not_finite(self.backbone)
+        items, backbone = each_item(items), self.backbone
+        reason = plugin_calls.not_finite(backbone)
+        size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
         if self.modality == "text":
-            return stream(
-                items, _read_text, self._infer_texts, batch_size=self.batch_size, workers=1, not_finite=reason
-            )
-        return stream(
-            items,
-            self._read_image,
-            self._infer_images,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            not_finite=reason,
-        )
+            return stream(items, _read_text, self._infer_texts, batch_size=size, workers=1, not_finite=reason)
+        workers = checked_count("workers", self.workers, 0) or default_workers()
+        return stream(items, self._read_image, self._infer_images, batch_size=size, workers=workers, not_finite=reason)
 
     def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         image, note = read_image(item)
@@ -155,6 +289,10 @@ class ZeroShotClassifier:
         return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
 
 
+def _own(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
 def _read_text(item: Any) -> tuple[str, str | None]:
     if not isinstance(item, str):
         raise UnreadableItemError(f"not a text but {type(item).__name__}")
@@ -163,16 +301,20 @@ def _read_text(item: Any) -> tuple[str, str | None]:
     return item, None
 
 
-def _checked(labels: Sequence[str]) -> list[str]:
+def _checked(labels: Sequence[Any]) -> list[str]:
+    """The labels as texts."""
     if isinstance(labels, str):
         raise UsageError("labels must be a list of texts, not one text")
+    labels = list(labels)
+    for number, label in enumerate(labels, 1):
+        if isinstance(label, bool) or not isinstance(label, (str, Integral)):
+            raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
     out = [str(label) for label in labels]
     if not out:
         raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
     if blank := [label for label in out if not label.strip()]:
         raise UsageError(f"{len(blank)} of the labels are blank")
-    repeated = sorted({label for label in out if out.count(label) > 1})
-    if repeated:
+    if repeated := sorted(label for label, count in Counter(out).items() if count > 1):
         raise UsageError(f"labels given twice: {', '.join(repeated)}")
     return out
 
@@ -186,8 +328,9 @@ def _modality(entry: Entry) -> str:
     return "text" if entry.modality == "text" else "image"
 
 
-def _described(descriptions: Mapping[str, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
-    strangers = [label for label in descriptions if label not in labels]
+def _described(descriptions: Mapping[Any, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
+    known = set(labels)
+    strangers = [label for label in descriptions if label not in known]
     if strangers:
         raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
     return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}

@@ -13,9 +13,11 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import constants
+from huggingface_hub import constants, get_token
 from huggingface_hub.utils import _http, get_session, set_client_factory
-from modelgraft.errors import UnsafeWeightsError
+from modelgraft.errors import ModelgraftError, UnsafeWeightsError
+from modelgraft.network import check_proxies, check_token
+from modelgraft.opening import first_line
 
 _PORTS: Final = {"http": 80, "https": 443}
 _lock = threading.Lock()
@@ -38,7 +40,12 @@ def guarded() -> Iterator[None]:
     """While files of models are asked for in this thread: every request of the hub client goes through the hooks below.
 
     Other users of the client in this process are left alone: they may have business with other hosts.
+
+    Raises:
+        ModelgraftError: a proxy or a token that cannot be used.
     """
+    check_proxies()
+    check_token(get_token())
     _guard_client()
     before = getattr(_inside, "on", False)
     _inside.on = True
@@ -59,7 +66,11 @@ def _guard_client() -> None:
 
             factory.guarded = True  # type: ignore[attr-defined]
             set_client_factory(factory)
-        _hooked(get_session())
+        try:
+            client = get_session()
+        except Exception as error:  # what is wrong with a proxy is found when the client is made
+            raise ModelgraftError(f"the HTTP client cannot be made ({first_line(error)}); check HTTPS_PROXY") from error
+        _hooked(client)
 
 
 def _hooked(client: httpx2.Client) -> httpx2.Client:

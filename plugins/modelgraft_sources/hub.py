@@ -7,7 +7,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TypeVar
@@ -28,6 +27,7 @@ from modelgraft.entry import Weights
 from modelgraft.errors import NotStoredError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.paths import write_atomic
 from modelgraft.resolution import File, Part, safe_path
+from modelgraft.threads import thread_pool
 
 from modelgraft_sources.downloading import asked_to_wait, download
 from modelgraft_sources.guarding import check_downgrade, guarded, is_hub
@@ -81,7 +81,7 @@ class HubSource:
                     f"{missing[0].path} of {_at(repo, commit)} is not (or not all) in the cache and HF_HUB_OFFLINE is set"
                 )
             _room_for(missing, root)
-            with ThreadPoolExecutor(PARALLEL) as pool:
+            with thread_pool(PARALLEL) as pool:
                 for done in [pool.submit(_fetch, repo, commit, file, root, progress) for file in missing]:
                     done.result()
         if missing:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelgraft.entry import Entry
+from modelgraft.errors import UsageError
 from modelgraft.strangers import At
 from modelgraft.strangers.rules import Rule, all_of, between, channels, flag, number, one_of, record, word
 
@@ -104,6 +105,7 @@ def entry_of(name: str, config: Any) -> Entry | None:
 
     Raises:
         UnsafeWeightsError: it says more than a stranger may say; the text names the key.
+        UsageError: it is a model of pictures with another number of channels than three.
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("architecture"), str):
         return None
@@ -121,6 +123,7 @@ def entry_of(name: str, config: Any) -> Entry | None:
     pretrained = {**cleaned, "num_classes": classes} if type(classes) is int else cleaned
     size = pretrained.get("input_size")
     is_size = isinstance(size, list) and len(size) == 3 and all(isinstance(n, int) and n > 0 for n in size)
+    _check_channels(name, arguments.get("in_chans"), size[0] if isinstance(size, list) and size else None)
     width = config.get("num_features")
     return Entry(
         name=f"{PROVIDER}/{name}",
@@ -135,3 +138,13 @@ def entry_of(name: str, config: Any) -> Entry | None:
             "model_args": arguments,
         },
     )
+
+
+def _check_channels(name: str, *stated: Any) -> None:
+    """See that pictures can be given to a model: they are read as RGB."""
+    for count in stated:
+        if type(count) is int and count != 3:
+            raise UsageError(
+                f"{name} reads pictures of {count} channel{'s' if count > 1 else ''}, and pictures are given to models as "
+                "RGB, in 3; take a model of 3 channels"
+            )

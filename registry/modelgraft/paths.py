@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+_LONGEST: Final = 200
+"""Bytes of a name that another beside it may begin with: most disks take 255."""
 
 
 def cache_dir() -> Path:
@@ -61,7 +65,7 @@ def held_file(path: Path) -> tuple[Path, int | None]:
     Raises:
         OSError: the folder cannot be written.
     """
-    temporary, holding = _held(path, lambda **place: _closed(*tempfile.mkstemp(**place, suffix=path.suffix)))
+    temporary, holding = _held(path, lambda **place: _closed(*tempfile.mkstemp(**place, suffix=_suffix(path))))
     return Path(temporary), holding
 
 
@@ -93,7 +97,7 @@ def sweep(path: Path) -> None:
     import re
     import shutil
 
-    left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}({re.escape(path.suffix)})?")
+    left = re.compile(rf"{re.escape(_prefix(path))}[a-z0-9_]{{8}}({re.escape(_suffix(path))})?")
     with contextlib.suppress(OSError):
         for name in os.listdir(path.absolute().parent):
             if not left.fullmatch(name):
@@ -129,7 +133,7 @@ def umask() -> int:
 def _held(path: Path, make: Callable[..., str]) -> tuple[str, int | None]:
     """Make something temporary beside ``path``, and lock it for as long as the descriptor is open, where the system can."""
     while True:
-        there = make(dir=path.absolute().parent, prefix=f".{path.name}.")
+        there = make(dir=path.absolute().parent, prefix=_prefix(path))
         try:
             import fcntl
         except ImportError:  # Windows
@@ -143,6 +147,18 @@ def _held(path: Path, make: Callable[..., str]) -> tuple[str, int | None]:
         if os.path.exists(there):
             return there, holding
         os.close(holding)
+
+
+def _prefix(path: Path) -> str:
+    """How the names of what is temporary for a path begin; a name that leaves no room for more is shortened."""
+    name = os.fsencode(path.name)
+    if len(name) <= _LONGEST:
+        return f".{path.name}."
+    return f".{hashlib.sha256(name).hexdigest()[:32]}."
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix if len(os.fsencode(path.suffix)) <= 20 else ""
 
 
 def _closed(handle: int, name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelgraft.contract import ImageBackbone, TextBackbone
+from modelgraft.devices import check_words, device_of, dtype_of
 from modelgraft.entry import Entry
 from modelgraft.errors import PluginError, UsageError
 from modelgraft.host.host import PluginReport, current_host, import_target, no_such
@@ -121,6 +122,7 @@ def load(
         PluginError: the plugin failed; the cause is chained.
         UsageError: no such model, device or dtype.
     """
+    check_words(device, dtype)
     entry = resolve(name) if isinstance(name, str) else name
     on, of = device_of(device), dtype_of(dtype)
     weights = local_weights(entry)
@@ -174,32 +176,3 @@ def load_head(name: str) -> Any:
 def plugins() -> list[PluginReport]:
     """What is installed, what it brings, and why it does not work where it does not."""
     return current_host().reports()
-
-
-def device_of(device: str | torch.device | None) -> torch.device:
-    """The device meant: ``load``'s rule. Raises `UsageError` for one there is not."""
-    import torch
-
-    if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"no device {device!r}; try cpu, cuda, cuda:0 or mps") from None
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {device} was asked for, and this torch sees {torch.cuda.device_count()} CUDA devices")
-    return wanted
-
-
-def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The dtype meant; None is the model's own. Raises `UsageError` for what is none."""
-    if not isinstance(dtype, str):
-        return dtype
-    import torch
-
-    found = getattr(torch, {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}.get(dtype, dtype), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise UsageError(f"no dtype {dtype!r}; try float32, bfloat16 or float16")
-    return found

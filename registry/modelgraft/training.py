@@ -22,13 +22,16 @@ class Block:
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A backbone whose weights an adapter may change. Nothing has to be subclassed; what lacks these members stays frozen."""
+    """A backbone whose weights an adapter may change. Nothing has to be subclassed; what lacks `blocks` or `embed` stays frozen.
+
+    `token_batch` is of text towers; without `recompute` and `randomise` the settings of these names are not there.
+    """
 
     def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
         """The tower's blocks from input to embedding. ``modality`` says which tower; None is that of pictures where there is one.
 
-        Every parameter that the embedding depends on is in exactly one block; those it does not depend on (the other tower, the
-        published classifier, the scale of the scores) are in none.
+        A parameter that two modules share may go by either name. Every parameter that the embedding depends on is in exactly one
+        block; those it does not depend on (the other tower, the published classifier, the scale of the scores) are in none.
         """
         ...
 

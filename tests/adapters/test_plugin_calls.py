@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,13 @@ from modelgraft.errors import PluginError
 from modelgraft_adapters import ZeroShotClassifier, plugin_calls
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from PIL import Image
+
+
+@contextmanager
+def nothing(_: Any) -> Iterator[None]:
+    """In the place of a guard."""
+    yield
+
 
 RED, GREEN, BLUE = (Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue"))
 LABELS = ["blue", "green", "red"]
@@ -186,3 +195,42 @@ def test_heads_that_are_right_pass() -> None:
     assert found.dtype == torch.float32 and found.shape == (2, 3)
     numbers = SimpleNamespace(logits=lambda features: torch.tensor([[-5.0, 1e6]] * 2))
     assert plugin_calls.probabilities(numbers, torch.zeros(2, 5), 2, "regression", "x").tolist() == [[-5.0, 1e6]] * 2
+
+
+def test_a_backbone_in_training_mode_encodes_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout would be noise; batch norm would make the answer for an image depend on its batch, and learn from it."""
+
+    class Noisy(Colours):
+        def __init__(self) -> None:
+            self.module = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
+            self.module[1].eval()  # in part: whoever freezes a part, too
+
+        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.module(super().encode_image(pixels))
+            return found
+
+    def features(backbone: Any, images: list[Image.Image]) -> torch.Tensor:
+        return torch.from_numpy(FeatureExtractor(backbone, store=False).embed(images).features.copy())
+
+    backbone = Noisy()
+    before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
+    alone = torch.cat([features(backbone, [image]) for image in (RED, GREEN, BLUE)])
+    assert torch.allclose(alone, features(backbone, [RED, GREEN, BLUE])) and torch.allclose(
+        alone, torch.eye(3), atol=1e-4
+    )
+    assert all(torch.equal(before[name], value) for name, value in backbone.module.state_dict().items())
+    assert [part.training for part in backbone.module] == [True, False]  # as it was
+    monkeypatch.setattr(plugin_calls, "_evaluating", nothing)
+    assert not torch.allclose(features(backbone, [RED, GREEN, BLUE]), torch.eye(3), atol=1e-4)
+
+
+def test_preprocessing_that_draws_lots_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cropping(Colours):
+        def preprocess(self, image: Image.Image) -> torch.Tensor:
+            return super().preprocess(image)[:, :, torch.randint(4, (2,))]
+
+    quarters = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    with pytest.raises(PluginError, match=r"modelgraft-x:x .*otherwise each time"):
+        predicted(Cropping(), [quarters])
+    monkeypatch.setattr(plugin_calls, "_TRIES", 0)
+    assert predicted(Cropping(), [quarters])[0] in LABELS

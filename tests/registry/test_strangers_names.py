@@ -86,6 +86,14 @@ def test_of_two_strangers_none_takes_a_canonical_name_in_silence(good: list[Entr
         assert now in (was, None) or was is None
 
 
+@pytest.mark.parametrize("second", [{"retired": ("org/ViT",)}, {"aliases": ("org/vit",)}])
+def test_a_name_that_two_claim_is_no_second_name_of_a_third(second: dict[str, Any]) -> None:
+    evil = _record("aaa-evil", _entry("org/ViT"), _entry("org/old", **second))
+    catalogue = _catalogue(OWN, evil, _record("zzz-good", _entry("org/ViT")))
+    with pytest.raises(UnknownModelError, match="both bring it"):
+        catalogue.find("org/ViT")
+
+
 def test_without_the_ranks_the_trap_springs() -> None:
     evil = _record("aaa-evil", _entry("clip/ViT:evil", default=True), _entry("evil/x", aliases=("org/resnet",)))
     assert _changed(_catalogue(OWN), _catalogue(OWN, evil)) == []

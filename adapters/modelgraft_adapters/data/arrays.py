@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import looks_like_picture, some
+from modelgraft_adapters.data.own_labels import own_order
 
 
 def read_items(
@@ -61,24 +63,70 @@ def read_items(
             f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
         )
     encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
-    return Dataset(listed, kind, encoded.task, encoded.targets, encoded.classes, identities, notes=encoded.notes)
+    targets, names, values = encoded.targets, encoded.classes, None
+    if encoded.task == "single-label":
+        plain = raw.tolist() if isinstance(raw, np.ndarray) and raw.ndim == 2 else raw
+        plain = [row[0] for row in plain] if plain is not raw else plain
+        targets, names, values = own_order(targets, names, plain, classes is not None)
+    return Dataset(listed, kind, encoded.task, targets, names, identities, notes=encoded.notes, values=values)
+
+
+def each_item(items: Any) -> Iterable[Any]:
+    """Return what is to be gone through item by item, or say that it is no collection of items but one, or something else.
+
+    Lists, tuples and other sequences, iterators, arrays of pictures (N, H, W[, 3 or 4]) of uint8, arrays of objects or texts (N,),
+    columns of pandas.
+
+    Raises:
+        UsageError: a single item, whatever would be gone through by its rows, keys, columns or letters; features; a set, which has
+            no order.
+    """
+    if isinstance(items, np.ndarray):
+        return _of_array(items)
+    if isinstance(items, Dataset):
+        return items.items
+    if isinstance(items, (str, bytes, os.PathLike)):
+        what = "text" if isinstance(items, str) else "path" if isinstance(items, os.PathLike) else "bytes"
+        raise UsageError(f"give a list of items, not a single {what}: [item]")
+    if isinstance(items, Image.Image) or hasattr(items, "read_bytes"):
+        raise UsageError("give a list of pictures, not a single one: [picture]")
+    if isinstance(items, io.IOBase):
+        raise UsageError("an open file is no list of items; give list(file), or what is in it")
+    if isinstance(items, Mapping):
+        raise UsageError(f"a {type(items).__name__} is no list of items; give a list of its values")
+    if isinstance(items, (set, frozenset)):
+        raise UsageError(f"a {type(items).__name__} has no order to give answers in; give a list")
+    if hasattr(items, "columns") or hasattr(items, "column_names"):
+        raise UsageError(f"a {type(items).__name__} is no list of items; give one of its columns")
+    if not hasattr(items, "__iter__") or (hasattr(items, "ndim") and items.ndim != 1):
+        raise UsageError(f"a {type(items).__name__} is no list of items")
+    return items  # type: ignore[no-any-return]
+
+
+def _of_array(items: np.ndarray) -> list[Any]:
+    shape = f"an array of shape {items.shape} and dtype {items.dtype}"
+    if items.dtype.kind in "US" or items.dtype == object:
+        if items.ndim != 1 and not (items.ndim == 2 and items.shape[1] == 1):
+            raise UsageError(f"{shape} is no list of items; one dimension is read, or one column (N, 1)")
+        return items.ravel().tolist()
+    if items.dtype.kind == "f" and items.ndim == 2:
+        raise UsageError(
+            f"{shape} reads as features; an adapter learns from them where model=None says that X has features"
+        )
+    if (
+        items.dtype != np.uint8
+        or items.ndim < 3
+        or (items.ndim == 4 and items.shape[3] not in (3, 4))
+        or items.ndim > 4
+    ):
+        raise UsageError(f"{shape} holds no pictures: (N, H, W), (N, H, W, 3) or (N, H, W, 4) of uint8 is read")
+    if items.ndim == 3 and items.shape[2] in (3, 4):
+        raise UsageError(f"{shape} is one picture; put it into a list")
+    return list(items)
 
 
 def _listed(items: Any) -> list[Any]:
-    if isinstance(items, np.ndarray):
-        if items.dtype.kind in "US" or items.dtype == object:
-            return [str(item) if items.dtype.kind == "U" else item for item in items.ravel().tolist()]
-        if items.dtype != np.uint8 or items.ndim < 3:
-            raise UsageError(
-                f"an array of shape {items.shape} and dtype {items.dtype} holds no pictures: "
-                "(N, H, W) or (N, H, W, 3) of uint8 is read"
-            )
-        if items.ndim == 3 and items.shape[2] in (3, 4):
-            raise UsageError(f"an array of shape {items.shape} is one picture; put it into a list")
-        return list(items)
-    if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
-        raise UsageError(f"a {type(items).__name__} is no list of items")
-    return list(items)
+    return list(each_item(items))
 
 
 def _modality(items: list[Any], given: Modality | None) -> Modality:

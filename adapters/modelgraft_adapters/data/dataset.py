@@ -10,6 +10,8 @@ import numpy as np
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.data.overlap import Contents
+
 Modality = Literal["image", "text"]
 
 
@@ -32,11 +34,24 @@ class Dataset:
     """(N,) of str: ``train``, ``test``, ``val`` ...; None where nothing is split yet."""
     notes: tuple[str, ...] = ()
     """Rules that were applied on reading, a line each, for the user ("3 rows without a label are left out of training")."""
+    values: np.ndarray | None = None
+    """(C,): the classes as the user's labels are, of their own type; None where they are the names."""
+    groups: np.ndarray | None = None
+    """(N,) of str: items of one name belong together, and stay on one side of every split that is drawn. None: each is alone."""
+    group_column: str | None = None
+    """What the groups are called: the column they come from, or ``groups``."""
 
     def __post_init__(self) -> None:
-        for what, values in (("targets", self.targets), ("identities", self.identities or None), ("split", self.split)):
+        for what, values in (
+            ("targets", self.targets),
+            ("identities", self.identities or None),
+            ("split", self.split),
+            ("groups", self.groups),
+        ):
             if values is not None and len(values) != len(self.items):
                 raise UsageError(f"{len(self.items)} items and {len(values)} {what}")
+        if self.values is not None and len(self.values) != len(self.classes):
+            raise UsageError(f"{len(self.classes)} classes and {len(self.values)} values of them")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,9 +61,9 @@ class Dataset:
         return self.identities[index] if self.identities else f"item {index}"
 
     @property
-    def places(self) -> frozenset[str]:
-        """The identities that say where an item lies; items of a list are called by a number, which says nothing elsewhere."""
-        return frozenset(name for name in self.identities if not name.startswith("item "))
+    def places(self) -> Contents:
+        """The items by where they lie and what they hold, to find the same ones among others."""
+        return Contents(self.items, self.modality)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The items at ``indices`` (or under a mask), in that order."""
@@ -60,6 +75,7 @@ class Dataset:
             targets=None if self.targets is None else self.targets[where],
             identities=[self.identities[n] for n in where.tolist()] if self.identities else (),
             split=None if self.split is None else self.split[where],
+            groups=None if self.groups is None else self.groups[where],
         )
 
     @property
@@ -130,6 +146,9 @@ def join(parts: Mapping[str, Dataset]) -> Dataset:
             raise UsageError(f"the splits {', '.join(parts)} have different columns of numbers")
         classes = class_order(name for part in sets for name in part.classes)
     task = labelled[0].task if labelled else sets[0].task
+    grouped = [part for part in sets if part.groups is not None]
+    if grouped and len(grouped) < len(sets):
+        raise UsageError(f"some of the splits {', '.join(parts)} have groups, others not")
     return Dataset(
         items=[item for part in sets for item in part.items],
         modality=sets[0].modality,
@@ -141,7 +160,29 @@ def join(parts: Mapping[str, Dataset]) -> Dataset:
             [np.full(len(part), name) if part.split is None else part.split for name, part in parts.items()]
         ),
         notes=tuple(dict.fromkeys(f"{name}: {note}" for name, part in parts.items() for note in part.notes)),
+        groups=np.concatenate([_groups(part, name) for name, part in parts.items()]) if grouped else None,
+        group_column=grouped[0].group_column if grouped else None,
+        values=_values(labelled, classes),
     )
+
+
+def _values(parts: list[Dataset], classes: tuple[str, ...]) -> np.ndarray | None:
+    """The classes' own values, where all parts have them, of one type."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part.values is None:
+            return None
+        for name, value in zip(part.classes, part.values.tolist(), strict=True):
+            if type(found.setdefault(name, value)) is not type(value) or found[name] != value:
+                return None
+    kinds = {type(value) for value in found.values()}
+    return np.array([found[name] for name in classes]) if len(kinds) == 1 and set(found) >= set(classes) else None
+
+
+def _groups(part: Dataset, name: str) -> np.ndarray:
+    """A part's groups; what is alone there is alone among all parts."""
+    assert part.groups is not None
+    return np.array([f"{group}\0{name}" if group.startswith("\0") else group for group in part.groups], dtype=object)
 
 
 def _renumbered(part: Dataset, task: Task, classes: tuple[str, ...]) -> np.ndarray:

@@ -11,12 +11,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.threads import thread_pool
 from PIL import Image
 
 from modelgraft_adapters.data.dataset import Dataset
@@ -175,7 +175,7 @@ def _look(item: Any, content_only: bool) -> _Seen | None:
 
 
 def _looked_at(items: Sequence[Any], content_only: bool = False) -> Iterator[_Seen | None]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="modelgraft-hash") as pool:
+    with thread_pool(min(8, os.cpu_count() or 1), "modelgraft-hash") as pool:
         for start in range(0, len(items), 1024):  # a pool of its own keeps all results it is given to do
             block = [items[n] for n in range(start, min(start + 1024, len(items)))]
             yield from pool.map(lambda item: _look(item, content_only), block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,15 @@ import numpy as np
 from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
-from modelgraft_adapters.data.names import clean, counted, some
+from modelgraft_adapters.data.cells import (
+    doubtful,
+    is_foreign_number,
+    is_missing,
+    lists_in_text,
+    multi_hot,
+    names_of,
+)
+from modelgraft_adapters.data.names import counted, some
 
 MANY_VALUES: Final = 20
 """Labels that are fractions and take more values than this are taken for measurements, not for classes."""
@@ -46,11 +53,12 @@ def encode(
 ) -> Encoded:
     """Targets of N labels.
 
-    Rules. A label is missing if it is None, NaN or an empty string. Classes are called what was written: 0 and "0" are the class
-    ``0``; blanks around a name are dropped. Classes are sorted, by value if all are whole numbers. Without ``task``: lists
-    (or a ``separator``, or a two-dimensional array of 0 and 1, whose columns are the classes) make a multi-label task; numbers with
-    fractions and more than `MANY_VALUES` values are refused, because only the user knows whether they are measurements; all
-    else is single-label. In a multi-label task an empty list, or a lone separator, is an item that has none of the classes.
+    Rules. A label is missing as `cells.is_missing` has it. Classes are called what was written, whatever the type of the column
+    (`cells.names_of`): 0, 0.0 and "0" are the class ``0``; blanks around a name are dropped. Classes are sorted, by value if all
+    are whole numbers. Strings that read as lists are lists. Without ``task``: lists (or a ``separator``, or a matrix of 0 and 1,
+    be it an array or lists of one length, whose columns are the classes) make a multi-label task; numbers with fractions and more
+    than `MANY_VALUES` values are refused, because only the user knows whether they are measurements; all else is single-label. In
+    a multi-label task an empty list, or a lone separator, is an item that has none of the classes.
 
     Args:
         raw: N labels: str, int, bool, float, or lists of them; or an array (N,) or (N, C).
@@ -72,20 +80,16 @@ def encode(
     if isinstance(raw, np.ndarray) and raw.ndim == 2 and task != "regression":
         values = [row[0] for row in values]
     values = [None if is_missing(value) else _plain(value) for value in values]
+    values = values if separator else lists_in_text(values, call)
     if task == "regression":
         return _numbers(values, classes, call)
+    if task != "single-label" and (matrix := multi_hot(values, call)) is not None:
+        return _indicators(matrix, task, classes)
     if task is None:
         task = "multi-label" if separator or any(isinstance(value, list) for value in values) else "single-label"
         if task == "single-label":
             _refuse_measurements(values)
     return _multi(values, separator, classes, call) if task == "multi-label" else _single(values, classes, call)
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN (also pandas' own) or an empty string."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return True
-    return (isinstance(value, (float, np.floating)) and math.isnan(value)) or type(value).__name__ == "NAType"
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -107,32 +111,32 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _name(value: Any, where: str) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
+def _check_name(value: Any, where: str) -> None:
     if isinstance(value, (dict, list)):
         raise UsageError(
             f"the label of {where} is a {type(value).__name__}, not a class name; task='multi-label' reads lists"
         )
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a column of whole numbers becomes floats where one is missing
-    return clean(str(value))
 
 
 def _refuse_measurements(values: list[Any]) -> None:
     numbers = []
+    foreign = None
     for value in values:
         if value is None:
             continue
         if isinstance(value, bool):
             return
         try:
+            if is_foreign_number(value) and "," in value:
+                foreign, value = value, value.replace(",", ".", 1)
             numbers.append(float(value))
         except (TypeError, ValueError, OverflowError):
             return
     distinct = set(numbers)
     # Beyond 20 values, or where hardly a value comes twice, a fraction is a measurement and no class.
     many = len(distinct) > MANY_VALUES or (len(distinct) > 2 and 2 * len(distinct) > len(numbers))
+    if many and foreign is not None:
+        raise UsageError(f"the labels read as numbers with commas ({foreign!r}); write them with a decimal point alone")
     if many and any(not number.is_integer() for number in distinct):
         raise UsageError(
             f"the labels are {len(distinct):,} different numbers with fractions; "
@@ -144,7 +148,7 @@ def _numbering(
     found: Iterable[str], given: Sequence[str] | None, first: Callable[[str], str]
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     names = set(found)
-    order = class_order(names) if given is None else tuple(clean(str(name)) for name in given)
+    order = class_order(names) if given is None else tuple(given)
     if len(set(order)) < len(order):
         raise UsageError(f"classes given twice: {some(name for name, n in Counter(order).items() if n > 1)}")
     for stranger in sorted(names - set(order)):
@@ -152,17 +156,43 @@ def _numbering(
     return order, {name: number for number, name in enumerate(order)}
 
 
+def _named(labels: list[Any], classes: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
+    """What labels and classes are called, by one rule."""
+    names = names_of([*labels, *(classes or ())])
+    return names[: len(labels)], None if classes is None else names[len(labels) :]
+
+
 def _single(values: list[Any], classes: Sequence[str] | None, call: Call) -> Encoded:
-    names = [None if value is None else _name(value, call(index)) for index, value in enumerate(values)]
-    order, number = _numbering(
-        (name for name in names if name is not None), classes, lambda name: call(names.index(name))
+    there = [index for index, value in enumerate(values) if value is not None]
+    for index in there:
+        _check_name(values[index], call(index))
+    names, given = _named([values[index] for index in there], classes)
+    order, number = _numbering(names, given, lambda name: call(there[names.index(name)]))
+    targets = np.full(len(values), -1, np.int64)
+    targets[there] = [number[name] for name in names]
+    return Encoded(
+        "single-label",
+        targets,
+        order,
+        (*_notes(values, len(values) - len(there)), *_unparted(names), *doubtful(order, "classes called")),
     )
-    targets = np.array([-1 if name is None else number[name] for name in names], np.int64)
-    return Encoded("single-label", targets, order, _notes(values, sum(name is None for name in names)))
+
+
+def _unparted(names: list[str]) -> tuple[str, ...]:
+    """A note on names that look like several in one field."""
+    distinct = set(names)
+    for sign in ("|", ";", ","):
+        joined = [name for name in distinct if sign in name]
+        parts = {part.strip() for name in joined for part in name.split(sign)}
+        if joined and parts <= distinct:
+            return (
+                f"labels such as {some(sorted(joined), 1)} are classes of their own; label_separator={sign!r} parts them",
+            )
+    return ()
 
 
 def _multi(values: list[Any], separator: str | None, classes: Sequence[str] | None, call: Call) -> Encoded:
-    rows: list[list[str] | None] = []
+    rows: list[list[Any] | None] = []
     for index, value in enumerate(values):
         if value is None:
             rows.append(None)
@@ -171,20 +201,19 @@ def _multi(values: list[Any], separator: str | None, classes: Sequence[str] | No
             value = value.split(separator) if separator else [value]
         elif not isinstance(value, list):
             value = [value]
-        rows.append([_name(label, call(index)) for label in value if not is_missing(label)])
-    order, number = _numbering(
-        (name for row in rows for name in row or ()),
-        classes,
-        lambda name: call(next(index for index, row in enumerate(rows) if name in (row or ()))),
-    )
+        row = [label for label in value if not is_missing(label)]
+        for label in row:
+            _check_name(label, call(index))
+        rows.append(row)
+    owners = [index for index, row in enumerate(rows) for _ in row or ()]
+    names, given = _named([label for row in rows for label in row or ()], classes)
+    order, number = _numbering(names, given, lambda name: call(owners[names.index(name)]))
     targets = np.zeros((len(rows), len(order)), np.float32)
-    for index, row in enumerate(rows):
-        if row is None:
-            targets[index] = np.nan
-        else:
-            targets[index, [number[name] for name in row]] = 1
+    targets[[row is None for row in rows]] = np.nan
+    targets[owners, [number[name] for name in names]] = 1
     flat = [label for value in values if isinstance(value, list) for label in value]
-    return Encoded("multi-label", targets, order, _notes(flat, sum(row is None for row in rows)))
+    notes = _notes(flat, sum(row is None for row in rows))
+    return Encoded("multi-label", targets, order, (*notes, *doubtful(order, "classes called")))
 
 
 def _indicators(raw: np.ndarray, task: Task | None, classes: Sequence[str] | None) -> Encoded:
@@ -217,9 +246,9 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
         try:
             targets[index] = [float(value) for value in row]
         except (TypeError, ValueError, OverflowError):
-            raise UsageError(
-                f"the label of {call(index)} is no number: {some(row)}; a regression needs numbers"
-            ) from None
+            marks = any(map(is_foreign_number, row))
+            needs = "write numbers with a decimal point and no other mark" if marks else "a regression needs numbers"
+            raise UsageError(f"the label of {call(index)} is no number: {some(row)}; {needs}") from None
         if not np.isfinite(targets[index]).all():
             raise UsageError(f"the label of {call(index)} is not finite in float32: {some(row)}")
     names = tuple(names) if names else ("value",) if width == 1 else tuple(f"value {n}" for n in range(width))

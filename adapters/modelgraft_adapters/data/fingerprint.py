@@ -25,11 +25,13 @@ def training_facts(data: Dataset, width: int, unlabelled: int) -> dict[str, Any]
         facts["per_class"] = np.bincount(data.targets, minlength=len(data.classes)).tolist()
     elif data.targets is not None and data.task == "multi-label":
         facts["per_class"] = (data.targets > 0.5).sum(axis=0).tolist()
+    if data.groups is not None:
+        facts["groups"] = {"column": data.group_column, "count": len(set(data.groups))}
     return facts
 
 
 def fingerprint(data: Dataset) -> str:
-    """SHA-256 (hexadecimal) of the content of all items, in their order, with their targets and the names of the classes.
+    """SHA-256 (hexadecimal) of the content of all items, in their order, with their targets, the classes and the groups.
 
     Other names of the same files give the same digest. An item that has gone since counts by what it was called.
     """
@@ -41,6 +43,8 @@ def fingerprint(data: Dataset) -> str:
         targets = np.ascontiguousarray(data.targets)
         digest.update(targets.astype(targets.dtype.newbyteorder("<"), copy=False).tobytes())
     digest.update(json.dumps([data.modality, data.task, *data.classes]).encode())
+    if data.groups is not None:  # they say which items are held out together
+        digest.update(json.dumps(["groups", data.group_column, *data.groups.tolist()]).encode())
     return digest.hexdigest()
 
 

@@ -14,14 +14,15 @@ from modelgraft.learning import Task
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import (
-    SPLITS,
     UNLABELLED,
     clean,
     counted,
+    is_like_split,
     is_picture,
     is_split,
+    renamed,
     some,
-    split_name,
+    split_names,
 )
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
 from modelgraft_adapters.walking import Parts, walk
@@ -49,8 +50,8 @@ def read_folder(
 
     Rules, here and in tar files:
 
-    * If all folders at the top are named after splits (train, training, test, testing, val, valid, validation, dev, unlabelled
-      ...), they are splits; the folders below are classes. Some splits beside other folders are refused.
+    * If all folders at the top are named after splits (train, test_set, val2017, dev, unlabelled ...), they are splits; the
+      folders below are classes. Some splits beside other folders are refused.
     * Folders below a class folder belong to the class. ``class_level=2`` takes the second level as classes instead, -1 the
       folder that the file lies in.
     * One folder alone at the top that holds nothing but folders is a wrapper: what it holds counts.
@@ -109,10 +110,21 @@ def layout_of(files: Sequence[Parts], directories: Sequence[Parts] = (), class_l
                 f"the folders {some(known)} are splits, but {others} beside them not; put the classes below the splits"
             )
         if all(parts for parts in folders):
-            splits = [split_name(parts[0]) for parts in folders]
+            roles = split_names(named)
+            splits = [roles[parts[0]] for parts in folders]
+            notes += renamed(roles)
             folders = [parts[1:] for parts in folders]
         elif named:
             raise UsageError(f"files lie beside the splits {some(known)}; put each below its split")
+    elif (
+        class_level == 1
+        and len(named) > 1
+        and all(map(is_like_split, named))
+        and all(len(parts) > 1 for parts in folders)
+    ):
+        raise UsageError(
+            f"the folders {some(named)} read as splits and not as classes; call them train and test (or val)"
+        )
     labels = [_label(parts, class_level) for parts in folders]
     if splits:
         labels = [None if s == UNLABELLED else label for s, label in zip(splits, labels, strict=True)]
@@ -155,7 +167,7 @@ def from_layout(
 
 
 def _label(folders: Parts, level: int) -> str | None:
-    if any(SPLITS.get(name.lower()) == UNLABELLED for name in folders):
+    if any(split_names([name])[name] == UNLABELLED for name in folders):
         return None
     if level == -1:
         return clean(folders[-1]) if folders else None

@@ -12,9 +12,21 @@ import numpy as np
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.data.cells import is_missing, multi_hot, texts_of
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
-from modelgraft_adapters.data.names import IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, UNLABELLED, some, split_name
+from modelgraft_adapters.data.grouping import groups_of
+from modelgraft_adapters.data.names import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    TEXT_COLUMNS,
+    UNLABELLED,
+    plain,
+    renamed,
+    some,
+    split_names,
+)
 from modelgraft_adapters.data.parquet_files import ALWAYS_ALLOWED, LARGEST_RATIO
 from modelgraft_adapters.data.tables import file_bytes
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular, regular_state
@@ -115,6 +127,7 @@ def read_huggingface(
     task: Task | None = None,
     item_column: str | None = None,
     label_column: str | None = None,
+    group_column: str | None = None,
     label_separator: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
@@ -138,15 +151,17 @@ def read_huggingface(
     if first is None:
         raise UsageError("the data set has no rows")
     features = first.features
-    for name in (item_column, label_column):
+    for name in (item_column, label_column, group_column):
         if name is not None and name not in features:
             raise UsageError(f"the data set has no column {name!r}; it has {some(features, 20)}")
     column, modality = _item_column(features, item_column, modality)
     label = label_column or _label_column(features, column)
     if label is not None and not _states_labels(features[label]):
         raise UsageError(f"column {label!r} holds no labels but {' '.join(str(features[label]).split())[:100]}")
-    _check_alike(parts, features, [column, *([label] if label is not None else [])])
+    _check_alike(parts, features, [column, *(name for name in (label, group_column) if name is not None)])
+    roles = split_names(map(str, parts))
     items: list[Any] = []
+    members: list[Any] = []
     identities: list[str] = []
     raw: list[Any] = []
     splits: list[str] = []
@@ -154,24 +169,58 @@ def read_huggingface(
         if not len(part):
             continue
         items += _items(part, column, modality)
-        identities += [f"{name or 'row'}:{index}" for index in range(len(part))]
-        splits += [split_name(str(name))] * len(part)
+        identities += [f"{'row' if name is None else name}:{index}" for index in range(len(part))]
+        splits += [roles[str(name)]] * len(part)
+        if group_column is not None:
+            members += part[group_column]
         if label is not None:
             present = list(part[label]) if label in part.features else [None] * len(part)
-            raw += [None] * len(part) if split_name(str(name)) == UNLABELLED else present
-    split = None if None in parts else np.array(splits)
+            raw += [None] * len(part) if roles[str(name)] == UNLABELLED else present
+    split, groups, notes = (None, None, ()) if None in parts else (np.array(splits), None, renamed(roles))
+    if modality == "text":
+        items, more = texts_of(items, lambda index: identities[index])
+        notes += more
+    if group_column is not None:
+        groups, more = groups_of(members, lambda index: identities[index])
+        notes += more
+    if None in parts and label is not None:
+        notes += _unused_splits(features, (column, label))
     if label is None:
         note = f"no labels are read: none of the columns {some(features, 8)} is named for them; give label_column="
-        return Dataset(items, modality, task or "single-label", None, (), identities, split, (note,))
+        kind = task or "single-label"
+        return Dataset(items, modality, kind, None, (), identities, split, (*notes, note), groups, group_column)
     names = _class_names(features[label])
     if names is not None and task != "regression":
-        raw = [_named(value, names) for value in raw]
+        raw = raw if _is_matrix(raw, names) else [_named(value, names) for value in raw]
     elif task == "regression" and classes is None:
         classes = [label] if not any(isinstance(value, (list, tuple)) and len(value) > 1 for value in raw) else None
     encoded = encode(
         raw, task, separator=label_separator, classes=classes or names, call=lambda index: identities[index]
     )
-    return Dataset(items, modality, encoded.task, encoded.targets, encoded.classes, identities, split, encoded.notes)
+    notes = (*encoded.notes, *notes)
+    return Dataset(
+        items,
+        modality,
+        encoded.task,
+        encoded.targets,
+        encoded.classes,
+        identities,
+        split,
+        notes,
+        groups,
+        group_column,
+    )
+
+
+def _is_matrix(raw: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether lists of class numbers are no such, but 0 or 1 for each class."""
+    matrix = multi_hot(raw, lambda index: f"row {index}") if len(names) > 1 else None
+    return matrix is not None and matrix.shape[1] == len(names)
+
+
+def _unused_splits(features: Any, used: Sequence[str]) -> tuple[str, ...]:
+    found = [name for name in features if plain(name) in SPLIT_COLUMNS and name not in used]
+    return (f"column {found[0]!r} is not read: the splits of a data set are those of a DatasetDict",) if found else ()
 
 
 def _kind(feature: Any) -> str:
@@ -253,9 +302,9 @@ def _named(value: Any, names: list[str]) -> Any:
 
 def _items(rows: Any, column: str, modality: Modality) -> list[Any]:
     if modality == "text":
-        return ["" if value is None else value for value in rows[column]]
+        return list(rows[column])
     if _kind(rows.features[column]) != "Image":
-        return [str(value) for value in rows[column]]
+        return ["" if is_missing(value) else str(value) for value in rows[column]]
     import datasets
 
     undecoded = rows.cast_column(column, datasets.Image(decode=False)).select_columns([column])

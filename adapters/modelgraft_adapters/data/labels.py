@@ -102,7 +102,12 @@ def _single(dataset: Dataset, train: np.ndarray) -> tuple[Dataset, list[str]]:
     if not np.array_equal(order, np.arange(len(names))):
         number = np.full(len(names) + 1, -1, np.int64)  # the last one is for -1, no label
         number[order] = np.arange(len(order))
-        dataset = replace(dataset, targets=number[targets], classes=tuple(names[n] for n in order))
+        dataset = replace(
+            dataset,
+            targets=number[targets],
+            classes=tuple(names[n] for n in order),
+            values=None if dataset.values is None else dataset.values[order],
+        )
     return dataset, notes
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from modelgraft_adapters.items import IMAGE_SUFFIXES
 
-SPLITS: Final = {
+UNLABELLED: Final = "unlabelled"
+_SPLITS: Final = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("unlabelled", "unlabeled", "unsup", "unsupervised"), "unlabelled"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), "val"),
+    **dict.fromkeys(("unlabelled", "unlabeled", "unsup", "unsupervised"), UNLABELLED),
 }
-"""What a split is called in folders, tables and shards -> its name here."""
-UNLABELLED: Final = "unlabelled"
+"""What a split is called in folders, tables and shards, without signs, years and endings -> its name here."""
+_HELD_OUT: Final = ("eval", "evaluation", "holdout", "heldout")
+"""What is tested on where nothing is called ``test``, and else another ``val``."""
 
 TEXT_COLUMNS: Final = (
     *("text", "texts", "sentence", "sentences", "review", "content", "question", "query", "utterance", "document"),
@@ -29,17 +34,53 @@ LABEL_COLUMNS: Final = (
     *("label", "labels", "class", "classes", "category", "categories", "target", "targets", "y", "class_name"),
     *("label_name", "label_text", "intent", "topic", "sentiment", "tags", "coarse_label", "fine_label", "cls"),
 )
-SPLIT_COLUMNS: Final = ("split", "subset", "set", "partition")
+SPLIT_COLUMNS: Final = (
+    *("split", "splits", "subset", "set", "partition", "fold", "dataset", "phase", "usage", "datasplit", "splitname"),
+    *("datasetsplit", "traintest", "traintestsplit", "splittype", "setname", "datasettype"),
+)
+"""Compared without case and signs: ``Data_Split`` is ``datasplit``."""
+GROUP_COLUMNS: Final = (
+    *("group", "groups", "groupid", "patient", "patientid", "subjectid", "participant", "participantid", "caseid"),
+    *("speaker", "speakerid", "author", "authorid", "userid", "video", "videoid", "sessionid", "authorname"),
+)
+"""Compared in the same way."""
 
 
-def split_name(name: str) -> str:
-    """A split's name here: ``validation`` and ``dev`` are ``val``; names that are not known stay as written."""
-    return SPLITS.get(name.strip().lower(), name.strip())
+def plain(name: str) -> str:
+    """A name without case, blanks and signs: ``Data_Split`` and ``data split`` are one."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+@lru_cache(4096)
+def _role(name: str) -> str | None:
+    word = re.sub(r"(?:19|20)\d\d$", "", plain(name))
+    word = re.sub(r"(?:set|split|data|images|imgs)$", "", word) or word
+    return "held-out" if word in _HELD_OUT else _SPLITS.get(word)
 
 
 def is_split(name: str) -> bool:
-    """Whether a folder or value of this name is a split and no class."""
-    return name.strip().lower() in SPLITS
+    """Whether a folder or value of this name is a split and no class: ``Train``, ``val2017``, ``test_set``, ``held-out``."""
+    return _role(name) is not None
+
+
+def is_like_split(name: str) -> bool:
+    """Whether a word of a name is a split's: ``seg_train``."""
+    return any(_role(word) is not None for word in re.split(r"[\W_\d]+", name) if word)
+
+
+def split_names(names: Iterable[str]) -> dict[str, str]:
+    """What the splits of one source are called here: ``validation`` and ``dev`` are ``val``, ``eval`` and ``holdout`` are ``test``
+    where nothing else is, and names that are not known stay as written."""
+    roles = {name: _role(name) or name.strip() for name in dict.fromkeys(names)}
+    held = "val" if "test" in roles.values() else "test"
+    return {name: held if role == "held-out" else role for name, role in roles.items()}
+
+
+def renamed(roles: Mapping[str, str]) -> tuple[str, ...]:
+    """A note on splits that go by another name here."""
+    found = [f"{name!r} is {role!r}" for name, role in roles.items() if name != role]
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return (f"splits: {', '.join(found[:4])}{more}",) if found else ()
 
 
 def is_picture(name: str) -> bool:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from modelgraft.errors import UsageError
@@ -13,7 +14,8 @@ from modelgraft.learning import Task
 
 from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
-from modelgraft_adapters.data.names import is_picture, is_split, some, split_name
+from modelgraft_adapters.data.grouping import across, with_groups
+from modelgraft_adapters.data.names import UNLABELLED, counted, is_picture, is_split, renamed, some, split_names
 from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
@@ -29,6 +31,8 @@ def read_data(
     item_column: str | None = None,
     label_column: str | Sequence[str] | None = None,
     split_column: str | None = None,
+    group_column: str | None = None,
+    groups: Sequence[Any] | None = None,
     label_separator: str | None = None,
     separator: str | None = None,
     class_level: int | None = None,
@@ -46,6 +50,9 @@ def read_data(
         modality: settles what the items are where it cannot be told.
         task: settles what the labels are (`encoding.encode`).
         item_column, label_column, split_column: columns of a table; several ``label_column`` s for multi-label and regression.
+        group_column: of a table, what says which items belong together (patient, author, video): they stay on one side of every
+            split that is drawn.
+        groups: the same of a list or array of items, one for each; of a mapping a mapping.
         label_separator: what parts several labels in one field.
         separator: what parts the columns of a CSV.
         class_level: which folder is the class, where folders are nested.
@@ -61,6 +68,7 @@ def read_data(
         "item_column": item_column,
         "label_column": label_column,
         "split_column": split_column,
+        "group_column": group_column,
         "label_separator": label_separator,
         "separator": separator,
         "class_level": class_level,
@@ -71,26 +79,46 @@ def read_data(
         raise UsageError(f"modality={modality!r}; there are 'image' and 'text'")
     if isinstance(source, Dataset):
         _only(given, (), "a Dataset")
-        _no_labels(labels, "a Dataset has its own")
+        _no_labels(labels, groups, "a Dataset has its own")
         return source
+    return _told(_read(source, labels, groups, given))
+
+
+def _told(data: Dataset) -> Dataset:
+    """The data with notes on what the splits make of them."""
+    notes: tuple[str, ...] = ()
+    if data.split is not None:
+        for name in data.split_names:
+            if name not in ("train", "test", UNLABELLED):
+                count = counted(int((data.split == name).sum()), "item")
+                looks = "; fine-tuning with patience= looks at it" if name == "val" else ""
+                notes += (f"the split {name!r} ({count}) is not learnt from and not tested on{looks}",)
+        if data.groups is not None:
+            notes += across(data.groups, data.split, str(data.group_column))
+    return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes)))) if notes else data
+
+
+def _read(source: Any, labels: Any, groups: Any, given: dict[str, Any]) -> Dataset:
     if huggingface.is_huggingface(source):
-        _no_labels(labels, "the data set has its own; label_column= names them")
+        _no_labels(labels, groups, "the data set has its own; label_column= and group_column= name them")
         return huggingface.read_huggingface(source, **_only(given, _HUB, "a data set of the library datasets"))
     if isinstance(source, Mapping):
-        return _mapping(source, labels, given)
+        return _mapping(source, labels, groups, given)
     if isinstance(source, (str, os.PathLike)):
-        _no_labels(labels, "what is read from disk has its own; label_column= names them")
+        _no_labels(labels, groups, "what is read from disk has its own; label_column= and group_column= name them")
         return _path(os.fspath(source), given)
     if (table := _frame(source)) is not None:
-        _no_labels(labels, "a table has its own; label_column= names them")
+        _no_labels(labels, groups, "a table has its own; label_column= and group_column= name them")
         return tables.read_columns(table, **_only(given, _COLUMNS, "a table"))
     if isinstance(source, (list, tuple)) and source and labels is None and all(_names_tar(item) for item in source):
+        _no_labels(labels, groups, "tar files have none")
         return shards.read_shards([os.fspath(item) for item in source], **_shard_options(given))
-    return arrays.read_items(source, labels, **_only(given, _ITEMS, "a list of items"))
+    data = arrays.read_items(source, labels, **_only(given, _ITEMS, "a list of items"))
+    return data if groups is None else with_groups(data, groups)
 
 
 _ITEMS: Final = ("modality", "task", "label_separator", "classes")
-_HUB: Final = (*_ITEMS, "item_column", "label_column")
+_HUB: Final = (*_ITEMS, "item_column", "label_column", "group_column")
 _COLUMNS: Final = (*_HUB, "split_column")
 _SHARDS: Final = (*_ITEMS, "label_column", "class_level")
 _FOLDERS: Final = ("modality", "task", "class_level", "classes")
@@ -103,9 +131,10 @@ def _only(given: dict[str, Any], known: Sequence[str], what: str) -> dict[str, A
     return given
 
 
-def _no_labels(labels: Any, why: str) -> None:
-    if labels is not None:
-        raise UsageError(f"labels= goes with a list or array of items; {why}")
+def _no_labels(labels: Any, groups: Any, why: str) -> None:
+    for name, value in (("labels", labels), ("groups", groups)):
+        if value is not None:
+            raise UsageError(f"{name}= goes with a list or array of items; {why}")
 
 
 def _shard_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -115,16 +144,25 @@ def _shard_options(given: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _mapping(source: Mapping[Any, Any], labels: Any, given: dict[str, Any]) -> Dataset:
+def _mapping(source: Mapping[Any, Any], labels: Any, groups: Any, given: dict[str, Any]) -> Dataset:
     if not source or not all(isinstance(name, str) for name in source):
         raise UsageError("a mapping of data names its splits: {'train': ..., 'test': ...}")
-    if labels is not None and (not isinstance(labels, Mapping) or set(labels) != set(source)):
-        raise UsageError(f"labels= of a mapping is a mapping with the same splits: {some(source)}")
+    for what, value in (("labels", labels), ("groups", groups)):
+        if value is not None and (not isinstance(value, Mapping) or set(value) != set(source)):
+            raise UsageError(f"{what}= of a mapping is a mapping with the same splits: {some(source)}")
     if not all(is_split(name) for name in source) and any(
         isinstance(value, (list, tuple)) for value in source.values()
     ):
         raise UsageError(f"a mapping of data names its splits (train, test, val), not its columns: {some(source)}")
-    return join({split_name(name): read_data(part, (labels or {}).get(name), **given) for name, part in source.items()})
+    roles = split_names(source)
+    if twice := [name for name, role in roles.items() if list(roles.values()).count(role) > 1]:
+        raise UsageError(f"{some(twice)} are one split, {roles[twice[0]]!r}; give it once")
+    parts = {
+        roles[name]: read_data(part, (labels or {}).get(name), groups=(groups or {}).get(name), **given)
+        for name, part in source.items()
+    }
+    data = join(parts)
+    return replace(data, notes=(*renamed(roles), *data.notes))
 
 
 def _path(path: str, given: dict[str, Any]) -> Dataset:
@@ -169,7 +207,7 @@ def _folder(path: str, given: dict[str, Any]) -> Dataset:
             if len(found) == 1:
                 return _path(os.path.join(path, found[0]), given)
             if len(stems) == len(found) and all(map(is_split, stems)):
-                return _mapping(stems, None, given)
+                return _mapping(stems, None, None, given)
             raise UsageError(
                 f"the folder {path!r} holds several tables: {some(found)}; give one, or name them after splits"
             )

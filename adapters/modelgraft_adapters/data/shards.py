@@ -14,18 +14,21 @@ import numpy as np
 from modelgraft.errors import UnreadableItemError, UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.dataset import Dataset, Modality
-from modelgraft_adapters.data.encoding import encode, is_missing
+from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.folders import from_layout, layout_of, left_out
 from modelgraft_adapters.data.names import (
     LABEL_COLUMNS,
+    SPLIT_COLUMNS,
     TEXT_COLUMNS,
     UNLABELLED,
     counted,
     is_picture,
     is_split,
+    renamed,
     some,
-    split_name,
+    split_names,
 )
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
@@ -216,7 +219,7 @@ def _samples(
     found, items = [found[n] for n in kept], [items[n] for n in kept]
     identities = [f"{sample.shard}:{sample.key}" for sample in found]
     raw, more = _labels(found, pictures, label_column)
-    splits = _splits(found)
+    splits, renaming = _splits(found)
     kind: Task = task or "single-label"
     targets: np.ndarray | None = None
     names: tuple[str, ...] = ()
@@ -226,7 +229,9 @@ def _samples(
         encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
         targets, names, kind, more = encoded.targets, encoded.classes, encoded.task, more + encoded.notes
     split = None if splits is None else np.array(splits)
-    return Dataset(items, "image" if pictures else "text", kind, targets, names, identities, split, (*notes, *more))
+    return Dataset(
+        items, "image" if pictures else "text", kind, targets, names, identities, split, (*notes, *renaming, *more)
+    )
 
 
 def _record(member: TarItem, shown: dict[str, str]) -> dict[str, Any]:
@@ -262,12 +267,38 @@ def _labels(
     return None, ()
 
 
-def _splits(samples: Sequence[_Sample]) -> list[str] | None:
-    stated = [sample.record.get("split") for sample in samples]
-    if all(isinstance(split, str) and split.strip() for split in stated):
-        return [split_name(str(split)) for split in stated]
+def _splits(samples: Sequence[_Sample]) -> tuple[list[str] | None, tuple[str, ...]]:
+    """The split of each sample, by its record, its first folder or its tar's name; and a note on other names.
+
+    Raises:
+        UsageError: of some samples it is known, of others not.
+    """
+    stated = [_stated(sample) for sample in samples]
     first = [sample.key.partition("/")[0] for sample in samples]
-    if all("/" in sample.key for sample in samples) and all(map(is_split, first)):
-        return [split_name(name) for name in first]
-    words = [[word for word in re.split(r"[-_.]", sample.shard) if is_split(word)] for sample in samples]
-    return [split_name(word[0]) for word in words] if all(words) else None
+    words = [next((w for w in re.split(r"[-_.]", sample.shard) if is_split(w)), None) for sample in samples]
+    if any(split is not None for split in stated):
+        found = stated
+    elif all("/" in sample.key for sample in samples) and all(map(is_split, first)):
+        found = list(first)
+    else:
+        found = words
+    if not any(split is not None for split in found):
+        return None, ()
+    names = [name for name in found if name is not None]
+    if len(names) < len(found):
+        known, other = found.index(names[0]), found.index(None)
+        raise UsageError(
+            f"{samples[known].shard}:{samples[known].key} is of the split {names[0]!r}, and of "
+            f"{samples[other].shard}:{samples[other].key} nothing says the split; it is said of all samples, or of none"
+        )
+    roles = split_names(names)
+    return [roles[name] for name in names], renamed(roles)
+
+
+def _stated(sample: _Sample) -> str | None:
+    """What a sample's record says of its split."""
+    for name in SPLIT_COLUMNS:
+        value = sample.record.get(name)
+        if isinstance(value, str) and value.strip() and (name == "split" or is_split(value)):
+            return value
+    return None

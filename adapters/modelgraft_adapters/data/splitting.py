@@ -12,6 +12,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.grouping import share_out
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
 
 
@@ -21,7 +22,8 @@ def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0
     Of data without a split all items are divided; otherwise those of ``train``, and the other splits stay as they are. In a
     single-label task each class gives its share to within one item, and never its last one. In a multi-label task shares are
     those of iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011), in a regression those of the sorted values. Items
-    without a label stay in ``train``.
+    without a label stay in ``train``. Groups stay whole, with their items without a label, and shares are as near as they allow
+    (`grouping.share_out`).
 
     Raises:
         UsageError: a fraction outside (0, 1), a ``test`` split that is there already, too few items for both parts.
@@ -40,6 +42,8 @@ def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0
         raise UsageError(f"{counted(len(where), 'labelled item')} cannot be split into train and test")
     targets = dataset.targets[where]
     rng = _rng(seed)
+    if dataset.groups is not None:
+        return _grouped_split(dataset, split, test_fraction, rng)
     if dataset.task == "single-label":
         chosen = _share(targets, test_fraction, rng)
     elif dataset.task == "multi-label":
@@ -55,22 +59,46 @@ def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0
     return replace(dataset, split=split)
 
 
-def folds(targets: np.ndarray, task: Task, n_folds: int = 5, seed: int = 0) -> np.ndarray:
+def _grouped_split(dataset: Dataset, split: np.ndarray, test_fraction: float, rng: np.random.Generator) -> Dataset:
+    assert dataset.groups is not None and dataset.targets is not None
+    where = np.flatnonzero(split == "train")
+    labelled = set(dataset.groups[where[dataset.labelled[where]]])
+    if len(labelled) < 2:
+        raise UsageError(
+            f"{counted(len(labelled), 'group')} of {dataset.group_column!r} with labels cannot be split into train and test"
+        )
+    where = where[[group in labelled for group in dataset.groups[where]]]
+    shares = (1 - test_fraction, test_fraction)
+    part = share_out(dataset.groups[where], dataset.targets[where], dataset.task, shares, rng)
+    split[where[part == 1]] = "test"
+    share = (part == 1).mean()
+    notes = dataset.notes
+    if abs(share - test_fraction) > 0.05:
+        notes += (f"whole groups of {dataset.group_column!r} make a test part of {share:.0%}, not {test_fraction:.0%}",)
+    return replace(dataset, split=split, notes=notes)
+
+
+def folds(
+    targets: np.ndarray, task: Task, n_folds: int = 5, seed: int = 0, groups: np.ndarray | None = None
+) -> np.ndarray:
     """The fold of each item, for cross-validation inside the training part.
 
     Single-label: each class, and the whole, is spread over the folds to within one item; there are no more folds than items of the
     largest class. So what is learnt on all folds but one knows every class that has two items or more; a class of one item is
     unknown to the fold that holds it, which cannot be helped. Multi-label: iterative stratification. Regression: neighbours
-    among the sorted values (of several columns: of their standardised sum) go to different folds.
+    among the sorted values (of several columns: of their standardised sum) go to different folds. Groups stay whole, and there are
+    no more folds than groups (`grouping.share_out`).
 
     Args:
         targets: (N,) int64 class numbers, (N, C) 0 or 1, or (N, K) numbers; all labelled.
         task: what they are.
         n_folds: wished number of folds, at least 2.
         seed: of the draw.
+        groups: (N,) names of what belongs together.
 
     Returns:
-        (N,) int64 in 0 ... F-1; all 0 where there is nothing to choose by (no class has two items; fewer than four numbers).
+        (N,) int64 in 0 ... F-1; all 0 where there is nothing to choose by (no class has two items; fewer than four numbers; one
+        group).
 
     Raises:
         UsageError: fewer than two folds, items without a label.
@@ -84,23 +112,37 @@ def folds(targets: np.ndarray, task: Task, n_folds: int = 5, seed: int = 0) -> n
     rng = _rng(seed)
     if len(values) == 0:
         return np.zeros(0, np.int64)
+    if groups is not None:
+        n_folds = min(n_folds, len(set(groups)))
+        if n_folds < 2:
+            return np.zeros(len(values), np.int64)
     if task == "single-label":
         count = min(n_folds, int(np.bincount(values).max()))
-        return _dealt(values, count, rng) if count > 1 else np.zeros(len(values), np.int64)
+        if count < 2:
+            return np.zeros(len(values), np.int64)
+        return _dealt(values, count, rng) if groups is None else _in_groups(values, task, groups, count, rng)
     if task == "multi-label":
         count = min(n_folds, len(values))
         if count < 2 or not (values.sum(axis=0) >= 2).any():
             return np.zeros(len(values), np.int64)
+        if groups is not None:
+            return _in_groups(values, task, groups, count, rng)
         return _iterative(values, np.full(count, 1 / count), rng)
     count = min(n_folds, len(values) // 2)
     if count < 2:
         return np.zeros(len(values), np.int64)
+    if groups is not None:
+        return _in_groups(values, task, groups, count, rng)
     order = _sorted(values, rng)
     out = np.empty(len(values), np.int64)
     for start in range(0, len(order), count):  # each run of neighbours is dealt to different folds
         block = order[start : start + count]
         out[block] = rng.permutation(count)[: len(block)]
     return out
+
+
+def _in_groups(values: np.ndarray, task: Task, groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    return share_out(groups, values, task, [1 / count] * count, rng)
 
 
 def few_shot(dataset: Dataset, shots: int, seed: int = 0, *, keep_rest: bool = False) -> Dataset:

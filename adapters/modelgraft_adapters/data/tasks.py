@@ -13,17 +13,24 @@ from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.reading import read_data
 
 
-def read_tasks(X: Any, ys: Any, modality: Literal["image", "text"] | None = None) -> dict[str, Dataset]:
+def read_tasks(
+    X: Any, ys: Any, modality: Literal["image", "text"] | None = None, groups: Any = None
+) -> dict[str, Dataset]:
     """The same items once for each task.
 
     Args:
         X: items, with ``ys`` a mapping of tasks to their labels (None where an item has none); or a table, with ``ys`` the names of
             the columns of labels; or, without ``ys``, a mapping of tasks to a `Dataset` each, of the same items: so whatever
             `read_data` settles can be settled for each task.
+        groups: as `read_data`'s.
 
     Raises:
         UsageError: no tasks, data that are not of the same items, or as `read_data`.
     """
+    if groups is not None and not isinstance(ys, Mapping):
+        raise UsageError(
+            "groups= goes with a list or array of items; a table's are named by group_column= of read_data"
+        )
     if ys is None:
         if not isinstance(X, Mapping) or not all(isinstance(one, Dataset) for one in X.values()):
             raise UsageError(
@@ -32,7 +39,7 @@ def read_tasks(X: Any, ys: Any, modality: Literal["image", "text"] | None = None
             )
         found = {str(name): data for name, data in X.items()}
     elif isinstance(ys, Mapping):
-        found = {str(name): _of_task(str(name), X, y, modality=modality) for name, y in ys.items()}
+        found = {str(name): _of_task(str(name), X, y, modality=modality, groups=groups) for name, y in ys.items()}
     elif isinstance(ys, (list, tuple)) and all(isinstance(name, str) for name in ys):
         found = {name: _of_task(name, X, modality=modality, label_column=name) for name in ys}
     else:

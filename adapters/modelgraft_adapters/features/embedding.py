@@ -13,15 +13,26 @@ import numpy as np
 import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
-from modelgraft.errors import UnreadableItemError, UsageError
-from modelgraft.registry import device_of, dtype_of
+from modelgraft.devices import check_words, device_of, dtype_of
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.data.arrays import each_item
+from modelgraft_adapters.defaults import checked_count
 from modelgraft_adapters.features.gathering import Gathered
-from modelgraft_adapters.features.identity import backbone_identity, entry_identity, settings_identity, versions
+from modelgraft_adapters.features.identity import (
+    backbone_identity,
+    builds,
+    entry_identity,
+    is_known,
+    settings_identity,
+    versions,
+)
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.images import read_image
+from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.stream import Prepared, default_workers, read_ahead
 
 _NOTES: Final = 5
@@ -106,22 +117,28 @@ class FeatureExtractor:
         workers: int | None = None,
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
+        check_words(device, dtype)
         named = isinstance(model, (str, Entry))
+        options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
+        self._given = {**options, "batch_size": batch_size, "workers": workers}
+        self._named = named
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
+        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
-        self.batch_size = batch_size or (256 if self.device.type == "cuda" else 32)
-        self.workers = workers or default_workers()
+        self.batch_size = checked_count("batch_size", batch_size) or (256 if self.device.type == "cuda" else 32)
+        self.workers = checked_count("workers", workers, 0) or default_workers()
         about = entry_identity(self.entry) if named else backbone_identity(model)
         self.card: dict[str, Any] = {
             **about,
             **settings_identity(self.modality, layer, self.device, self._dtype),
             "versions": versions(self.entry.distribution),
+            "builds": builds(self.entry.distribution),
         }
-        self.store = FeatureStore(self.card) if store is None else store or None
+        self.store = (FeatureStore(self.card) if is_known(about) else None) if store is None else store or None
         self.encoded = 0
         self._loading = threading.Lock()
         self._checked = False
@@ -129,6 +146,20 @@ class FeatureExtractor:
         self._said: list[str] = []
         self._unwritable = False
         self._width: tuple[int, ...] | None = None
+        if self.store is not None:
+            self._try_keeping(self.store)
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = self.entry if self._named else Packed.of(self._backbone)
+        return {"model": model, "given": self._given, "weights": self.card["weights"]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model = state["model"]
+        FeatureExtractor.__init__(self, model.unpacked() if isinstance(model, Packed) else model, **state["given"])
+        if self.card["weights"] != state["weights"]:
+            raise ModelgraftError(
+                f"the pickle was made with other weights of {self.entry.name} than are here; get those, or make it anew"
+            )
 
     @property
     def backbone(self) -> Any:
@@ -148,8 +179,8 @@ class FeatureExtractor:
             items: pictures: paths, PIL pictures, uint8 arrays (H, W[, 3 or 4]), objects with ``read_bytes()``; or texts.
             progress: told (items done, items there are), in the calling thread.
         """
-        if isinstance(items, (str, bytes)):
-            raise UsageError("give a list of items, not a single one: [item]")
+        whole = each_item(items)
+        items = whole if hasattr(whole, "__len__") else list(whole)  # which may be read lazily
         before, total = self.encoded, len(items)
         gathered = Gathered(total)
         errors: list[str | None] = []
@@ -242,6 +273,14 @@ class FeatureExtractor:
             about = plugin_calls.text_notes(backbone, ready)
             self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
         return np.ascontiguousarray(found.cpu().numpy())
+
+    def _try_keeping(self, store: FeatureStore) -> None:
+        """A store that cannot be written costs time, not the result; it is said before that time is spent."""
+        try:
+            check_output_folder(store.folder)
+        except ModelgraftError as error:
+            self._unwritable = True
+            self._say(f"features are not kept for the next time: {error}")
 
     def _keep(self, new: dict[bytes, np.ndarray]) -> None:
         if new:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 import numpy as np
+from modelgraft.cli.render import encodable
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft.paths import held_file, release, sweep, sync_folder, umask
+from modelgraft.outputs import Output, told
+from modelgraft.outputs import check_output as check_place
 
 SUFFIXES: Final = (".parquet", ".npy", ".safetensors")
 ROWS_PER_GROUP: Final = 1024
@@ -43,15 +44,12 @@ def check_output(path: Path) -> None:
     """Errors as `feature_file`; imports nothing that is not needed to tell."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{str(path)!r} must end in {', '.join(SUFFIXES)}: the suffix chooses the format")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder of {str(path)!r} does not exist")
-    if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder, not a file to write")
     if path.suffix.lower() == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError:
             raise UsageError("Parquet needs pyarrow: pip install 'modelgraft[parquet]'") from None
+    check_place(path)
 
 
 class FeatureFile:
@@ -66,9 +64,7 @@ class FeatureFile:
         self.card = dict(card)
         self.shape: tuple[int, ...] | None = None
         self.rows = 0
-        self._temporary: dict[Path, Path] = {}
-        self._opened: list[BinaryIO] = []
-        self._holding: list[int | None] = []
+        self._outputs: list[Output] = []
 
     def __enter__(self) -> FeatureFile:
         try:
@@ -81,19 +77,11 @@ class FeatureFile:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
-                self.end()
-                for file in self._opened:
-                    file.flush()
-                    os.fsync(file.fileno())
-                    file.close()
-                # What lies beside it first: who finds the features finds all.
-                for final, temporary in reversed(self._temporary.items()):
-                    os.chmod(temporary, 0o666 & ~umask())
-                    os.replace(temporary, final)
-                    sync_folder(final.parent)
-                    sweep(final)  # half a file of a process that was killed may be gigabytes
-        except OSError as failed:
-            raise ModelgraftError(f"{self.path} cannot be written: {failed}") from None
+                with told(self.path):
+                    self.end()
+                    # What lies beside it first: who finds the features finds all.
+                    for out in reversed(self._outputs):
+                        out.place()
         finally:
             self._discard()
 
@@ -106,10 +94,8 @@ class FeatureFile:
                 self.shape = features.shape
             elif features.shape != self.shape:
                 raise ModelgraftError(f"{identity} has features of shape {features.shape}, others of {self.shape}")
-        try:
+        with told(self.path):
             self.put(identity, features, label, error)
-        except OSError as failed:
-            raise ModelgraftError(f"{self.path} cannot be written: {failed}") from None
         self.rows += features is not None
 
     def begin(self) -> None:
@@ -124,17 +110,11 @@ class FeatureFile:
         """Write what is only known now."""
         raise NotImplementedError
 
-    def open(self, final: Path) -> BinaryIO:
+    def open(self, final: Path) -> IO[bytes]:
         """A temporary file that takes the place of ``final`` in the end."""
-        try:
-            temporary, holding = held_file(final)
-        except OSError as failed:
-            raise UsageError(f"the folder of {str(final)!r} cannot be written: {failed}") from None
-        self._temporary[final] = temporary
-        self._holding.append(holding)
-        file = temporary.open("wb")
-        self._opened.append(file)
-        return file
+        with told(final):
+            self._outputs.append(Output(final))
+        return self._outputs[-1].file
 
     def abandon(self) -> None:
         """Let go of what writes to the files, when they are not to be kept."""
@@ -142,14 +122,8 @@ class FeatureFile:
     def _discard(self) -> None:
         with contextlib.suppress(Exception):
             self.abandon()
-        for file in self._opened:
-            with contextlib.suppress(OSError):
-                file.close()
-        for temporary in self._temporary.values():
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        while self._holding:
-            release(self._holding.pop())
+        for out in self._outputs:
+            out.discard()
 
 
 class _Parquet(FeatureFile):
@@ -189,12 +163,12 @@ class _Parquet(FeatureFile):
                 self._file, self._schema, compression={"path": "snappy", "label": "snappy", "error": "snappy"},
                 use_dictionary=["label", "error"], write_page_checksum=True,
             )  # fmt: skip
-        paths = [text.encode("utf-8", "backslashreplace").decode() for text, *_ in self._buffer]
+        paths, features, labels, errors = zip(*self._buffer, strict=True) if self._buffer else ((),) * 4
         arrays = [
-            pa.array(paths, pa.string()),
-            self._embeddings([features for _, features, _, _ in self._buffer], self._schema.field("embedding").type),
-            pa.array([label for _, _, label, _ in self._buffer], pa.string()),
-            pa.array([error for _, _, _, error in self._buffer], pa.string()),
+            _texts(paths),
+            self._embeddings(list(features), self._schema.field("embedding").type),
+            _texts(labels),
+            _texts(errors),
         ]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._buffer.clear()
@@ -208,6 +182,13 @@ class _Parquet(FeatureFile):
         values = np.stack([nothing if row is None else row for row in rows]).reshape(-1)
         missing = pa.array([row is None for row in rows], pa.bool_())
         return pa.FixedSizeListArray.from_arrays(pa.array(values), kind.list_size, mask=missing)
+
+
+def _texts(values: Sequence[str | None]) -> Any:
+    """A column of texts: what is no Unicode in the name of a file is escaped, as in CSV."""
+    import pyarrow as pa
+
+    return pa.array([None if value is None else encodable(value) for value in values], pa.string())
 
 
 class _WithItems(FeatureFile):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 import torch
 from modelgraft.contract import BackboneBase
 from modelgraft.entry import Entry
+from modelgraft.host.code import class_code_digest, library_digest, plugin_code_digest
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.resolution import Part
 from modelgraft.weights.fetching import fetch_part
@@ -49,14 +52,23 @@ def entry_identity(entry: Entry) -> dict[str, Any]:
 
 
 def backbone_identity(backbone: BackboneBase) -> dict[str, Any]:
-    """A backbone that is loaded already, and may have been trained further: its class and every byte of its weights."""
+    """A backbone that is loaded already, and may have been trained further or made by hand: its class, the code of that, what it is
+    set to, and every byte of its weights."""
     kind = type(backbone)
     return {
         "model": backbone.entry.name,
         "class": f"{kind.__module__}.{kind.__qualname__}",
+        "class code": class_code_digest(kind),
+        "settings": settings_digest(backbone),
         "weights": weights_digest(backbone.module),
         **_about(backbone.entry),
     }
+
+
+def is_known(identity: Mapping[str, Any]) -> bool:
+    """Tell whether an identity says all: code from no file, or changed under the running process, may compute anything, and nothing
+    that it computes is to be kept."""
+    return identity["provider"]["code"] is not None and identity.get("class code", "") is not None
 
 
 def weights_digest(module: torch.nn.Module) -> str:
@@ -71,13 +83,66 @@ def weights_digest(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def settings_digest(backbone: BackboneBase) -> str:
+    """A digest of what a backbone and the parts of its module are set to: attributes that are plain values or show them.
+
+    Two of one class with the same weights may still differ: in the size of their images, in how tokens are pooled.
+    """
+    if backbone.entry.plugin:  # its plugin sets it from its entry, which is known
+        set_to: Any = []
+    else:
+        set_to = [(name, _shown(value)) for name, value in sorted(_attributes(backbone).items())]
+    for name, part in backbone.module.named_modules():
+        inner = {key: value for key, value in _attributes(part).items() if key[0] != "_"}
+        inner |= {
+            key: part._buffers.get(key) for key in part._non_persistent_buffers_set
+        }  # the others are among the weights
+        set_to.append([name, type(part).__qualname__, [(key, _shown(value)) for key, value in sorted(inner.items())]])
+    return hashlib.sha256(repr(set_to).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _attributes(made: Any) -> dict[str, Any]:
+    there = dict(getattr(made, "__dict__", {}))
+    for kind in type(made).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        there |= {name: getattr(made, name, None) for name in ((names,) if isinstance(names, str) else names)}
+    return {name: value for name, value in there.items() if name not in ("training", "entry", "__weakref__")}
+
+
+def _shown(value: Any) -> Any:
+    """What a value is in the same words in every process; of an object that does not show what it holds, its class."""
+    kind = type(value)
+    if value is None or kind in (str, bytes, bool, int, float, complex, torch.dtype, torch.Size, torch.device):
+        return repr(value)
+    if kind in (list, tuple):
+        return [kind.__name__, *map(_shown, value)]
+    if kind in (set, frozenset, dict):
+        held = [[_shown(key), _shown(value[key]) if kind is dict else None] for key in value]
+        return [kind.__name__, *sorted(held, key=repr)]
+    if isinstance(value, torch.nn.Module):
+        return "a part of its own"
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        values = value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else torch.empty(0)
+        raw = (
+            values.flatten().view(torch.uint8).numpy()
+            if isinstance(value, torch.Tensor)
+            else np.ascontiguousarray(value)
+        )
+        return [str(value.dtype), list(value.shape), hashlib.sha256(raw.tobytes()).hexdigest()]
+    named = f"{kind.__module__}.{kind.__qualname__}"
+    shown = repr(value)[:10_000]
+    return [named] if " at 0x" in shown or " object at " in shown else [named, shown]
+
+
 def settings_identity(
     modality: str, layer: str | None, device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """How the model is run: what it reads, the layer taken, precision and kind of device."""
-    precision: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch.") if dtype else "the model's own"}
+    precision: dict[str, Any] = {
+        "dtype": str(dtype).removeprefix("torch.") if dtype else "the model's own",
+        "matmul": torch.get_float32_matmul_precision(),  # on a CPU with bfloat16 too
+    }
     if device.type != "cpu":
-        precision["matmul"] = torch.get_float32_matmul_precision()
         precision["tf32"] = torch.backends.cudnn.allow_tf32
     return {
         "modality": modality,
@@ -110,6 +175,14 @@ def versions(distribution: str) -> dict[str, str]:
     return {name: found for name in sorted(names) if (found := installed_version(name))}
 
 
+def builds(distribution: str) -> dict[str, str | None]:
+    """Beside `versions`, which build of each it is: the same version may be installed from elsewhere, or edited where it lies.
+
+    Of modelgraft's own code the plugin counts (`_about`), and `READING`.
+    """
+    return {name: library_digest(name) for name in versions(distribution) if name != OWN_DISTRIBUTION}
+
+
 def _about(entry: Entry) -> dict[str, Any]:
     """Of an entry what its plugin builds the model by, and which plugin that is. Not its figures and texts for people."""
     return {
@@ -117,7 +190,12 @@ def _about(entry: Entry) -> dict[str, Any]:
         "preprocessing": _plain(entry.preprocessing),
         "input_size": _plain(entry.input_size),
         "max_tokens": entry.max_tokens,
-        "provider": {"distribution": entry.distribution, "version": installed_version(entry.distribution)},
+        "provider": {
+            "distribution": entry.distribution,
+            "version": installed_version(entry.distribution),
+            # An entry that was made by hand is of no plugin: the class of its backbone says whose code it is.
+            "code": plugin_code_digest(entry.distribution, entry.plugin) if entry.distribution else "",
+        },
     }
 
 

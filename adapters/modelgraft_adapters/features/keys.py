@@ -47,6 +47,8 @@ def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
     from PIL import Image
 
     if isinstance(item, Image.Image):
+        if 0 in item.size:  # told here too: features of such may be stored
+            raise UnreadableItemError(f"a picture of {item.width} x {item.height} pixels, of which there is none")
         # What reading a picture looks at: its pixels, colours, transparency and orientation.
         about = (item.mode, item.size, repr(item.info.get("transparency")), item.getexif().get(0x0112))
         palette = item.palette.getdata()[1] if item.palette is not None else b""
@@ -54,6 +56,8 @@ def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
     import numpy as np
 
     values = np.ascontiguousarray(item)
+    if 0 in values.shape:
+        raise UnreadableItemError(f"an array of shape {values.shape}, in which there is no pixel")
     return _digest(b"array", f"{values.shape} {values.dtype}".encode(), values.tobytes()), None
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from modelgraft.errors import UsageError
 from PIL import Image
+
+from modelgraft_adapters import plugin_calls
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
@@ -25,10 +28,11 @@ def training_transform(backbone: Any, augment: str) -> Callable[[Image.Image], t
     """
     from torchvision.transforms import v2
 
+    plain = partial(plugin_calls.preprocess, backbone)
     if augment == "none":
-        return backbone.preprocess  # type: ignore[no-any-return]
+        return plain
     if augment == "flip":
-        return v2.Compose([v2.RandomHorizontalFlip(0.5), backbone.preprocess])
+        return v2.Compose([v2.RandomHorizontalFlip(0.5), plain])
     size, mean, std = _measured(backbone)
     stated = str(backbone.entry.preprocessing.get("interpolation", "bicubic"))
     interpolation = v2.InterpolationMode(stated if stated in _INTERPOLATIONS else "bilinear")
@@ -48,7 +52,8 @@ def _measured(backbone: Any) -> tuple[tuple[int, int], list[float], list[float]]
     """(height and width, mean, standard deviation) of what the model reads, from its own preprocessing of black and of white: not
     every entry states them, and what is measured cannot be other than what is done."""
     black, white = (
-        backbone.preprocess(Image.new("RGB", (256, 256), colour)).double() for colour in ((0, 0, 0), (255, 255, 255))
+        plugin_calls.preprocess(backbone, Image.new("RGB", (256, 256), colour)).double()
+        for colour in ((0, 0, 0), (255, 255, 255))
     )
     height, width = black.shape[-2:]
     low, high = (found[:, height // 2, width // 2] for found in (black, white))

@@ -6,15 +6,18 @@ So a run that goes on where it was interrupted sees what it would have seen, and
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from multiprocessing import active_children
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from modelgraft.errors import UnreadableItemError
+from modelgraft.errors import UnreadableItemError, UsageError
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -113,15 +116,20 @@ class PictureItems(Shuffled, Dataset[Any]):
         number, item = place
         try:
             image, _ = read_image(self.items[item])
+            with drawn_from(self.seed, number, item):
+                return item, self.transform(image)
         except UnreadableItemError as error:
             return item, str(error)
-        with drawn_from(self.seed, number, item):
-            return item, self.transform(image)
 
     @staticmethod
     def collate(found: list[tuple[int, Any]]) -> Batch:
         """A `Batch` of what could be read."""
         good = [(item, value) for item, value in found if isinstance(value, torch.Tensor)]
+        if len(shapes := {tuple(value.shape) for _, value in good}) > 1:
+            raise UsageError(
+                f"the model preprocesses the pictures of a step to different shapes ({', '.join(map(str, sorted(shapes)[:3]))}), "
+                "which cannot be trained on together; take augment='crop'"
+            )
         pixels = torch.stack([value for _, value in good]) if good else torch.zeros(0)
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
         return Batch(pixels, index, tuple((i, v) for i, v in found if isinstance(v, str)))
@@ -139,11 +147,23 @@ class TextItems(Shuffled, Dataset[Any]):
 
     def collate(self, found: list[tuple[int, str]]) -> Batch:
         """A `Batch` of the texts that are not empty."""
-        good = [(item, text) for item, text in found if isinstance(text, str) and text.strip()]
+        good = [(item, text) for item, text in found if reads(text)]
         tokens = self.tokenise([text for _, text in good]) if good else {}
         named = {item for item, _ in good}
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
-        return Batch(tokens, index, tuple((i, "the text is empty") for i, _ in found if i not in named))
+        return Batch(tokens, index, tuple((i, _against(text)) for i, text in found if i not in named))
+
+
+def reads(text: object) -> bool:
+    """Whether a tokenizer can be given it: half of a surrogate pair ends some of them."""
+    return isinstance(text, str) and bool(text.strip()) and (text.isascii() or _SURROGATE.search(text) is None)
+
+
+def _against(text: object) -> str:
+    return "the text is empty" if not isinstance(text, str) or not text.strip() else "the text is not Unicode"
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +180,41 @@ class Batches:
     """Processes that read ahead; 0 reads when a batch is wanted."""
 
     def span(self, start: int, stop: int) -> Iterator[Batch]:
-        """Those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on."""
-        loader: Any = DataLoader(
+        """Yield those of steps ``start`` to ``stop`` - 1: of each step every ``processes``-th item from ``rank`` on.
+
+        Where processes that read ahead cannot be started, or die, this one reads: the batches are the same.
+        """
+        done, before = start, set(active_children())
+        try:
+            if self.workers:
+                for batch in self._loader(start, stop, self.workers):
+                    yield batch
+                    done += 1
+                return
+        except (OSError, RuntimeError) as error:
+            if not _lost_process(error):
+                raise
+            for child in set(active_children()) - before:
+                child.terminate()
+            told = " ".join(str(error).split())[:200]
+            warnings.warn(f"items are read without processes of their own from step {done} on: {told}", stacklevel=2)
+        yield from self._loader(done, stop, 0)
+
+    def _loader(self, start: int, stop: int, workers: int) -> Any:
+        return DataLoader(
             self.data,  # type: ignore[arg-type]
             batch_sampler=_Steps(self, range(start, stop)),  # type: ignore[arg-type]
             collate_fn=self.data.collate,
-            num_workers=self.workers,
-            multiprocessing_context="fork" if self.workers else None,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
         )
-        return iter(loader)
+
+
+def _lost_process(error: Exception) -> bool:
+    """Whether the system starts no more processes or threads, or has ended one."""
+    told = str(error)
+    limited = isinstance(error, BlockingIOError) or "can't start new thread" in told
+    return limited or ("DataLoader worker" in told and "Caught" not in told)
 
 
 @dataclass(frozen=True, slots=True)

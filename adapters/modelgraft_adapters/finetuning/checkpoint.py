@@ -34,6 +34,7 @@ def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[st
         "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
         "average": loop.average.values if loop.average else None,
         "best": best,
+        "passing": loop.grafted.passing(),
     }
     try:
         with sealed_writer(path) as file:
@@ -75,6 +76,9 @@ def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, 
     with torch.no_grad():
         for name, value in loop.live.items():
             value.copy_(content["live"][name])
+        for name, value in loop.grafted.passing().items():
+            if name in content.get("passing", {}) and content["passing"][name].shape == value.shape:
+                value.copy_(content["passing"][name])
     loop.optimiser.load_state_dict(content["optimiser"])
     if content["scaler"] is not None and loop.accelerator.scaler:
         loop.accelerator.scaler.load_state_dict(content["scaler"])

@@ -195,7 +195,7 @@ class Siamese(Grafted):
 
     def forward(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B,) float32 of pairs (B, 2, ...)."""
-        embedded = self._backbone.embed(_each(batch, lambda rows: rows.flatten(0, 1))).float().unflatten(0, (-1, 2))
+        embedded = self.embed(_each(batch, lambda rows: rows.flatten(0, 1))).float().unflatten(0, (-1, 2))
         return F.cosine_similarity(embedded[:, 0], embedded[:, 1], dim=1)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from modelgraft.cli.render import json_line
 from modelgraft.errors import UsageError
+from modelgraft.paths import write_atomic
 
 from modelgraft_adapters.finetuning.loop import Progress
-from modelgraft_adapters.telling import say
+from modelgraft_adapters.telling import Live, say
 
 LOG: Final = "steps.jsonl"
 """One line for each step: ``step``, ``loss``, ``accuracy``, ``lr``, ``items_per_s``."""
@@ -45,16 +47,10 @@ class Follower:
     def __enter__(self) -> Self:
         if self._folder is not None and not self._quiet:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._log = (self._folder / LOG).open("a" if self._resumed else "w", encoding="utf-8", buffering=1)
             if self._tensorboard:
                 self._events = _event_writer(self._folder)
-        if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (BarColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
+        self._live = live(wanted=not self._quiet)
+        self._bar = self._live.__enter__().progress
         return self
 
     def __exit__(
@@ -63,14 +59,15 @@ class Follower:
         for open_ in (self._log, self._events):
             if open_ is not None:
                 open_.close()
-        if self._bar is not None:
-            self._bar.stop()
+        self._live.__exit__(kind, error, trace)
 
     def __call__(self, now: Progress) -> None:
         """A step is done."""
+        if self._folder is not None and not self._quiet and self._log is None:
+            self._log = _log_from(self._folder / LOG, now.step if self._resumed else 1)
         if self._log is not None:
             facts = {"step": now.step, "loss": now.loss, "accuracy": now.accuracy, "lr": now.rate}
-            self._log.write(json.dumps({**facts, "items_per_s": round(now.items_per_s, 2)}) + "\n")
+            self._log.write(json_line({**facts, "items_per_s": round(now.items_per_s, 2)}))
         if self._events is not None:
             self._events.add_scalar("train/loss", now.loss, now.step)
             self._events.add_scalar("train/lr", now.rate, now.step)
@@ -86,6 +83,38 @@ class Follower:
         elif now.step == now.steps or time.monotonic() > self._said + _SECONDS:
             self._said = time.monotonic()
             say(described(now))
+
+
+def live(*, wanted: bool) -> Live:
+    """A bar that is described by its text alone."""
+    if not wanted or not sys.stderr.isatty():  # rich is not imported then
+        return Live(wanted=False)
+    from rich.progress import BarColumn, TextColumn
+
+    return Live(BarColumn(), TextColumn("{task.description}"))
+
+
+def _log_from(path: Path, step: int) -> Any:
+    """A log to write the steps from number ``step`` on: whole lines of steps before it stay, of this run or of none.
+
+    It is opened at the first step, so that a run that is refused leaves the log of another as it is; a run that was killed has
+    lines of steps after its checkpoint, which come again, and half a line.
+    """
+    kept = b""
+    if step > 1 and path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n") and _step_of(line) in range(1, step):
+                kept += line
+    write_atomic(path, kept)
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
+def _step_of(line: bytes) -> int | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found.get("step") if isinstance(found, dict) else None
 
 
 def described(now: Progress) -> str:

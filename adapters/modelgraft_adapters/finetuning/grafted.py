@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from modelgraft.errors import ModelgraftError
-from modelgraft.training import Trainable
 from torch import nn
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.finetuning.planning import Plan
 
 
@@ -21,15 +21,34 @@ class Grafted(nn.Module):
         super().__init__()
         self.body: nn.Module = backbone.module
         self.head = head
-        self._backbone: Trainable = backbone
+        self.backbone: Any = backbone
+        self.learns = False
+        """Whether something of the body is trained."""
+        self._bad: torch.Tensor | None = None
 
     def forward(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, C) float32 of preprocessed pictures or tokens."""
-        logits: torch.Tensor = self.head(self._backbone.embed(batch))
+        logits: torch.Tensor = self.head(self.embed(batch))
         return logits.float()
+
+    def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, D) float32 by the plugin, checked (`plugin_calls.embedding`); `finite` says afterwards whether all were numbers."""
+        if torch.compiler.is_compiling():  # a graph has no room for checks; its first batch was checked outside of it
+            found: torch.Tensor = self.backbone.embed(batch)
+            return found
+        found = plugin_calls.embedding(self.backbone, batch, self.learns)
+        bad = ~torch.isfinite(found.detach()).all()
+        self._bad = bad if self._bad is None else self._bad | bad
+        return found
+
+    def finite(self) -> bool:
+        """Whether all embeddings since the last call were numbers."""
+        bad, self._bad = self._bad, None
+        return bad is None or not bool(bad)
 
     def open(self, plan: Plan) -> None:
         """Gradients for what the plan trains, and for nothing else."""
+        self.learns = bool(plan.trained)
         for name, parameter in self.body.named_parameters():
             parameter.requires_grad_(name in plan.trained)
         self.head.requires_grad_(True)
@@ -53,23 +72,60 @@ class Grafted(nn.Module):
                 direct = list(inner.parameters(recurse=False))
                 inner.training = not norms_in_eval and any(p.requires_grad for p in direct)
 
+    def by_batch(self) -> bool:
+        """Whether layers normalise by the batch they see: then a step in parts is not the step of the whole."""
+        kinds = nn.modules.batchnorm._BatchNorm
+        return any(isinstance(m, kinds) and (m.training or m.running_mean is None) for m in self.modules())
+
     def frozen(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """What training must not move: parameters without gradients, and buffers of modules in eval mode."""
+        """What training must not move: parameters without gradients, and persistent buffers of modules in eval mode."""
+        passing = self.passing()
         for name, parameter in self.body.named_parameters():
             if not parameter.requires_grad:
                 yield name, parameter
         for prefix, inner in self.body.named_modules():
             if not inner.training:
                 for name, buffer in inner.named_buffers(prefix, recurse=False):
-                    yield name, buffer
+                    if name not in passing:
+                        yield name, buffer
 
     def live(self) -> dict[str, torch.Tensor]:
-        """What training moves, by full name: trained parameters, the buffers of modules in train mode, the head."""
-        frozen = {name for name, _ in self.frozen()}
-        body = {
-            f"body.{n}": t for n, t in (*self.body.named_parameters(), *self.body.named_buffers()) if n not in frozen
-        }
+        """What training moves, by full name: trained parameters, the persistent buffers of modules in train mode, the head."""
+        left = {name for name, _ in self.frozen()} | self.passing().keys()
+        body = {f"body.{n}": t for n, t in (*self.body.named_parameters(), *self.body.named_buffers()) if n not in left}
         return body | {f"head.{n}": t for n, t in self.head.state_dict(keep_vars=True).items()}
+
+    def passing(self) -> dict[str, torch.Tensor]:
+        """Buffers of the body that are no part of its state (``register_buffer(persistent=False)``): positions, what a model keeps
+        for the next call. A model may put others, of another shape, in their place at any time."""
+        return passing(self.body)
+
+
+def passing(module: nn.Module) -> dict[str, torch.Tensor]:
+    """A module's buffers that are no part of its state, by full name."""
+    return {
+        f"{prefix}.{name}" if prefix else name: inner._buffers[name]  # type: ignore[misc]
+        for prefix, inner in module.named_modules()
+        for name in sorted(inner._non_persistent_buffers_set)
+        if inner._buffers.get(name) is not None
+    }
+
+
+class Passing:
+    """What the buffers that are no part of the state were before training; those that hold other numbers since are saved too."""
+
+    def __init__(self, grafted: Grafted) -> None:
+        self._before = {name: (tensor.shape, _digest(tensor)) for name, tensor in grafted.passing().items()}
+
+    def moved(self, grafted: Grafted) -> list[str]:
+        """Names of those of the same shape with other numbers: of another shape they are made anew when they are wanted."""
+        return [
+            name
+            for name, tensor in grafted.passing().items()
+            if name in self._before
+            and self._before[name][0] == tensor.shape
+            and self._before[name][1] != _digest(tensor)
+        ]
 
 
 class Seal:

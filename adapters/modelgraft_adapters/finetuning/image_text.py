@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from modelgraft.learning import LearnedHead
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.examples import text_classes
 from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled, seed_of
@@ -43,7 +45,9 @@ class PromptedItems(Shuffled, TorchDataset[Any]):
         templates = templates_for(backbone.entry.templates or DEFAULT_BY_MODALITY["image"])
         of_class = [[fill(template, name) for template in templates] for name in train.classes]
         assert train.targets is not None
-        return cls(pictures, [of_class[int(target)] for target in train.targets], backbone.token_batch)
+        return cls(
+            pictures, [of_class[int(target)] for target in train.targets], partial(plugin_calls.token_batch, backbone)
+        )
 
     @property
     def items(self) -> Sequence[Any]:
@@ -69,8 +73,8 @@ class TwoTowers(Grafted):
 
     def forward(self, batch: Any) -> torch.Tensor:
         """``batch`` has ``pixels`` and tokens."""
-        pixels = self._backbone.embed(batch[PIXELS])
-        texts = self._backbone.embed({name: value for name, value in batch.items() if name != PIXELS})
+        pixels = self.embed(batch[PIXELS])
+        texts = self.embed({name: value for name, value in batch.items() if name != PIXELS})
         cosines = F.normalize(pixels.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
         return torch.stack([cosines, cosines.T], dim=1)
 

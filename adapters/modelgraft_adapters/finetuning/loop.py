@@ -11,16 +11,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, PluginError
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
 from modelgraft_adapters.finetuning.grafted import Grafted
 from modelgraft_adapters.finetuning.planning import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
+
+PARTS_DIFFER: Final = (
+    "batch norms that are trained normalise by the part of a step they see: a step in parts (accumulate) is not that of the "
+    "whole batch; with norms='eval' it is"
+)
+"""For the user."""
 
 
 class Goal(Protocol):
@@ -63,6 +70,8 @@ class Progressed:
     broken: dict[int, str] = field(default_factory=dict)
     """Items that could not be read."""
     notes: list[str] = field(default_factory=list)
+    read: int = 0
+    """Rows that were read, of all steps."""
     accumulate: int = 1
     """Parts a step is taken in; grows when memory does not suffice."""
 
@@ -105,6 +114,7 @@ class Loop:
         self._model = self._wrapped()
         self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
         self._right: torch.Tensor | None = None  # rows of the step that were right before it
+        self._reached = False  # whether a gradient has been seen to reach the body
 
     def run(
         self, until: int, tell: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None
@@ -155,11 +165,12 @@ class Loop:
             try:
                 loss = self._gradient(batch, step)
                 break
-            except RuntimeError as error:
+            except (RuntimeError, PluginError) as error:
                 self._less_memory(error, batch)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise ModelgraftError(self._not_finite(value, step))
+        value, finite = float(loss), self.grafted.finite()
+        if not math.isfinite(value) or not finite:
+            raise self._not_finite(value, step, finite)
+        self._check_reached(batch)
         self._close(step)
         if self.settings.clip is not None:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.clip)
@@ -168,6 +179,7 @@ class Loop:
         if self.average:
             self.average.update(self.live, step)
         self.done.step += 1
+        self.done.read += len(batch)
         self.done.losses.append(value)
         return value, None if self._right is None else int(self._right) / len(batch)
 
@@ -212,11 +224,31 @@ class Loop:
                 for parameter in group["params"]:
                     parameter.grad = None
 
-    def _less_memory(self, error: RuntimeError, batch: Batch) -> None:
+    def _check_reached(self, batch: Batch) -> None:
+        """After the first gradient: it has reached what is to be trained.
+
+        Raises:
+            PluginError: none of it; the head alone would learn, without a word.
+        """
+        if self._reached or not len(batch) or not self.grafted.learns:
+            return
+        self._reached = True
+        if not any(p.grad is not None for p in self.grafted.body.parameters()):
+            backbone = self.grafted.backbone
+            raise PluginError(
+                f"plugin {plugin_calls.owner(backbone)} is wrong: of {backbone.entry.name} no gradient reaches the weights that "
+                "are to be trained, as embed() computes with others; tell its author"
+            )
+
+    def _less_memory(self, error: Exception, batch: Batch) -> None:
         """Take the step in more parts, where the error says that memory did not suffice; else raise it."""
         from accelerate.utils.memory import should_reduce_batch_size
 
-        if not (should_reduce_batch_size(error) or "can't allocate memory" in str(error)):
+        cause = error.__cause__ if isinstance(error, PluginError) else error
+        short = isinstance(cause, RuntimeError) and (
+            should_reduce_batch_size(cause) or "can't allocate memory" in str(cause)
+        )
+        if not short:
             raise error
         if self.done.accumulate >= len(batch) or self.accelerator.num_processes > 1:
             raise ModelgraftError(
@@ -231,21 +263,36 @@ class Loop:
         self.done.accumulate = min(2 * self.done.accumulate, len(batch))
         self.done.notes.append(
             f"not enough memory for a step of {self.batches.size} items at once: each is taken in {self.done.accumulate} parts "
-            f"from step {self.done.step + 1} on, which gives the same step"
+            f"from step {self.done.step + 1} on" + ("" if self.grafted.by_batch() else ", which gives the same step")
         )
+        if self.grafted.by_batch() and PARTS_DIFFER not in self.done.notes:
+            self.done.notes.append(PARTS_DIFFER)
 
-    def _not_finite(self, value: float, step: int) -> str:
+    def _not_finite(self, value: float, step: int, finite: bool) -> ModelgraftError:
         bad = [n for n, p in self.grafted.named_parameters() if not bool(torch.isfinite(p.detach()).all())]
         if bad:
             why = f"the weight {bad[0]} is not finite"
         elif self.accelerator.mixed_precision == "fp16":
             why = "numbers grew too large for fp16; bf16 or fp32 hold them"
+        elif not finite and not self.done.step:
+            backbone = self.grafted.backbone
+            return PluginError(
+                f"plugin {plugin_calls.owner(backbone)} is wrong: {backbone.entry.name} embeds training items of the first step to "
+                "numbers that are not finite, with weights that are; tell its author"
+            )
+        elif not finite:
+            why = "the weights are still finite, but the model's embeddings are not"
         else:
             why = "the weights are still finite: a training item may hold extreme values"
+        what = (
+            f"the loss became {value}"
+            if not math.isfinite(value)
+            else "the model's embeddings became infinite or no numbers"
+        )
         last = f", after {self.done.losses[-1]:.3g} the step before" if self.done.losses else ""
         rate = self.settings.highest_rate
-        return (
-            f"the loss became {value} at step {step + 1}{last}; {why}. Take a lower learning rate than {rate:g} (lr={rate / 10:g}) "
+        return ModelgraftError(
+            f"{what} at step {step + 1}{last}; {why}. Take a lower learning rate than {rate:g} (lr={rate / 10:g}) "
             "or clip gradients (clip=1)"
         )
 

@@ -89,8 +89,8 @@ class Tasks:
             assert known.targets is not None
             weights = class_weights(known, class_weight)
             units = Units.of(known.targets) if data.task == "regression" else None
-            values = torch.from_numpy(np.asarray(data.targets, np.float32)).reshape(len(data), -1)
-            columns.append(values if units is None else units.apply(values))
+            values = torch.from_numpy(np.asarray(data.targets)).reshape(len(data), -1)
+            columns.append(values.float() if units is None else units.apply(values))
             end, stop = outputs + len(data.classes), width + columns[-1].shape[1]
             on_device = None if weights is None else torch.from_numpy(weights).to(device)
             objective = Objective(data.task, on_device, smoothing)

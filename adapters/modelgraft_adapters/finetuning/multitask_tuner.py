@@ -6,17 +6,22 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from modelgraft import Entry
 from modelgraft.errors import UsageError
 from modelgraft.guard import prints_aside
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
+from modelgraft_adapters.estimating import Estimator, anew
+from modelgraft_adapters.examples import checked_seed
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.multitask import (
@@ -29,11 +34,13 @@ from modelgraft_adapters.finetuning.multitask import (
     Weights,
     checked_weights,
 )
+from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import HEAD
-from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare
+from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.stated import check_savable, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -46,7 +53,7 @@ _FEW = 4
 """Items of a step, and times fewer than of another task, below which a user is told."""
 
 
-class MultiTaskTuner:
+class MultiTaskTuner(Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
     >>> tuner = MultiTaskTuner("timm/resnet50").fit(pictures, {"kind": kinds, "colour": colours})     # doctest: +SKIP
@@ -72,6 +79,22 @@ class MultiTaskTuner:
         UsageError: a strategy or setting that does not go with several tasks.
     """
 
+    adapters_: Mapping[str, Adapter] = MappingProxyType({})
+    weights_: Mapping[str, float] = MappingProxyType({})
+    report_: dict[str, Any]
+    notes_: list[str]
+    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    alpha_: float = 1.0
+    evaluation_: None = None
+    """Each task's adapter has its own."""
+    run_: Loop | None = None
+    classes: tuple[str, ...] = ()
+    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
+    _tasks: Tasks | None = None
+    _head: MultiTaskHead | None = None
+
+    @with_settings
     def __init__(
         self,
         model: Any,
@@ -81,46 +104,62 @@ class MultiTaskTuner:
         sampling: Sampling = "proportional",
         modality: Literal["image", "text"] | None = None,
         class_weight: Literal["balanced"] | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         device: Any = None,
         folder: str | Path | None = None,
         workers: int | None = None,
         tell: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> None:
-        self.tuning = Settings.of({"strategy": strategy, **settings})
-        if strategy in ("contrastive", "flyp"):
-            raise UsageError(f"the strategy {strategy} learns one task; take lp-ft or full for several")
+        self.model = model
+        self.strategy = strategy
+        self.weights = weights
+        self.sampling = sampling
+        self.modality = modality
+        self.class_weight = class_weight
+        self.seed = seed
+        self.device = device
+        self.folder = folder
+        self.workers = workers
+        self.tell = tell
+        keep_settings(self, settings)
+        self._check()
+
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, checked."""
+        return settings_of(self)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return bool(self.adapters_)
+
+    def _check(self) -> None:
+        if self.strategy in ("contrastive", "flyp"):
+            raise UsageError(f"the strategy {self.strategy} learns one task; take lp-ft or full for several")
         for name in ("patience", "mixup", "cutmix"):
             if getattr(self.tuning, name):
                 raise UsageError(f"{name} is not there for several tasks at once; leave it out")
-        if class_weight not in (None, "balanced"):
-            raise UsageError(f"class_weight={class_weight!r}; for several tasks it is 'balanced' or None")
-        if sampling not in ("proportional", "equal"):
-            raise UsageError(f"sampling={sampling!r}; it is 'proportional' or 'equal'")
-        self.model, self.weights, self.modality, self.class_weight = model, weights, modality, class_weight
-        self.sampling = sampling
-        self.seed, self.device, self.tell, self._workers = seed, device, tell, workers
-        self.folder = None if folder is None else Path(folder)
-        self.adapters_: dict[str, Adapter] = {}
-        self.weights_: dict[str, float] = {}
-        self.report_: dict[str, Any] = {}
-        self.notes_: list[str] = []
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self.classes: tuple[str, ...] = ()
-        self._changes: dict[str, LowRankChange] = {}
-        self._tasks: Tasks | None = None
-        self._head: MultiTaskHead | None = None
+        if self.class_weight not in (None, "balanced"):
+            raise UsageError(f"class_weight={self.class_weight!r}; for several tasks it is 'balanced' or None")
+        if self.sampling not in ("proportional", "equal"):
+            raise UsageError(f"sampling={self.sampling!r}; it is 'proportional' or 'equal'")
+
+    def _begin_anew(self) -> None:
+        self._check()
+        self.report_, self.notes_ = {}, []
+        self.seed = checked_seed(self.seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_the_run(super().__getstate__())
 
     @prints_aside()
-    def fit(self, X: Any, ys: Any = None, *, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, ys: Any = None, *, groups: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
             X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is learnt from.
+            groups: as `FrozenAdapter.fit`'s.
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
@@ -128,17 +167,27 @@ class MultiTaskTuner:
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        parts = training_parts(read_tasks(X, ys, self.modality))
-        names = tuple(parts)
+        check_workers(self.workers)
+        parts = training_parts(read_tasks(X, ys, self.modality, groups))
+        names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
-        modality = next(iter(parts.values())).modality
+        modality = first.modality
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
+        backbone, identity = own_backbone(self.model, first, self.device, self.tuning, self.seed)
+        self.notes_ += reading_notes(backbone, first)
+        for data in parts.values():
+            if data.task == "regression" and data.targets is not None:
+                self.notes_ += rounding_notes(data.targets[data.labelled], data.classes)
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
-        backbone, identity = own_backbone(self.model, modality, self.device, self.tuning, self.seed)
         before = dict(backbone.module.named_parameters())
-        way = self._way(backbone, parts, fixed, probes)
-        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self._workers, self.notes_)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = self._way(backbone, parts, fixed, probes)
+        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
         loop = ready.loop
+        extractor = FeatureExtractor(backbone, modality=modality, store=False)
+        for data in parts.values():
+            one = self._adapter(data, extractor, None)
+            self.notes_ += check_savable(one, backbone, self.tuning, self.folder is not None)
         if self.sampling == "proportional":
             self.notes_ += _drowned(parts, loop.batches.size)
         assert self._head is not None
@@ -146,8 +195,8 @@ class MultiTaskTuner:
             _own_rate(loop, self._head.log_variances)
         course = run(
             loop,
-            folder=self.folder,
-            about=self._about(parts, identity, loop.steps) if self.folder else {},
+            folder=None if self.folder is None else Path(self.folder),
+            about={} if self.folder is None else self._about(parts, identity, loop.steps),
             resume=resume,
             judge=None,
             patience=None,
@@ -157,18 +206,17 @@ class MultiTaskTuner:
         ready.seal.check(way.grafted)
         self._report(ready, course, parts)
         self._changes = merge(ready)
-        self.model, self.run_, self.start_ = backbone, loop, ready.start
+        self.run_, self.start_ = loop, ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
         loop.finish()
-        trained = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
+        trained = ready.trained_names()
         extractor = FeatureExtractor(backbone, modality=modality, store=False)
         self.adapters_ = {
-            name: self._adapter(data, extractor, Tuned(identity, tuple(trained))) for name, data in parts.items()
+            name: self._adapter(data, extractor, Tuned(identity, trained)) for name, data in parts.items()
         }
         self.settle()
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
-        return self
 
     @property
     def entry(self) -> Entry:
@@ -196,8 +244,8 @@ class MultiTaskTuner:
             if not one.labelled.any():
                 raise UsageError(f"no item has a label of the task {name!r} to test on")
         first = next(iter(data.values()))
-        if seen := len(some._trained_on & first.places):
-            warnings.warn(f"{seen} of the {len(first)} items were trained on: this is no test", stacklevel=2)
+        if seen := some._trained_on.shared(first.places):
+            warnings.warn(overlap.warning(seen, len(first)), stacklevel=2)
         found = some.extractor.embed(first.items)
         results = {}
         for name, one in data.items():
@@ -206,9 +254,13 @@ class MultiTaskTuner:
         return results
 
     def settle(self, alpha: float = 1.0) -> None:
-        """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
+        """Take the weights as they are now for what predicts. What was measured on those before is dropped.
+
+        Args:
+            alpha: where they are between start and end.
+        """
         assert self._tasks is not None and self._head is not None and self.run_ is not None
-        self.alpha_ = alpha
+        self.alpha_, self.report_ = alpha, moved_report(self.report_, alpha)
         self.run_.grafted.eval()
         for number, task in enumerate(self._tasks.tasks):
             weight, bias = self._head.of(number)
@@ -216,6 +268,7 @@ class MultiTaskTuner:
                 weight, bias = task.units.undo(weight, bias)
             adapter = self.adapters_[task.name]
             assert adapter.tuned_ is not None
+            adapter.evaluation_, adapter.report_ = None, self.report_
             adapter.tuned_ = replace(adapter.tuned_, changes=self._changes if alpha == 1 else {})
             adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
 
@@ -234,7 +287,7 @@ class MultiTaskTuner:
             ]
             start = torch.cat([weight for weight, _ in entered]), torch.cat([bias for _, bias in entered])
         begin_head(head, start, None, self.seed)
-        blocks, low = low_rank(given, tuple(backbone.blocks(first.modality)))
+        blocks, low = low_rank(given, plugin_calls.blocks(backbone, first.modality))
         self._tasks, self._head = tasks, head
         source = plain_items(given)
         return Way(
@@ -272,15 +325,12 @@ class MultiTaskTuner:
             "device": self.device,
         }
 
-    def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned) -> Adapter:
+    def _adapter(self, data: Dataset, extractor: FeatureExtractor, tuned: Tuned | None) -> Adapter:
         """Of one task, without its head yet."""
-        adapter = Adapter(
-            self.model,
-            "linear",
-            **self._options(data),
-        )
+        adapter = Adapter(extractor.backbone, "linear", **self._options(data))
         known = data.take(data.labelled)
-        adapter.task, adapter.classes, adapter.settings = data.task, data.classes, self.tuning.record()
+        adapter.task, adapter.classes, adapter.values_ = data.task, data.classes, data.values
+        adapter.record_ = {"seed": self.seed, "class_weight": self.class_weight, "settings": self.tuning.record()}
         adapter.report_, adapter.notes_ = self.report_, list(self.notes_)
         adapter._trained_on, adapter._data, adapter.tuned_ = known.places, known, tuned
         adapter._extractor = extractor
@@ -310,7 +360,7 @@ class MultiTaskTuner:
             self.notes_.append(
                 f"{len(broken)} of {len(first)} items could not be read and are left out; the first: {broken[0]}"
             )
-        self.notes_ += loop.done.notes
+        self.notes_ = list(dict.fromkeys([*self.notes_, *loop.done.notes]))
         logs = self._head.log_variances
         learnt = checked_weights(self.weights, tuple(parts)) if logs is None else logs.detach().neg().exp().tolist()
         self.weights_ = dict(zip(parts, learnt, strict=True))

@@ -6,23 +6,29 @@ import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
-from modelgraft import load
-from modelgraft.errors import UsageError
-from modelgraft.registry import device_of
-from modelgraft.training import Trainable
+from modelgraft import Entry, load
+from modelgraft.devices import device_of
+from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.guard import plugin_code
 
+from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.accelerating import make_accelerator
-from modelgraft_adapters.finetuning.batches import Batches
-from modelgraft_adapters.finetuning.grafted import Seal
-from modelgraft_adapters.finetuning.loop import Loop
+from modelgraft_adapters.finetuning.batches import Batches, reads
+from modelgraft_adapters.finetuning.grafted import Passing, Seal
+from modelgraft_adapters.finetuning.loop import PARTS_DIFFER, Loop
 from modelgraft_adapters.finetuning.planning import make_plan
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.ways import Way
+from modelgraft_adapters.images import read_image
 from modelgraft_adapters.low_rank import LowRankChange
+
+_TRIED: Final = 20
+"""Training items that are tried for two that can be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,32 +40,81 @@ class Ready:
     seal: Seal
     start: dict[str, torch.Tensor]
     """What will have moved, as it is now, by full name, on the CPU."""
+    passing: Passing
+
+    def trained_names(self) -> tuple[str, ...]:
+        """Of the body, once trained and merged: the tensors by which it differs from the pretrained one."""
+        live = {name.removeprefix("body.") for name in self.loop.live if name.startswith("body.")}
+        return tuple(sorted(live | set(self.passing.moved(self.way.grafted))))
 
 
 def own_backbone(
-    model: Any, modality: Any, device: Any, settings: Settings, seed: int
+    model: Any, train: Dataset, device: Any, settings: Settings, seed: int
 ) -> tuple[Any, Mapping[str, Any]]:
-    """A backbone of one's own in float32, and the identity of the pretrained one.
+    """A backbone of one's own in float32, tried on two of the training items, and the identity of the pretrained one.
 
     Args:
-        model: a name, an entry, or a loaded backbone, of which a copy is made.
+        model: a name, an entry, or a loaded backbone, of which a copy is made: it is never changed itself.
 
     Raises:
         UsageError: no such model, or one that cannot be trained.
+        PluginError: its plugin gives other embeddings for training than for predicting, or fails.
     """
-    source = FeatureExtractor(model, modality=modality, device=device_here(device), store=False)
-    if hasattr(model, "module"):
-        backbone = copy.deepcopy(model)
-        backbone.module.float()
+    given = not isinstance(model, (str, Entry))
+    if given and not (hasattr(model, "module") and isinstance(getattr(model, "entry", None), Entry)):
+        raise UsageError(
+            f"model is {type(model).__name__ if not isinstance(model, type) else f'the class {model.__name__}'}; it takes the name "
+            "of a model, an entry, or a backbone that modelgraft.load gave"
+        )
+    if given:
+        plugin_calls.check_trainable(model, train.modality)
+        if model.module.training:
+            raise UsageError(
+                f"the loaded backbone of {model.entry.name} is in train mode, in which its embeddings differ from call to "
+                "call; put it into eval mode (backbone.module.eval())"
+            )
+    source = FeatureExtractor(model, modality=train.modality, device=device_here(device), store=False)
+    if given:
+        with plugin_code(plugin_calls.owner(model), f"copying {model.entry.name}"):
+            backbone = copy.deepcopy(model)
+            backbone.module.float()
     else:
         backbone = source.backbone
-        if next(backbone.module.parameters()).dtype != torch.float32:
+        plugin_calls.check_trainable(backbone, train.modality)
+        if any(p.is_floating_point() and p.dtype != torch.float32 for p in backbone.module.parameters()):
             backbone = load(source.entry, device=source.device, dtype=torch.float32)
-    if not isinstance(backbone, Trainable):
-        raise UsageError(f"{source.entry.name} cannot be trained further: its plugin has no blocks() and embed()")
     if settings.strategy == "scratch":
-        backbone.randomise(seed)
+        plugin_calls.randomise(backbone, seed)
+    if some := _readable(backbone, train):
+        plugin_calls.check_embedding(backbone, some)
     return backbone, source.card
+
+
+def reading_notes(backbone: Any, train: Dataset) -> list[str]:
+    """What a user should know of how all texts to learn from are read: how many are cut, and where. Of pictures nothing."""
+    if train.modality != "text":
+        return []
+    texts = [item for item in train.items if reads(item)]
+    return [f"of the texts to learn from: {note}" for note in plugin_calls.text_notes(backbone, texts)] if texts else []
+
+
+def _readable(backbone: Any, train: Dataset) -> list[Any]:
+    """The first two training items as the backbone reads them; fewer where few can be read or are of one shape."""
+    found: list[Any] = []
+    for item in train.items[:_TRIED]:
+        if train.modality == "text":
+            if reads(item):
+                found.append(item)
+        else:
+            try:
+                pixels = plugin_calls.preprocess(backbone, read_image(item)[0])
+            except UnreadableItemError:
+                continue
+            if not found or pixels.shape == found[0].shape:
+                found.append(pixels)
+        if len(found) == 2:
+            break
+    return found
 
 
 def prepare(
@@ -83,13 +138,15 @@ def prepare(
     """
     grafted = way.grafted
     plan = make_plan(grafted.body, way.blocks, grafted.head, settings)
-    if settings.recompute and not backbone.recompute(True):
+    if settings.recompute and not plugin_calls.recompute(backbone):
         notes.append("the model cannot compute activations again; recompute is left out")
     if settings.channels_last:
         grafted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     grafted.open(plan)
     grafted.train_by(settings.norms_in_eval)
-    seal = Seal(grafted)
+    if settings.accumulate > 1 and grafted.by_batch():
+        notes.append(PARTS_DIFFER)
+    seal, passing = Seal(grafted), Passing(grafted)
     accelerator = make_accelerator(backbone.device, settings.precision)
     count = len(way.items.items)
     size = settings.items_of_step(count)
@@ -106,7 +163,7 @@ def prepare(
         | {name: value for name, value in loop.live.items() if name.startswith("head.")}
     )
     start = {name: value.detach().cpu().clone() for name, value in moving.items()}
-    return Ready(way, loop, seal, start)
+    return Ready(way, loop, seal, start, passing)
 
 
 def merge(ready: Ready) -> dict[str, LowRankChange]:

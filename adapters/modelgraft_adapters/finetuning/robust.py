@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -44,7 +46,7 @@ def move(tuner: FineTuner, alpha: float) -> FineTuner:
     Raises:
         UsageError: nothing was learnt yet, or it was loaded: only a tuner that was fitted here knows where it began.
     """
-    if not 0 <= alpha <= 1:
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 <= alpha <= 1:
         raise UsageError(f"alpha must be from 0 to 1, not {alpha!r}")
     run = _run(tuner)
     _put(run, interpolate(tuner.start_, tuner.end_, alpha), _statistics_moved(run) and 0 < alpha < 1)
@@ -57,10 +59,8 @@ def wise_curve(tuner: FineTuner, data: Sequence[Any], alphas: Sequence[float] = 
 
     Choose alpha on data held out of training, or on none (0.5), never on the test split. Errors as `move`.
     """
-    before = tuner.alpha_
-    points = [WisePoint(alpha, tuple(move(tuner, alpha).evaluate(part) for part in data)) for alpha in alphas]
-    move(tuner, before)
-    return points
+    with _left_as_it_was(tuner):
+        return [WisePoint(alpha, tuple(move(tuner, alpha).evaluate(part) for part in data)) for alpha in alphas]
 
 
 def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
@@ -72,13 +72,19 @@ def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
     Raises:
         UsageError: runs that trained different tensors, or that have no common start.
     """
+    if not tuners:
+        raise UsageError("a soup takes at least one run")
     first, states = tuners[0], [tuner.end_ for tuner in tuners]
     run = _run(first)
     for tuner in tuners[1:]:
         _run(tuner)
         if tuner.classes != first.classes or tuner.entry.name != first.entry.name:
             raise UsageError("a soup takes runs of one model on the same classes")
-    statistics = _statistics_moved(run)
+        if not _same_start(tuner, first):
+            raise UsageError(
+                "a soup takes runs that began from the same weights, and these did not: their mean is no model"
+            )
+    statistics, several = _statistics_moved(run), len(tuners)
     if held_out is None:
         mixed = soup(states)
     else:
@@ -88,12 +94,27 @@ def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
             first.settle()
             return first.evaluate(held_out).score.value
 
-        mixed, _ = greedy_soup(states, score)
+        with _left_as_it_was(first):
+            mixed, chosen = greedy_soup(states, score)
+        several = len(chosen)
     _put(run, mixed, statistics)
     first.end_ = {name: value.detach().cpu().clone() for name, value in run.live.items()}
     first._changes = {}  # a mean of changes of low rank is of higher rank
     first.settle()
+    first.report_ = {**first.report_, "souped": several}
     return first
+
+
+def _same_start(one: FineTuner, other: FineTuner) -> bool:
+    """Whether two runs began from the same backbone."""
+    assert one.tuned_ is not None and other.tuned_ is not None
+    if one.tuned_.identity["weights"] != other.tuned_.identity["weights"]:
+        return False
+    body = [name for name in one.start_ if name.startswith("body.") and name in other.start_]
+    return all(
+        one.start_[name].shape == other.start_[name].shape and torch.equal(one.start_[name], other.start_[name])
+        for name in body
+    )
 
 
 def _run(tuner: FineTuner) -> Loop:
@@ -105,6 +126,19 @@ def _run(tuner: FineTuner) -> Loop:
 def _statistics_moved(run: Loop) -> bool:
     """Whether running statistics were trained."""
     return any(name.endswith("running_mean") for name in run.live)
+
+
+@contextmanager
+def _left_as_it_was(tuner: FineTuner) -> Iterator[None]:
+    """Afterwards, and after an error, the weights are again those of before, with what was measured on them."""
+    run, measured = _run(tuner), (tuner.evaluation_, tuner.report_)
+    kept = tuner.alpha_, {name: value.detach().cpu().clone() for name, value in run.live.items()}
+    try:
+        yield
+    finally:
+        _put(run, kept[1], False)
+        tuner.settle(kept[0])
+        tuner.evaluation_, tuner.report_ = measured
 
 
 @torch.no_grad()
@@ -140,12 +174,12 @@ def zero_shot_kept(tuner: FineTuner, X: Any, y: Any = None) -> tuple[Evaluation,
     data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=tuner.extractor.modality)
     data = data.part("test") if "test" in data.split_names else data
     data = replace(data.take(data.labelled), split=None)
-    before = tuner.alpha_
     found = []
-    for alpha in (0.0, before):
-        move(tuner, alpha)
-        judge = FrozenAdapter(tuner.model, "text", modality=data.modality, store=False)
-        features = judge.extractor.embed(data.items)
-        judge.fit_features(features.features[features.good], data.take(features.good))
-        found.append(judge.evaluate_features(features, data))
+    with _left_as_it_was(tuner):
+        for alpha in (0.0, tuner.alpha_):
+            move(tuner, alpha)
+            judge = FrozenAdapter(tuner.extractor.backbone, "text", modality=data.modality, store=False)
+            features = judge.extractor.embed(data.items)
+            judge.fit_features(features.features[features.good], data.take(features.good))
+            found.append(judge.evaluate_features(features, data))
     return found[0], found[1]

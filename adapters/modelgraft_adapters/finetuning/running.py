@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from modelgraft.errors import ModelgraftError
+from modelgraft.errors import ModelgraftError, UsageError
 
 from modelgraft_adapters.finetuning.checkpoint import FILE, load_checkpoint, save_checkpoint
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 
 CHECKPOINT_SECONDS: Final = 300.0
 """A checkpoint is written at least so often (and after a pass over the items where the last is a while ago)."""
+
+
+UNSCORED: Final = (
+    "the main score is not defined on the part held out of training (of several labels an item: no item of it has any); the best "
+    "is chosen by the loss there"
+)
+"""For the user."""
 
 
 class Interrupted(ModelgraftError):
@@ -30,13 +38,17 @@ class Held:
     """How good the model is on the held-out part."""
 
     step: int
-    score: float
-    """The main score; higher is better."""
+    score: float | None
+    """The main score; higher is better. None where it is not defined: no item of the part has what is scored."""
     loss: float
 
     def beats(self, other: Held | None) -> bool:
-        """Whether it is the better one: by score, then by loss."""
-        return other is None or (self.score, -self.loss) > (other.score, -other.loss)
+        """Whether it is the better one: by score, then by loss; by loss alone where a score is not defined."""
+        if other is None:
+            return True
+        if self.score is None or other.score is None:
+            return self.loss < other.loss
+        return (self.score, -self.loss) > (other.score, -other.loss)
 
 
 @dataclass(slots=True)
@@ -56,7 +68,7 @@ def run(
     folder: Path | None,
     about: dict[str, Any],
     resume: bool,
-    judge: Callable[[], tuple[float, float]] | None,
+    judge: Callable[[], tuple[float | None, float]] | None,
     patience: int | None,
     tell: Callable[[Progress], None] | None,
     say: Callable[[str], None],
@@ -68,7 +80,7 @@ def run(
     Args:
         folder: for the checkpoint; None writes none.
         about: see `save_checkpoint`.
-        judge: (score, loss) of the module on the held-out part.
+        judge: (score, loss) of the module on the held-out part; the score is None where it is not defined.
         patience: passes without anything better after which to stop.
 
     Raises:
@@ -77,6 +89,10 @@ def run(
     course, began = Course(), time.perf_counter()
     kept: dict[str, torch.Tensor] | None = None
     path = folder / FILE if folder else None
+    if resume and folder is None:
+        raise UsageError("there is nothing to resume without the folder that the checkpoint is in; give folder=")
+    if folder is not None and loop.accelerator.is_main_process:
+        _check_writable(folder)
     if resume and path:
         stored = load_checkpoint(path, loop, about)
         if stored is not None:
@@ -107,6 +123,8 @@ def run(
             if whole and judge:
                 with _averaged(loop):
                     now = Held(loop.done.step, *judge())
+                    if now.score is None and not course.held:
+                        say(UNSCORED)
                     course.held.append(now)
                     if now.beats(course.best):
                         course.best = now
@@ -126,8 +144,23 @@ def run(
         elif loop.average:
             for name, value in loop.average.values.items():
                 loop.live[name].copy_(value)
+    if not loop.done.read:
+        first = next(iter(loop.done.broken.values()), "no step was taken")
+        raise ModelgraftError(f"no item of the {loop.done.step} steps could be read, so nothing was learnt: {first}")
     course.seconds = time.perf_counter() - began
     return course
+
+
+def _check_writable(folder: Path) -> None:
+    """Try before the first step whether a checkpoint can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ModelgraftError(
+            f"no checkpoint could be written to {folder}: {error.strerror or error}; give another folder"
+        ) from None
 
 
 @contextmanager

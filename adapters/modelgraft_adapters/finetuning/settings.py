@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Final
 
+import numpy as np
 from modelgraft.errors import UsageError
 
 STRATEGIES: Final = {
@@ -167,6 +170,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= top:
                 raise UsageError(f"{name} must be from 0 to {top:g}, not {value!r}")
+        for name in ("label_smoothing", "lora_dropout", "held_out"):
+            if getattr(self, name) == 1:
+                raise UsageError(f"{name} must be below 1: with 1 there is nothing to learn from")
+        if self.patience is not None and self.held_out == 0:
+            raise UsageError("patience looks at a part held out of training: held_out must be above 0")
         if self.accumulate > self.usual_batch:
             raise UsageError(f"{self.usual_batch} items cannot go in {self.accumulate} parts")
         if self.strategy == "flyp" and self.accumulate > 1:
@@ -223,22 +231,7 @@ class Settings:
         known = {f.name: f for f in fields(cls)}
         if strangers := [name for name in given if name not in known]:
             raise UsageError(f"no setting {strangers[0]!r} of fine-tuning; there are: {', '.join(known)}")
-        given = {
-            **given,
-            **({"block": str(given["block"])} if isinstance(given.get("block"), int) else {}),
-        }  # its number
-        for name, value in given.items():
-            kind = str(known[name].type)
-            good = (
-                (value is None and "None" in kind)
-                or (isinstance(value, bool) if kind == "bool" else False)
-                or (isinstance(value, str) and "str" in kind)
-                or (isinstance(value, int) and not isinstance(value, bool) and ("int" in kind or "float" in kind))
-                or (isinstance(value, float) and "float" in kind)
-            )
-            if not good:
-                raise UsageError(f"{name} is {value!r}; it takes {kind.replace(' | None', '')}")
-        return cls(**given)
+        return cls(**{name: _plain(name, value, str(known[name].type)) for name, value in given.items()})
 
 
 def parse_strategy(text: str) -> tuple[str, int]:
@@ -253,6 +246,79 @@ def parse_strategy(text: str) -> tuple[str, int]:
     if text not in STRATEGIES or text == "last-N":
         raise UsageError(f"no strategy {text!r}; there are: {', '.join(STRATEGIES)}")
     return text, 0
+
+
+def with_settings(init: Callable[..., None]) -> Callable[..., None]:
+    """Give a constructor that takes settings as ``**settings`` the signature of one that names each: what scikit-learn reads the
+    parameters of an estimator from, and what ``help`` shows."""
+    signature = inspect.signature(init)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    taken = {p.name for p in named}
+    more = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for f in fields(Settings)
+        if f.name not in taken
+    ]
+    init.__signature__ = signature.replace(parameters=[*named, *more])  # type: ignore[attr-defined]
+    return init
+
+
+def keep_settings(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Store settings as parameters of an estimator, as they were given; the default of each that was not.
+
+    Raises:
+        UsageError: a setting that does not exist, or a value that cannot be.
+    """
+    Settings.of({"strategy": estimator.strategy, **given})
+    for f in fields(Settings):
+        if f.name != "strategy":
+            setattr(estimator, f.name, given.get(f.name, f.default))
+
+
+def settings_of(estimator: Any) -> Settings:
+    """The settings that an estimator has as parameters. Errors as `keep_settings`."""
+    return Settings.of({f.name: getattr(estimator, f.name) for f in fields(Settings)})
+
+
+def check_workers(workers: Any) -> None:
+    """Check how many processes are to read ahead.
+
+    Raises:
+        UsageError: no whole number of 0 or more.
+    """
+    if workers is not None and (not _whole(workers) or workers < 0):
+        raise UsageError(f"workers is {workers!r}; it takes a whole number of 0 or more")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _plain(name: str, value: Any, kind: str) -> Any:
+    """A user's value in Python's own types: numpy's numbers are taken, and floats that are whole where a whole number is wanted.
+
+    Raises:
+        UsageError: a value of another kind.
+    """
+    if name == "block" and _whole(value):
+        return str(int(value))
+    if value is None and "None" in kind:
+        return None
+    if kind == "bool":
+        if isinstance(value, (bool, np.bool_)):
+            return bool(value)
+    elif "str" in kind:
+        if isinstance(value, str):
+            return str(value)
+    elif _whole(value):
+        return int(value)
+    elif isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if "float" in kind:
+            return number
+        if number.is_integer():
+            return int(number)
+    raise UsageError(f"{name} is {value!r}; it takes {kind.replace(' | None', '')}")
 
 
 def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.guard import prints_aside
 
 from modelgraft_adapters.adapter import Adapter, Tuned
@@ -15,15 +18,18 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
-from modelgraft_adapters.examples import head_spec
+from modelgraft_adapters.estimating import anew
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
+from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import Plan
-from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare
+from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
-from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
+from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report, without_the_run
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -36,7 +42,7 @@ class _Begun:
     train: Dataset
     val: Dataset | None
     """The held-out part, where ``patience`` asks for one."""
-    unlabelled: int
+    unlabelled: Dataset | None
     backbone: Any
     identity: Mapping[str, Any]
     """Of the pretrained backbone."""
@@ -73,14 +79,26 @@ class FineTuner(Adapter):
         UsageError: no such model, strategy or setting.
     """
 
+    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
+    alpha_: float = 1.0
+    run_: Loop | None = None
+    probe_: FrozenAdapter | None = None
+    plan_: Plan | None = None
+    course_: Course | None = None
+    _way: Way | None = None
+    _transient = ("run_", "_way", "plan_", "course_")
+    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
+
+    @with_settings
     def __init__(
         self,
         model: Any,
         strategy: str = "lp-ft",
         *,
         modality: Literal["image", "text"] | None = None,
-        class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
-        seed: int = 0,
+        class_weight: ClassWeight = None,
+        seed: int | None = 0,
         device: Any = None,
         folder: str | Path | None = None,
         workers: int | None = None,
@@ -88,27 +106,38 @@ class FineTuner(Adapter):
         **settings: Any,
     ) -> None:
         super().__init__(model, "linear", modality=modality, class_weight=class_weight, seed=seed, device=device)
-        self.tuning = Settings.of({"strategy": strategy, **settings})
-        self.settings = self.tuning.record()
-        self.folder = None if folder is None else Path(folder)
+        self.strategy = strategy
+        self.folder = folder
+        self.workers = workers
         self.tell = tell
-        self._workers = workers
-        self.start_: dict[str, torch.Tensor] = {}
-        self.end_: dict[str, torch.Tensor] = {}
-        self.alpha_ = 1.0
-        self.run_: Loop | None = None
-        self._way: Way | None = None
-        self._changes: dict[str, LowRankChange] = {}
-        self.probe_: FrozenAdapter | None = None
-        self.plan_: Plan | None = None
-        self.course_: Course | None = None
+        keep_settings(self, settings)
+
+    @property
+    def tuning(self) -> Settings:
+        """The settings of training, checked."""
+        return settings_of(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of training, as a card has them."""
+        return self.tuning.record()
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """What a feature extractor of the backbone as it was given is made with: ``batch_size`` and ``workers`` are of training."""
+        return {**super().extractor_options, "batch_size": None, "workers": None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_the_run(super().__getstate__())
 
     @prints_aside()
-    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, resume: bool = False) -> Self:
+    @anew
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None, resume: bool = False) -> None:
         """Train.
 
         Args:
             X, y: as `FrozenAdapter.fit`'s; a split ``val`` is what ``patience`` looks at.
+            groups: as `FrozenAdapter.fit`'s; kept on one side of the part held out for ``patience``.
             unlabelled: pictures, or data of which the labels are not looked at, to learn from too (settings ``semi...``).
             resume: go on from the checkpoint in ``folder``.
 
@@ -117,13 +146,13 @@ class FineTuner(Adapter):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        begun = self._begin(X, y, unlabelled)
+        begun = self._begin(X, y, unlabelled, groups)
         ready, train, val, backbone = begun.ready, begun.train, begun.val, begun.backbone
         loop, way = ready.loop, ready.way
         course = run(
             loop,
-            folder=self.folder,
-            about=self._about(begun),
+            folder=None if self.folder is None else Path(self.folder),
+            about={} if self.folder is None else self._about(begun),
             resume=resume,
             judge=None if val is None else lambda: self._judge(way, val),
             patience=self.tuning.patience,
@@ -133,63 +162,83 @@ class FineTuner(Adapter):
         ready.seal.check(way.grafted)
         self._report(ready, course, train)
         self._changes = merge(ready)
-        self.model, self.plan_, self.course_ = backbone, loop.plan, course
+        self.plan_, self.course_ = loop.plan, course
         self.run_, self._way = loop, way
         self.start_ = ready.start
         self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
         loop.finish()
-        names = sorted(name.removeprefix("body.") for name in loop.live if name.startswith("body."))
-        self.tuned_ = Tuned(begun.identity, tuple(names))
-        self.settle()
+        self.tuned_ = Tuned(begun.identity, ready.trained_names())
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
-        self.trained_on_ = training_facts(train, backbone.embed_dim, begun.unlabelled)
+        self.settle()
+        self.trained_on_ = training_facts(
+            train, backbone.embed_dim, 0 if begun.unlabelled is None else len(begun.unlabelled)
+        )
         if self.tuning.wise is not None:
             move(self, self.tuning.wise)
-        return self
 
     def find_rate(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> RangeTest:
-        """A learning rate for these data, by rising it until the loss no longer falls. Nothing is learnt, `fit` begins anew.
+        """A learning rate for these data, by rising it until the loss no longer falls. The tuner stays as it is.
 
         Arguments and errors as `fit`.
         """
-        return range_test(self._begin(X, y, unlabelled).ready.loop)
+        return range_test(self._twin()._begin(X, y, unlabelled).ready.loop)
 
     def settle(self, alpha: float = 1.0) -> None:
-        """The weights as they are now are what predicts. ``alpha`` says where they are between start and end."""
+        """Take the weights as they are now for what predicts. What was measured on those before is dropped.
+
+        Args:
+            alpha: where they are between start and end.
+        """
         assert self._way is not None
         assert self.tuned_ is not None
-        self.alpha_ = alpha
+        self.alpha_, self.evaluation_ = alpha, None
+        self.report_ = moved_report(self.report_, alpha)
         self.tuned_ = replace(self.tuned_, changes=self._changes if alpha == 1 else {})
         self._settle(self._way)
 
-    def _begin(self, X: Any, y: Any, unlabelled: Any) -> _Begun:
+    def _begin(self, X: Any, y: Any, unlabelled: Any, groups: Any = None) -> _Begun:
         """Everything up to the first step."""
-        train, val = self._parts(X, y)
-        self.task, self.classes, self.notes_ = train.task, train.classes, list(train.notes)
-        self._trained_on, self._data, self.saved_ = train.places, train, None
+        check_workers(self.workers)
+        train, val = self._parts(X, y, groups)
+        self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
+        self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
+        backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, self.seed)
+        self.notes_ += reading_notes(backbone, train)
+        if train.task == "regression" and train.targets is not None:
+            self.notes_ += rounding_notes(train.targets, train.classes)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
-        modality, device = self.extractor_options["modality"], self.extractor_options["device"]
-        backbone, identity = own_backbone(self.model, modality, device, self.tuning, self.seed)
         before = dict(backbone.module.named_parameters())
-        way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
-        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self._workers, self.notes_)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
+            way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
+        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
-        return _Begun(train, val, 0 if more is None else len(more), backbone, identity, ready)
+        self.record_ = self._recorded()
+        self.notes_ += check_savable(self, backbone, self.tuning, self.folder is not None)
+        return _Begun(train, val, more, backbone, identity, ready)
 
-    def _parts(self, X: Any, y: Any) -> tuple[Dataset, Dataset | None]:
+    def _parts(self, X: Any, y: Any, groups: Any = None) -> tuple[Dataset, Dataset | None]:
         """What is trained on, and what ``patience`` looks at."""
-        whole = self._read(X, y, None)
+        whole = self._read(X, y, None, groups)
         val = whole.part("val") if "val" in whole.split_names else None
         data = check_for_training(self._read(whole, None, "train"))
         data = data.take(data.labelled)
         if self.tuning.patience is None:
             return data, None
         if val is not None and val.labelled.any():
-            return data, val.take(val.labelled)
-        parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+            val = val.take(val.labelled)
+            if data.task == "single-label" and (aligned_targets(val, data.classes, data.task) < 0).all():
+                raise UsageError("no item of the split val is of a class that is learnt; patience has nothing to go by")
+            return data, val
+        try:
+            parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+        except UsageError as error:
+            raise UsageError(
+                f"patience holds {self.tuning.held_out:g} of the {len(data)} items to learn from out of training (held_out), which "
+                "leaves none to look at or none to learn from; change held_out, or leave patience out"
+            ) from error
         return check_for_training(parted).train, parted.test
 
     def _probe(self, train: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,14 +252,17 @@ class FineTuner(Adapter):
         tensors, _ = probe.head_.state()
         return tensors["weight"], tensors["bias"]
 
-    def _judge(self, way: Way, val: Dataset) -> tuple[float, float]:
-        """(main score, log loss or error) on the held-out part."""
+    def _judge(self, way: Way, val: Dataset) -> tuple[float | None, float]:
+        """(main score, None where it is not defined; log loss or error) on the held-out part."""
         self._settle(way)
         result = self.evaluate_features(self.extractor.embed(val.items), val, resamples=2)
         way.grafted.train_by(self.tuning.norms_in_eval)
-        named = {score.name: score.value for score in result.scores}
-        loss = named.get("log loss", named.get("mean absolute error", -result.score.value))
-        return result.score.value, loss
+        if not len(result.targets):
+            first = next(iter(result.unreadable.items()))
+            raise ModelgraftError(f"none of the {len(val)} held-out items could be read; the first: {': '.join(first)}")
+        score = result.score.value
+        defined = isinstance(score, (int, float)) and math.isfinite(score)
+        return (float(score) if defined else None), mean_loss(result)
 
     def _settle(self, way: Way) -> None:
         way.grafted.eval()
@@ -226,7 +278,8 @@ class FineTuner(Adapter):
             "classes": list(self.classes),
             "settings": self.tuning.record(),
             "steps": begun.ready.loop.steps,
-            "unlabelled": begun.unlabelled,
+            "unlabelled": 0 if begun.unlabelled is None else fingerprint(begun.unlabelled),
+            "val": None if begun.val is None else fingerprint(begun.val),
             "seed": self.seed,
             "class_weight": dict(weight) if isinstance(weight, Mapping) else weight,
         }
@@ -239,7 +292,7 @@ class FineTuner(Adapter):
             self.notes_.append(
                 f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
             )
-        self.notes_ += [*loop.done.notes, *ready.way.notes()]
+        self.notes_ = list(dict.fromkeys([*self.notes_, *loop.done.notes, *ready.way.notes()]))
         self.report_ = {
             "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": loop.done.step},
             "losses": [round(loss, 6) for loss in loop.done.losses],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from modelgraft.learning import LearnedHead
 from modelgraft.training import Block
 from torch import nn
 
+from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.examples import class_weights
 from modelgraft_adapters.finetuning.augmentation import training_transform
@@ -94,7 +96,7 @@ def _supervised(given: Given) -> Way:
     head = nn.Linear(backbone.embed_dim, len(train.classes), device=backbone.device)
     units = Units.of(train.targets) if train.task == "regression" else None
     begin_head(head, given.start, units, given.seed)
-    blocks, low = low_rank(given, tuple(backbone.blocks(train.modality)))
+    blocks, low = low_rank(given, plugin_calls.blocks(backbone, train.modality))
     weights = class_weights(train, given.class_weight)
     on_device = None if weights is None else torch.from_numpy(weights).to(backbone.device)
     objective = Objective(
@@ -118,7 +120,7 @@ def plain_items(given: Given) -> PictureItems | TextItems:
     """The training items, an item a row."""
     train = given.train
     if train.modality != "image":
-        return TextItems(train.items, given.backbone.token_batch)
+        return TextItems(train.items, partial(plugin_calls.token_batch, given.backbone))
     return PictureItems(train.items, training_transform(given.backbone, given.settings.augment), given.seed)
 
 
@@ -155,7 +157,7 @@ def _contrastive(given: Given) -> Way:
     items = PairItems(plain_items(given), PairSampler(train.targets, train.task, given.seed))
     return Way(
         Siamese(backbone, nn.Identity()),
-        tuple(backbone.blocks("text")),
+        plugin_calls.blocks(backbone, "text"),
         items,
         CosineObjective(),
         torch.tensor([0.0, 1.0]),
@@ -178,13 +180,13 @@ def _image_text(given: Given) -> Way:
     towers = [
         Block(f"{modality}: {block.name}", block.parameters)
         for modality in ("text", "image")
-        for block in backbone.blocks(modality)
+        for block in plugin_calls.blocks(backbone, modality)
     ]
     return Way(
         TwoTowers(backbone, nn.Identity()),
         tuple(towers),
         PromptedItems.of(pictures, train, backbone),
-        ImageTextObjective(backbone.score_rule()),
+        ImageTextObjective(plugin_calls.score_rule(backbone)),
         torch.from_numpy(train.targets),
         lambda: text_head(backbone, train),
         head="text",

@@ -96,13 +96,24 @@ def parted_tasks(parts: Mapping[str, Dataset], test_fraction: float, seed: int) 
     if "test" not in first.split_names:
         split = stratified_split(first, test_fraction, seed).splits().copy()
         rest = np.flatnonzero(~first.labelled & (split == "train"))
-        drawn = np.random.default_rng([seed, len(rest)]).permutation(rest)[: round(test_fraction * len(rest))]
-        split[drawn] = "test"
+        split[_share_of(rest, first, split, test_fraction, seed)] = "test"
         found = {name: replace(one, split=split) for name, one in parts.items()}
     for name, one in found.items():
         if not one.part("test").labelled.any():
             raise UsageError(f"no test item has a label of the task {name!r}; the test part is drawn by {first_name!r}")
     return found
+
+
+def _share_of(rest: np.ndarray, data: Dataset, split: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Of the items at ``rest`` a share at random; of items in groups, whole groups that are not learnt from."""
+    rng = np.random.default_rng([seed, len(rest)])
+    if data.groups is None:
+        return rng.permutation(rest)[: round(fraction * len(rest))]
+    learnt = set(data.groups[(split == "train") & data.labelled])
+    free = rest[[group not in learnt for group in data.groups[rest]]]
+    names = rng.permutation(sorted(set(data.groups[free])))
+    drawn = set(names[: round(fraction * len(names))])
+    return free[[group in drawn for group in data.groups[free]]]
 
 
 def run_multitask(
@@ -115,7 +126,6 @@ def run_multitask(
 
     Errors as `MultiTaskTuner.fit`.
     """
-    given = tuner.model
     began = time.perf_counter()
     tuner.fit(parts, resume=resume)
     seconds = {"training": tuner.report_["seconds"]}
@@ -128,7 +138,7 @@ def run_multitask(
     for name, data in parts.items():
         train = data.part("train")
         train = train.take(train.labelled)
-        own = _alone(tuner, given, data) if alone else None
+        own = _alone(tuner, data) if alone else None
         count = len(data.part("test"))
         tasks[name] = TaskResult(
             len(train),
@@ -150,17 +160,17 @@ def run_multitask(
     )
 
 
-def _alone(tuner: MultiTaskTuner, model: Any, data: Dataset) -> Evaluation:
+def _alone(tuner: MultiTaskTuner, data: Dataset) -> Evaluation:
     """The same model, strategy and settings, with this task's labels only."""
     settings = {**tuner.tuning.record(), "epochs": None, "steps": tuner.report_["chosen"]["steps"]}
     one = FineTuner(
-        model,
+        tuner.model,
         **settings,
         modality=data.modality,
         class_weight=tuner.class_weight,
         seed=tuner.seed,
         device=tuner.device,
-        workers=tuner._workers,
+        workers=tuner.workers,
     )
     one.fit(data)
     test = data.part("test")

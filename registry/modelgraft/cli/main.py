@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from modelgraft.cli.anywhere import take
-from modelgraft.cli.output import finish_output, keep_output, no_closed_streams
+from modelgraft.cli.output import finish_output, keep_notes, keep_output, no_closed_streams
 from modelgraft.cli.render import printable
 from modelgraft.errors import ModelgraftError, OutputError
 from modelgraft.guard import in_a_line
@@ -52,7 +52,13 @@ def _process_value(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, val
 
 
 class _Verb(_DefaultsAsTheyAre, TyperCommand):
-    pass
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":  # typer's click is its own, and private
+                error.message += "; a text or a file that begins with '-' goes after --"  # type: ignore[attr-defined]
+            raise
 
 
 class _LazyVerb(TyperCommand):
@@ -126,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a terminal of another encoding gets escapes, not a traceback
             stream.reconfigure(errors="backslashreplace")
     keep_output()
+    keep_notes()
     _show_warnings_plainly()
     debug = False
     try:
@@ -159,9 +166,25 @@ def _unexpected(error: BaseException, debug: bool) -> NoReturn:
         raise error
     if (culprit := _stranger(error)) is not None:
         _fail(f"the plugin {culprit} failed: {in_a_line(error)} (--debug shows where)", 1)
+    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+        _fail(
+            f"the system lets this command start no more processes or threads ({in_a_line(error)}); raise the limit", 1
+        )
+    if isinstance(error, IsADirectoryError) and error.filename is None:
+        _fail("standard input is a folder; give its name in the place of '-'", 2)
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _stands_somewhere():
+        _fail("the folder that this command was started in is gone; 'cd' to one that is there", 1)
     if isinstance(error, OSError) and error.filename is not None:  # the disk, a folder, a permission: no bug to report
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}", 1)
     _fail(f"{in_a_line(error)} (this should not happen; run it again with --debug and report it)", 1)
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 _running: list[str] = []

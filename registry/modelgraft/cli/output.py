@@ -10,6 +10,7 @@ rest; here each write goes on until nothing is left of it, and what failed is to
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -45,6 +46,25 @@ def keep_output() -> None:
     )
 
 
+def keep_notes() -> None:
+    """Make standard error take everything: what is said beside a result ends no run where nobody listens or the disk is full."""
+    stream = sys.stderr
+    if sys.__stderr__ is None or stream is not sys.__stderr__:
+        return
+    try:
+        if stream.fileno() != 2:
+            return
+        stream.flush()
+    except (OSError, ValueError):
+        pass
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Heedless(2)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=True,
+    )
+
+
 def finish_output() -> None:
     """Have everything written.
 
@@ -68,6 +88,8 @@ def no_closed_streams() -> None:
             OSError
         ):  # nothing can be written to standard output then, which is told; nobody listens to standard error
             os.open(os.devnull, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
@@ -102,6 +124,33 @@ class _Whole(io.RawIOBase):
             raise self._failed
         if self._failed is not None:
             raise OutputError(f"standard output cannot be written: {self._failed.strerror}; what came out is a part")
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+
+class _Heedless(io.RawIOBase):
+    """A descriptor that is written to as far as it can be."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        whole = len(view)
+        with contextlib.suppress(OSError):
+            while view:
+                try:
+                    view = view[os.write(self._descriptor, view) :]
+                except BlockingIOError:
+                    _wait(self._descriptor)
+        return whole
 
     def writable(self) -> bool:
         return True

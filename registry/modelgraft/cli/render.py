@@ -106,19 +106,30 @@ def _colour(out: TextIO) -> bool:
 
 
 def as_json(value: Any, out: TextIO | None = None) -> None:
-    """Write `json_text`."""
-    (out or sys.stdout).write(json_text(value))
+    """Write `json_text`, as the stream can take it."""
+    out = out or sys.stdout
+    out.write(json_text(value, plain=not is_utf8(out)))
 
 
-def json_text(value: Any) -> str:
+def is_utf8(out: TextIO) -> bool:
+    """Whether what is written there is UTF-8, as JSON must be. In other encodings escapes are written: valid in all of them."""
+    name = getattr(out, "encoding", None) or "utf-8"  # a text in memory takes everything
+    return name.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+
+
+def json_text(value: Any, *, plain: bool = False) -> str:
     """Indented JSON and a newline; texts stay readable, what a terminal would act on and lone surrogates of odd file names are
-    escaped; null for what is no number, which JSON has no word for."""
-    return _escaped(json.dumps(_finite(value), indent=2, ensure_ascii=False)) + "\n"
+    escaped; null for what is no number, which JSON has no word for.
+
+    Args:
+        plain: escape everything that is not ASCII.
+    """
+    return _escaped(json.dumps(_finite(value), indent=2, ensure_ascii=plain)) + "\n"
 
 
-def json_line(value: Any) -> str:
-    """One compact line of JSON."""
-    return _escaped(json.dumps(_finite(value), ensure_ascii=False)) + "\n"
+def json_line(value: Any, *, plain: bool = False) -> str:
+    """One compact line of JSON; arguments as `json_text`."""
+    return _escaped(json.dumps(_finite(value), ensure_ascii=plain)) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -135,7 +146,8 @@ def _escaped(text: str) -> str:
     return text.translate({c: json.dumps(chr(c))[1:-1] if c != 0x7F else "\\u007f" for c in odd}) if odd else text
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """A text that UTF-8 can hold: lone surrogates, which odd file names have, are shown as escapes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -148,20 +160,36 @@ def as_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]], out: Te
 
     A text that a spreadsheet would run as a formula has an apostrophe before it (`from_csv_cell` takes it away).
     """
-    import csv
-
-    lines: list[str] = []
-    # Quoted where a reader would see the end of a line, which it does at a lone carriage return too.
-    writer = csv.writer(_Lines(lines), lineterminator="\r\n")
-    writer.writerow(map(csv_cell, columns))
-    for record in records:
-        writer.writerow([csv_cell(record.get(name)) for name in columns])
-    (out or sys.stdout).write("".join(line.removesuffix("\r\n") + "\n" for line in lines))
+    lines = CsvLines(columns)
+    (out or sys.stdout).write("".join([lines.header(), *map(lines.line, records)]))
 
 
-class _Lines:
-    def __init__(self, lines: list[str]) -> None:
-        self.write = lines.append
+class CsvLines:
+    """CSV a line at a time, as `as_csv` writes it."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        import csv
+
+        self._columns = columns
+        self._line = ""
+        # Quoted where a reader would see the end of a line, which it does at a lone carriage return too.
+        self._writer = csv.writer(self, lineterminator="\r\n")
+
+    def header(self) -> str:
+        """The names of the columns."""
+        return self._of(map(csv_cell, self._columns))
+
+    def line(self, record: Mapping[str, Any]) -> str:
+        """One record."""
+        return self._of([csv_cell(record.get(name)) for name in self._columns])
+
+    def write(self, line: str) -> None:
+        """Called by the writer of the standard library."""
+        self._line = line
+
+    def _of(self, cells: Iterable[Any]) -> str:
+        self._writer.writerow(cells)
+        return self._line.removesuffix("\r\n") + "\n"
 
 
 def csv_cell(value: Any) -> Any:
@@ -169,10 +197,10 @@ def csv_cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, (dict, list, tuple)):
-        return _encodable(json.dumps(value, ensure_ascii=False))
+        return encodable(json.dumps(_finite(value), ensure_ascii=False))
     if not isinstance(value, str):
-        return value
-    text = _encodable(value)
+        return "" if isinstance(value, float) and not math.isfinite(value) else value
+    text = encodable(value)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 

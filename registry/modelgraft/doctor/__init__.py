@@ -6,9 +6,9 @@ Whatever is heavy or may hang or crash (torch, the network, plugins) runs in chi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from modelgraft.doctor.row import Row
+from modelgraft.threads import thread_pool
 
 Check = Callable[[], Iterable[Row]]
 
@@ -34,7 +34,7 @@ def checks() -> dict[str, Check]:
 def examine(chosen: dict[str, Check] | None = None) -> list[Row]:
     """Run the checks side by side; their rows in the order of the checks. A check that breaks is a row that fails."""
     chosen = checks() if chosen is None else chosen
-    with ThreadPoolExecutor(len(chosen) or 1) as pool:
+    with thread_pool(len(chosen)) as pool:
         running = [pool.submit(_isolated, name, check) for name, check in chosen.items()]
         return [row for one in running for row in one.result()]
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 _PRELUDE: Final = """\
 import json, sys
@@ -40,14 +40,13 @@ def run(code: str, seconds: float, environment: Mapping[str, str] | None = None)
         said, errors = Path(folder, "said"), Path(folder, "stderr")
         said.touch()
         with errors.open("wb") as stderr:
-            process = subprocess.Popen(
+            process = _started(
                 [sys.executable, "-P", "-c", _PRELUDE + code, str(said), json.dumps(sys.path)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,  # so that its own children can be ended with it
+                stderr,
+                {**os.environ, **(environment or {})},
             )
+            if isinstance(process, str):
+                return Answer({}, process)
             died = None
             try:
                 if status := process.wait(seconds):
@@ -67,6 +66,21 @@ def run(code: str, seconds: float, environment: Mapping[str, str] | None = None)
     if died and died.startswith("exit") and lines:
         died = lines[-1]
     return Answer(facts, died, text)
+
+
+def _started(command: list[str], stderr: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen[bytes] | str:
+    """The process, or why there is none."""
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,  # so that its own children can be ended with it
+        )
+    except OSError as error:
+        return f"no process could be started ({error.strerror or error})"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

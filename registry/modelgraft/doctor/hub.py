@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from modelgraft.doctor import child
 from modelgraft.doctor.row import Row
+from modelgraft.errors import ModelgraftError
+from modelgraft.network import check_proxies
 
 SECONDS: Final = 20.0
 REPO: Final = "timm/resnet18.a1_in1k"
@@ -21,6 +23,11 @@ token = get_token()
 source = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "hf auth login")
 say(version=huggingface_hub.__version__, endpoint=constants.ENDPOINT, offline=constants.is_offline_mode())
 say(token=source if token else None)
+try:
+    from modelgraft.network import check_token
+    check_token(token)
+except Exception as error:
+    say(token_fault=str(error))
 if not constants.is_offline_mode():
     def chain(error):
         names = []
@@ -43,6 +50,11 @@ if not constants.is_offline_mode():
 
 def rows() -> Iterator[Row]:
     """Rows ``hub`` and ``hub token``."""
+    try:
+        check_proxies()
+    except ModelgraftError as error:
+        yield Row("hub", "fail", str(error), "pip install socksio, or unset the proxy")
+        return
     answer = child.run(_CODE, SECONDS)
     facts = answer.facts
     if "endpoint" not in facts:
@@ -91,6 +103,8 @@ def hub_row(facts: dict[str, Any], died: str | None = None) -> Row:
 
 def token_row(facts: dict[str, Any]) -> Row:
     """Whether there is a token; never what it is."""
+    if facts.get("token_fault"):
+        return Row("hub token", "fail", facts["token_fault"], "'hf auth login' with a new token, or unset HF_TOKEN")
     if facts.get("token"):
         return Row("hub token", "ok", f"there is one (from {facts['token']})")
     return Row("hub token", "ok", "none; only gated and private models need one ('hf auth login')")

@@ -128,7 +128,10 @@ class _Trials:
         except BrokenPipeError:
             return True  # it did not start; what it said is told
         lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=_pass_on, args=(server.stdout, lines), daemon=True).start()
+        try:
+            threading.Thread(target=_pass_on, args=(server.stdout, lines), daemon=True).start()
+        except RuntimeError:  # no more threads are allowed; the server keeps to the time by itself
+            _pass_on(server.stdout, lines)
         while time.monotonic() < self.until + _GRACE:
             try:
                 line = lines.get(timeout=0.2)

@@ -122,8 +122,10 @@ class Catalogue:
         ranks: tuple[dict[str, dict[str, None]], ...] = ({}, {}, {}, {}, {})
 
         def put(rank: int, spellings: Iterable[str], name: str) -> None:
-            for spelling in spellings:
-                ranks[rank].setdefault(spelling.lower(), {})[name] = None
+            for spelling in map(str.lower, spellings):
+                # What several strangers call a model of theirs, none of them has as a second name for another.
+                if rank < 2 or ("model", spelling) not in self._contested:
+                    ranks[rank].setdefault(spelling, {})[name] = None
 
         for t, table in enumerate(self._tables):
             aliases, retired = table.sparse("aliases"), table.sparse("retired")

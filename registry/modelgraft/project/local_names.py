@@ -32,7 +32,7 @@ from modelgraft.errors import (
     UnknownModelError,
     UsageError,
 )
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import write_through
 from modelgraft.project.files import exclusive, project_file, read_json, short
 
 FILE: Final = "modelgraft.json"
@@ -171,7 +171,7 @@ def _changing(path: Path) -> Iterator[dict[str, str]]:
             return
         record["aliases"] = {name: found[name] for name in sorted(found)}
         try:
-            write_atomic(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+            write_through(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
         except (OSError, UnicodeEncodeError) as error:
             raise _refused(path, f"cannot be written ({getattr(error, 'strerror', None) or error})") from None
 

@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from modelgraft.errors import LockError
 from modelgraft.host.discovery import installed_version
-from modelgraft.paths import write_atomic
+from modelgraft.outputs import write_through
 from modelgraft.project import lockformat
 from modelgraft.project.files import exclusive, project_file, read_json, short
 from modelgraft.resolution import Part, Resolution
@@ -85,7 +85,7 @@ def write(path: Path, models: Mapping[str, Resolution]) -> None:
     data = lockformat.dumps(records).encode()
     try:
         if not (path.is_file() and path.read_bytes() == data):
-            write_atomic(path, data)
+            write_through(path, data)
     except OSError as error:
         raise refuse(f"cannot be written ({error.strerror})") from None
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelgraft.contract import Stored
@@ -18,6 +17,7 @@ from modelgraft.errors import DamagedFileError, UnsafeWeightsError
 from modelgraft.paths import cache_dir
 from modelgraft.resolution import File, Part
 from modelgraft.sealed import read_sealed, write_sealed
+from modelgraft.threads import thread_pool
 
 _CHUNK = 1 << 22
 
@@ -68,7 +68,7 @@ def faults(part: Part, stored: Stored, *, again: bool = False) -> dict[str, str]
         except FileNotFoundError:
             return "it is not there"
 
-    with ThreadPoolExecutor(4) as pool:  # hashing lets go of the interpreter
+    with thread_pool(4) as pool:  # hashing lets go of the interpreter
         found = zip(part.files, pool.map(look, part.files), strict=True)
         return {file.path: why for file, why in found if why}
 

@@ -288,6 +288,7 @@ def test_pictures_go_in_pairs_too() -> None:
     class Flat:
         module = nn.Flatten()
         embed = nn.Flatten()
+        embed_dim = 192
 
     cosines = Siamese(Flat(), nn.Identity())(batch.inputs)
     first, second = batch.inputs.flatten(2).unbind(1)

@@ -352,7 +352,7 @@ def test_running_statistics_stay_and_dropout_works(norms: str, kind: str) -> Non
     low = case.inject(kind, dropout=0.5)
     disturb(case, low)
     case.module.reset_classifier(0)
-    grafted = Grafted(SimpleNamespace(module=case.module, embed=case.module), nn.Linear(512, 3))
+    grafted = Grafted(SimpleNamespace(module=case.module, embed=case.module, embed_dim=512), nn.Linear(512, 3))
     settings = Settings(kind, norms=norms)
     grafted.open(make_plan(grafted.body, low.blocks, grafted.head, settings))
     grafted.train_by(settings.norms_in_eval)

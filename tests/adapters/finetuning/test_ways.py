@@ -100,7 +100,7 @@ def test_pairs_of_texts_then_the_exact_probe(texts: tuple[list[str], list[str]],
     tuner = FineTuner(MODEL, "contrastive", steps=20, lr=1e-3).fit(*texts)
     losses = tuner.report_["losses"]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
-    probe = LinearProbe(tuner.model, modality="text", store=False).fit(*texts)
+    probe = LinearProbe(tuner.extractor.backbone, modality="text", store=False).fit(*texts)
     np.testing.assert_allclose(tuner.predict_proba(texts[0]), probe.predict_proba(texts[0]), atol=1e-6)
     again = Adapter.load(tuner.save(tmp_path / "pairs"))
     np.testing.assert_array_equal(again.predict_proba(texts[0]), tuner.predict_proba(texts[0]))
@@ -110,10 +110,10 @@ def test_pictures_with_names_keep_other_names_askable(train: Dataset, test: Data
     """FLYP moves both towers, and what predicts is zero-shot classification by the tuned model."""
     tuner = FineTuner(MODEL, "flyp", steps=8, batch_size=16).fit(train)
     assert {name.partition(".")[0] for name in tuner.tuned_.names} == {"image", "text"}
-    by_name = ZeroShotClassifier(tuner.model, labels=list(tuner.classes))
+    by_name = ZeroShotClassifier(tuner.extractor.backbone, labels=list(tuner.classes))
     np.testing.assert_allclose(tuner.predict_proba(test), by_name.predict_proba(list(test.items)), atol=1e-6)
     assert tuner.score(test) > 0.8
-    more = ZeroShotClassifier(tuner.model, labels=["airplane", "ship"])
+    more = ZeroShotClassifier(tuner.extractor.backbone, labels=["airplane", "ship"])
     assert more.predict_proba(list(test.items[:2])).shape == (2, 2)
     again = Adapter.load(tuner.save(tmp_path / "both"))
     np.testing.assert_array_equal(again.predict_proba(test), tuner.predict_proba(test))
