@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -27,23 +26,10 @@ from modelgraft_adapters.estimating import Estimator, NotFitted
 from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
 from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
-from modelgraft_adapters.low_rank import LowRankChange
-from modelgraft_adapters.pickling import Packed, PackedHead
+from modelgraft_adapters.low_rank import Tuned as Tuned
+from modelgraft_adapters.pickling import PackedHead, packed, unpack
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.scores import RESAMPLES, Evaluation, evaluate
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
-    """How a backbone differs from the pretrained one."""
-
-    identity: Mapping[str, Any]
-    """Of the pretrained backbone, as the feature store knows it: model, digests of its files, versions."""
-    names: tuple[str, ...]
-    """The tensors of its module that were trained, by their full names; every other is as it was."""
-    changes: Mapping[str, LowRankChange] = field(default_factory=dict)
-    """Those of them that are the pretrained ones but for a change of low rank, and that change."""
-
 
 ROWS = 4096
 """Features that go through a head at once."""
@@ -98,6 +84,7 @@ class Adapter(ClassifierMixin, Estimator):
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
     _resources: ClassVar[tuple[str, ...]] = ("_made",)
+    _learns_from_features: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ()
     """Attributes that no pickle has: what a run needed, and no prediction does."""
 
@@ -142,22 +129,16 @@ class Adapter(ClassifierMixin, Estimator):
     def __getstate__(self) -> dict[str, Any]:
         left = {"_made", "_data", "_spec", "_trained_on", *self._transient}
         state = {name: value for name, value in super().__getstate__().items() if name not in left}
-        if self._data is not None:  # the items stay behind
-            state["trained_on_"] = self._with_fingerprint()
-        if self.head_ is not None:
-            state["head_"] = PackedHead.of(self.head_name, self.head_)
-        if not (self.model is None or isinstance(self.model, (str, Entry))):
-            own = isinstance(self._extractor, FeatureExtractor) and self._extractor.backbone is self.model
-            state["model"] = Packed(b"") if own else Packed.of(self.model)
-        return state
+        return (
+            packed(self, state)
+            if self._data is None
+            else packed(self, {**state, "trained_on_": self._with_fingerprint()})
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if isinstance(self.model, Packed):
-            self.model = self.model.unpacked() if self.model.content else self.extractor.backbone
-        if isinstance(self.head_, PackedHead):
-            self._spec = head_spec(self.head_.name)
-            self.head_ = self.head_.unpacked(self._head_device)
+        self._spec = head_spec(self.head_.name) if isinstance(self.head_, PackedHead) else None
+        unpack(self)
 
     def _with_fingerprint(self) -> dict[str, Any]:
         """Facts of the data it was trained on, with the digest of their content."""

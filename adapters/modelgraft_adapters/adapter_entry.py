@@ -7,14 +7,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.errors import BadNameError, ModelgraftError, UnknownModelError, UsageError
 from modelgraft.project.files import short
 
-from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, PROVIDER, is_saved_adapter, read_card
+from modelgraft_adapters.card import (
+    BACKBONE_FILE,
+    CARD_FILE,
+    HEAD_FILE,
+    PROVIDER,
+    Backbone,
+    is_saved_adapter,
+    read_card,
+)
 from modelgraft_adapters.placing import recover
+
+_GIVE: Final = "give yours: --backbone FOLDER, in Python FrozenAdapter.load(..., backbone=...)"
 
 
 def entry_of(name: str, configs: Mapping[str, Any]) -> Entry | None:
@@ -38,7 +49,7 @@ def entry_of(name: str, configs: Mapping[str, Any]) -> Entry | None:
         licence=backbone.licence,
         note=card.summary(),
         loader={
-            "backbone": backbone.name,
+            "backbone": backbone_names(backbone, name)[0],
             "revision": backbone.commit or backbone.revision,
             "brought_by": f"{backbone.distribution} {backbone.version}".strip(),
         },
@@ -53,24 +64,28 @@ def find_adapter(name: str | Path) -> Entry:
     """
     if isinstance(name, Path):
         name = f"file:{name.expanduser().absolute()}"
-    from modelgraft.registry import resolve
-
     with contextlib.suppress(OSError, ModelgraftError):  # then there is none, which is told below
         recover(Path(os.path.realpath(Path(name.removeprefix("file:")).expanduser())))
 
-    try:
-        entry = resolve(name)
-    except (UnknownModelError, BadNameError):
-        # What `save` took as a folder is one here too; a name that means a model comes first.
-        if not os.path.isdir(name):
-            raise
-        entry = resolve(f"file:{os.path.abspath(name)}")
+    entry = folder_or_name(name)
     if not is_saved_adapter(entry):
         raise UsageError(
             f"{entry.name} is a backbone that has learnt no task of yours; 'modelgraft probe DATA --model {name} --save DIR' makes "
             "a saved adapter of it"
         )
     return entry
+
+
+def folder_or_name(name: str) -> Entry:
+    """The entry that a name means, or a folder; a name that means a model comes first. Errors as `modelgraft.resolve`."""
+    from modelgraft.registry import resolve
+
+    try:
+        return resolve(name)
+    except (UnknownModelError, BadNameError):
+        if not os.path.isdir(name):
+            raise
+        return resolve(f"file:{os.path.abspath(name)}")
 
 
 def places_of(entry: Entry) -> list[Weights]:
@@ -91,6 +106,21 @@ def places_of(entry: Entry) -> list[Weights]:
     return found
 
 
+def backbone_names(backbone: Backbone, where: str) -> list[str]:
+    """The names that the backbone of a card may be found by here, best first.
+
+    One in a folder is looked for where it lay as seen from the adapter, so that both can be moved together, and where it lay.
+
+    Args:
+        where: the adapter: ``file:...`` or ``hub:...``.
+    """
+    if not backbone.name.startswith("file:") or not where.startswith("file:") or backbone.beside is None:
+        return [backbone.name]
+    beside = os.path.normpath(os.path.join(os.path.realpath(unquote(where[5:])), backbone.beside))
+    found = [f"file:{place}" for place in (beside, backbone.name[5:]) if os.path.exists(place)]
+    return list(dict.fromkeys(found)) or [backbone.name]
+
+
 def backbone_entry(name: str, revision: str | None, brought_by: str, where: str) -> Entry:
     """The entry of the backbone that a card names.
 
@@ -104,9 +134,10 @@ def backbone_entry(name: str, revision: str | None, brought_by: str, where: str)
     from modelgraft.registry import resolve
 
     if name.startswith("file:") and not where.startswith("file:"):
+        raise ModelgraftError(f"the backbone of {where} lies in a folder of the machine it was made on; {_GIVE}")
+    if name.startswith("file:") and not os.path.exists(name[5:]):
         raise ModelgraftError(
-            f"the backbone of {where} lies in a folder of the machine it was made on; give yours: "
-            "FrozenAdapter.load(..., model=...)"
+            f"the backbone of {where} is no longer where it was: there is no folder or file {name[5:]!r}; {_GIVE}"
         )
     try:
         entry = resolve(f"{name}@{revision}" if revision else name)

@@ -72,6 +72,8 @@ class Backbone:
     repo: str | None
     """Its repository on the hub."""
     preprocessing: Mapping[str, Any]
+    beside: str | None = None
+    """Of one in a folder: where that lies, as seen from the adapter's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,22 @@ def _backbone(found: Fields) -> Backbone:
         licence=found.optional_text("licence"),
         repo=found.optional_text("repo"),
         preprocessing=found.object("preprocessing").fields,
+        beside=_beside(found, name),
     )
+
+
+def _beside(found: Fields, name: str) -> str | None:
+    if found.fields.get("beside") is None:
+        return None
+    place = found.text("beside")
+    if (
+        not name.startswith("file:")
+        or os.path.isabs(place)
+        or os.path.normpath(place) != place
+        or place.startswith("~")
+    ):
+        found.refuse("beside", f"{short(place)} is no path from the adapter's folder to that of its backbone")
+    return place
 
 
 def _is_part(part: Any) -> bool:

@@ -34,6 +34,13 @@ def export(
             "Can be repeated."
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="The backbone, where it is not to be found by the adapter's card: a name, or a folder.",
+            autocompletion=model_names,
+        ),
+    ] = None,
     format: Format = "table",
 ) -> None:
     """Write a saved adapter to one file that runs without modelgraft: ONNX, or a program of torch.export.
@@ -55,7 +62,7 @@ def export(
     from modelgraft_adapters.exporting import export as write
     from modelgraft_adapters.loading import load_adapter
 
-    loaded = load_adapter(entry, device="cpu", dtype="float32", store=False)
+    loaded = load_adapter(entry, backbone=backbone, device="cpu", dtype="float32", store=False)
     for note in loaded.notes_:
         say(note)
     trained = loaded.saved_.dtype if loaded.saved_ is not None else None

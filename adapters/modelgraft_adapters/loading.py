@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,17 @@ from modelgraft.project.files import read_json, short
 from modelgraft.weights import local_weights
 
 from modelgraft_adapters import plugin_calls
-from modelgraft_adapters.adapter_entry import backbone_entry, find_adapter
-from modelgraft_adapters.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, Backbone, Card, plain, read_card
+from modelgraft_adapters.adapter_entry import backbone_entry, backbone_names, find_adapter, folder_or_name
+from modelgraft_adapters.card import (
+    BACKBONE_FILE,
+    CARD_FILE,
+    HEAD_FILE,
+    Backbone,
+    Card,
+    is_saved_adapter,
+    plain,
+    read_card,
+)
 from modelgraft_adapters.tuned import checked_tensors, put_back
 
 if TYPE_CHECKING:
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 def load_adapter(
     name: str | Path | Entry,
     *,
+    backbone: Any = None,
     model: Any = None,
     device: Any = None,
     dtype: Any = None,
@@ -49,7 +60,9 @@ def load_adapter(
 
     Args:
         name: its folder, or anything that the registry resolves to one (``hub:user/repo``, a registered name).
-        model: the backbone, where it is not to be found by the name in the card: a name, an entry, or a loaded backbone.
+        backbone: where it is not to be found by the name in the card: a name, a folder, an entry, or a loaded backbone. Its weights
+            must be those that the head was trained on.
+        model: another word for ``backbone``.
         device, dtype, batch_size, workers, store: as `FeatureExtractor`'s; ``dtype`` None is the one it was trained with.
 
     Raises:
@@ -58,11 +71,30 @@ def load_adapter(
     """
     device_of(device), dtype_of(dtype)  # said before anything is fetched
     entry = name if isinstance(name, Entry) else find_adapter(name)
+    if backbone is not None and model is not None:
+        raise UsageError("backbone= and model= mean the same here; give one")
+    model = _given(backbone if model is None else model)
     # With a backbone given, that of the card is not asked for.
     weights = local_weights(entry if model is None else replace(entry, loader={}))
     assert weights is not None
     options = {"device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers, "store": store}
     return restored(entry, weights, model, options)
+
+
+def _given(backbone: Any) -> Any:
+    """What a user names, a folder as such; a saved adapter is none.
+
+    Raises:
+        UsageError: it is no backbone, or nothing has the name.
+    """
+    if isinstance(backbone, os.PathLike):
+        backbone = f"file:{os.path.abspath(os.path.expanduser(os.fspath(backbone)))}"
+    if not isinstance(backbone, str):
+        return backbone
+    entry = folder_or_name(backbone)
+    if is_saved_adapter(entry):
+        raise UsageError(f"{backbone!r} is a saved adapter itself, and no backbone")
+    return entry
 
 
 def restored(entry: Entry, weights: LocalWeights, model: Any, options: Mapping[str, Any]) -> FrozenAdapter:
@@ -176,17 +208,18 @@ def _on_backbone(
         if why is not None:
             raise _OtherWeights(
                 f"the saved adapter {where} was trained on {card.backbone.name}, and its weights here are others ({why}); give the "
-                "backbone it was trained on, or train it anew"
+                "backbone it was trained on (--backbone, in Python backbone=), or train it anew"
             )
         made.notes_ = _notes(card, made)
         return made
 
     if model is not None:
         return on(model)
-    stated = dict.fromkeys((card.backbone.revision, card.backbone.commit))
-    for number, revision in enumerate(stated, 1):
+    revisions = dict.fromkeys((card.backbone.revision, card.backbone.commit))
+    stated = [(name, revision) for name in backbone_names(card.backbone, where) for revision in revisions]
+    for number, (name, revision) in enumerate(stated, 1):
         try:
-            return on(_backbone(card, where, revision))
+            return on(_backbone(card, where, name, revision))
         except LockError:
             if len(weights.parts) == 1 and card.backbone.weights is not None:
                 raise
@@ -217,14 +250,14 @@ class _OtherWeights(ModelgraftError):
     """The backbone is not the one the head was trained on."""
 
 
-def _backbone(card: Card, where: str, revision: str | None) -> Entry:
+def _backbone(card: Card, where: str, name: str, revision: str | None) -> Entry:
     backbone = card.backbone
-    return backbone_entry(backbone.name, revision, f"{backbone.distribution} {backbone.version}".strip(), where)
+    return backbone_entry(name, revision, f"{backbone.distribution} {backbone.version}".strip(), where)
 
 
 def _locked_backbone(card: Card, where: str, weights: LocalWeights, options: Mapping[str, Any]) -> Any:
     """The backbone from the files that the lock names for the adapter: the lock need not name it by itself."""
-    entry = _backbone(card, where, card.backbone.commit)
+    entry = _backbone(card, where, backbone_names(card.backbone, where)[0], card.backbone.commit)
     return current_host().call(
         entry.plugin,
         "modelgraft_load",

@@ -1,9 +1,10 @@
-"""A change of low rank to a weight: LoRA's and DoRA's matrices, as formulas on tensors."""
+"""How a tuned backbone differs from the pretrained one; LoRA's and DoRA's changes of low rank, as formulas on tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -53,3 +54,15 @@ class LowRankChange:
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> LowRankChange:
         lengths = None if self.lengths is None else change(self.lengths)
         return replace(self, a=change(self.a), b=change(self.b), lengths=lengths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuned:
+    """How a backbone differs from the pretrained one."""
+
+    identity: Mapping[str, Any]
+    """Of the pretrained backbone, as the feature store knows it: model, digests of its files, versions."""
+    names: tuple[str, ...]
+    """The tensors of its module that were trained, by their full names; every other is as it was."""
+    changes: Mapping[str, LowRankChange] = field(default_factory=dict)
+    """Those of them that are the pretrained ones but for a change of low rank, and that change."""

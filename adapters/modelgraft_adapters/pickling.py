@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from modelgraft import load_head
+from modelgraft import Entry, load_head
 from modelgraft.errors import ModelgraftError
 from modelgraft.opening import first_line
 
@@ -59,3 +59,26 @@ class PackedHead:
             ModelgraftError: no installed plugin brings it.
         """
         return load_head(self.name).restore(self.tensors, self.settings).to(device)
+
+
+def packed(adapter: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what is pickled of an adapter, whose attributes are ``state``.
+
+    Raises:
+        ModelgraftError: the backbone was given as an object that cannot be pickled.
+    """
+    model = adapter.model
+    if adapter.head_ is not None:
+        state["head_"] = PackedHead.of(adapter.head_name, adapter.head_)
+    if not (model is None or isinstance(model, (str, Entry))):
+        own = adapter._extractor is not None and adapter._extractor.backbone is model
+        state["model"] = Packed(b"") if own else Packed.of(model)  # the extractor has it already
+    return state
+
+
+def unpack(adapter: Any) -> None:
+    """Put a head and a backbone that were pickled in their places."""
+    if isinstance(adapter.model, Packed):
+        adapter.model = adapter.model.unpacked() if adapter.model.content else adapter.extractor.backbone
+    if isinstance(adapter.head_, PackedHead):
+        adapter.head_ = adapter.head_.unpacked(adapter._head_device)

@@ -150,7 +150,8 @@ def finite_texts(backbone: Any, rows: torch.Tensor, texts: Sequence[str]) -> tor
     bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
     if bad:
         text = texts[bad[0]][:80]
-        raise _wrong(backbone, f"gives no finite embedding for the text {text!r} ({len(bad)} of {len(texts)})")
+        what = f"gives no finite embedding for the text {text!r} ({len(bad)} of {len(texts)}); a wider dtype may help"
+        raise _wrong(backbone, what)
     return rows
 
 

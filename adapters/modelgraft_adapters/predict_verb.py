@@ -35,6 +35,13 @@ def predict(
             autocompletion=model_names,
         ),
     ],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="The backbone, where it is not to be found by the adapter's card: a name, or a folder.",
+            autocompletion=model_names,
+        ),
+    ] = None,
     text: Annotated[
         bool, typer.Option("--text", help="The items are texts. Need not be said: the adapter knows.")
     ] = False,
@@ -82,7 +89,13 @@ def predict(
     from modelgraft_adapters.loading import load_adapter
 
     adapter = load_adapter(
-        entry, device=device, dtype=dtype, batch_size=batch_size, workers=workers, store=None if keep else False
+        entry,
+        backbone=backbone,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        store=None if keep else False,
     )
     for note in [*adapter.notes_, *adapter.extractor.take_notes()]:
         say(note)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,11 @@ _LONGEST_PAGE: Final = 1 << 20
 """Bytes of a page that is uploaded."""
 
 
-def contents(folder: Path, repo: str) -> dict[str, bytes]:
+def contents(folder: Path, repo: str, backbone: str | None = None) -> dict[str, bytes]:
     """The files of a saved adapter as they are uploaded: name -> content. Nothing is sent.
 
-    The page names the repository in the place of the folder, unless it was written by hand.
+    With a ``backbone`` the card names that: the adapter is loaded on it, which looks whether it is the one it was trained on. The
+    page names the repository in the place of the folder, unless it was written by hand.
 
     Raises:
         UsageError: no such repository can be, or the adapter is of no use to others.
@@ -46,6 +48,13 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
             f"{folder} holds no saved adapter (no {CARD_FILE}); 'modelgraft probe DATA --save DIR' makes one"
         )
 
+    if backbone is not None:
+        from modelgraft_adapters.loading import load_adapter
+
+        with tempfile.TemporaryDirectory() as place:
+            named = load_adapter(folder, backbone=backbone, device="cpu", store=False).save(Path(place) / folder.name)
+            return contents(named, repo)
+
     def refuse(what: str) -> ModelgraftError:
         return ModelgraftError(f"the card of the saved adapter {folder} ({CARD_FILE}) {what}")
 
@@ -57,7 +66,7 @@ def contents(folder: Path, repo: str) -> dict[str, bytes]:
     if card.backbone.name.startswith("file:"):
         raise UsageError(
             f"{folder} has its backbone in a folder of this machine ({card.backbone.name[5:]}), where nobody else finds it; "
-            "push the backbone first, and train on hub:USER/REPO"
+            "push the backbone first, and name it: --backbone hub:USER/REPO"
         )
     try:
         stated = {HEAD_FILE: card.head_sha256} | ({BACKBONE_FILE: card.tuned[0]} if card.tuned else {})
@@ -108,6 +117,7 @@ def push(
     folder: Path,
     repo: str,
     *,
+    backbone: str | None = None,
     private: bool = False,
     token: str | None = None,
     message: str = "A saved adapter of modelgraft",
@@ -116,6 +126,7 @@ def push(
 
     Args:
         repo: ``user/repo``.
+        backbone: as `contents`'s.
         private: of a repository that is made.
         token: one that may write; None takes the client's own.
 
@@ -127,7 +138,7 @@ def push(
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 
-    files = contents(folder, repo)
+    files = contents(folder, repo, backbone)
     if constants.is_offline_mode():
         raise ModelgraftError(f"{repo} cannot be pushed to: HF_HUB_OFFLINE is set; unset it")
     check_proxies()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from modelgraft.cli.completion import model_names
 
 from modelgraft_adapters.telling import say
 
@@ -17,6 +18,13 @@ def push(
     token: Annotated[
         str | None,
         typer.Option(help="A token that may write. Default: HF_TOKEN, or that of 'hf auth login'.", show_default=False),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="The backbone by a name that others find it by (hub:USER/REPO), where the adapter was trained on a folder.",
+            autocompletion=model_names,
+        ),
     ] = None,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "A saved adapter of modelgraft",
     dry_run: Annotated[
@@ -31,10 +39,10 @@ def push(
     from modelgraft_adapters.publishing import push as upload
 
     if dry_run:
-        for name, content in contents(folder, repo).items():
+        for name, content in contents(folder, repo, backbone).items():
             print(f"{name}  {len(content):,} bytes")
         say(f"nothing was uploaded to {repo}")
         return
-    commit = upload(folder, repo, private=private, token=token, message=message)
+    commit = upload(folder, repo, backbone=backbone, private=private, token=token, message=message)
     print(commit)
     say(f"'modelgraft predict FILES --model hub:{repo}' uses it")

@@ -59,7 +59,7 @@ def save(adapter: Adapter, folder: Path) -> Path:
     if adapter._on_features:
         raise UsageError("an adapter on features has no model to be saved with; pickle it, or train one with a model")
     folder = check_folder(folder)
-    record, head, backbone = _contents(adapter)
+    record, head, backbone = _contents(adapter, folder)
     files = {
         HEAD_FILE: head,
         **({} if backbone is None else {BACKBONE_FILE: backbone}),
@@ -78,7 +78,7 @@ def rehearse(adapter: Adapter) -> None:
     Raises:
         ModelgraftError: as `save`.
     """
-    _for_reading(_contents(adapter)[0], Path("it"))
+    _for_reading(_contents(adapter, Path("it").absolute())[0], Path("it"))
 
 
 def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
@@ -96,7 +96,7 @@ def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return {CARD_FILE: content, README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace")}
 
 
-def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
+def _contents(adapter: Adapter, folder: Path) -> tuple[dict[str, Any], bytes, bytes | None]:
     """The card and the bytes of the head's file, and of what was trained of the backbone."""
     from safetensors.torch import save as to_bytes
 
@@ -131,7 +131,7 @@ def _contents(adapter: Adapter) -> tuple[dict[str, Any], bytes, bytes | None]:
         "task": adapter.task,
         "classes": list(adapter.classes),
         **({} if adapter.values_ is None else {"class_values": _values(adapter.values_)}),
-        "backbone": _backbone_record(adapter.entry, pretrained),
+        "backbone": _backbone_record(adapter.entry, pretrained, folder),
         "features": {
             "modality": identity["modality"],
             "layer": adapter.extractor.layer,
@@ -170,12 +170,14 @@ def _stated(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in found.items()}
 
 
-def _backbone_record(entry: Entry, identity: Mapping[str, Any]) -> dict[str, Any]:
+def _backbone_record(entry: Entry, identity: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     weights = identity["weights"]
     inside = weights == "in the plugin"
     stated = entry.weights
+    name = resolvable(entry.name)
     return {
-        "name": resolvable(entry.name),
+        "name": name,
+        **({"beside": os.path.relpath(name[5:], folder)} if name.startswith("file:") else {}),
         "revision": entry.revision,
         "commit": weights[0]["revision"] if isinstance(weights, list) and weights else entry.revision,
         "modality": entry.modality,

@@ -120,6 +120,16 @@ class Dataset:
         return self.part("test")
 
 
+def repeated(data: Dataset) -> Dataset:
+    """The data with a note on items of the split ``test`` that the split ``train`` has too: the same file, text or content."""
+    test = data.test
+    seen = data.train.places.shared(test.places)
+    if not seen:
+        return data
+    line = f"{seen:,} of the {len(test):,} test items are in the training data too, the same: the score may flatter"
+    return replace(data, notes=(*data.notes, line))
+
+
 def join(parts: Mapping[str, Dataset]) -> Dataset:
     """One `Dataset` of several, each a split of its own (or with splits of its own, which it keeps).
 

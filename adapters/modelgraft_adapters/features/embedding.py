@@ -125,7 +125,6 @@ class FeatureExtractor:
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
-        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
@@ -208,7 +207,7 @@ class FeatureExtractor:
         read = self._read_text if self.modality == "text" else self._read_picture
         # Tokenising is a part of encoding a text: reading texts needs no threads, but the digests are cheap in one.
         workers = 1 if self.modality == "text" else self.workers
-        prepared = read_ahead(items, read, workers=workers, ahead=2 * self.batch_size)
+        prepared = read_ahead(each_item(items), read, workers=workers, ahead=2 * self.batch_size)
         try:
             while batch := list(itertools.islice(prepared, self.batch_size)):
                 yield from self._batch(batch)
