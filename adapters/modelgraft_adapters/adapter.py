@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -221,7 +222,7 @@ class Adapter(ClassifierMixin, Estimator):
     def classes_(self) -> np.ndarray:
         """(C,): the classes, of the labels' own type: str for labels from files."""
         self._fitted()
-        return np.array(self.classes) if self.values_ is None else self.values_
+        return np.array(self.classes) if self.values_ is None else self.values_.copy()
 
     def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
@@ -328,7 +329,7 @@ class Adapter(ClassifierMixin, Estimator):
 
     def _recorded(self) -> dict[str, Any]:
         """The parameters that a fit used: those of the estimator can be others when it is saved."""
-        return {"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings}
+        return copy.deepcopy({"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings})
 
     def _fitted(self) -> LearnedHead:
         if self.head_ is None:

@@ -15,7 +15,7 @@ from PIL import Image
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import looks_like_picture, some
-from modelgraft_adapters.data.own_labels import own_order
+from modelgraft_adapters.data.own_labels import own_notes, own_order
 
 
 def read_items(
@@ -55,6 +55,8 @@ def read_items(
         listed = ["" if item is None else item for item in listed]
     if labels is None:
         return Dataset(listed, kind, task or "single-label", classes=tuple(classes or ()), identities=identities)
+    if isinstance(labels, np.ma.MaskedArray):
+        labels = labels.tolist()  # what is masked is None
     raw = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
     if isinstance(labels, (str, bytes)) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
         raise UsageError(f"labels={labels!r}: one label for each of the {len(listed):,} items is needed, in a list")
@@ -63,12 +65,13 @@ def read_items(
             f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
         )
     encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
-    targets, names, values = encoded.targets, encoded.classes, None
+    targets, names, values, notes = encoded.targets, encoded.classes, None, encoded.notes
     if encoded.task == "single-label":
         plain = raw.tolist() if isinstance(raw, np.ndarray) and raw.ndim == 2 else raw
         plain = [row[0] for row in plain] if plain is not raw else plain
         targets, names, values = own_order(targets, names, plain, classes is not None)
-    return Dataset(listed, kind, encoded.task, targets, names, identities, notes=encoded.notes, values=values)
+        notes += own_notes(plain, values)
+    return Dataset(listed, kind, encoded.task, targets, names, identities, notes=notes, values=values)
 
 
 def each_item(items: Any) -> Iterable[Any]:
