@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import json
 import os
 import select
@@ -110,11 +111,12 @@ def serve() -> None:
     import modelgraft_embedded.backbone
     import rich.progress
     import sklearn.linear_model
-    import timm
     import torch
 
     torch.set_num_threads(1)
-    assert all((modelgraft, modelgraft_adapters, modelgraft_embedded, rich, sklearn, timm))
+    assert all((modelgraft, modelgraft_adapters, modelgraft_embedded, rich, sklearn))
+    gc.collect()
+    gc.freeze()  # else each child copies what its collector looks at
     answers.write("{}\n")
     answers.flush()
     for line in sys.stdin:

@@ -37,7 +37,7 @@ ROWS = 4096
 _OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
-class Adapter(ClassifierMixin, Estimator):
+class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
@@ -85,7 +85,6 @@ class Adapter(ClassifierMixin, Estimator):
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
     _resources: ClassVar[tuple[str, ...]] = ("_made",)
-    _learns_from_features: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ()
     """Attributes that no pickle has: what a run needed, and no prediction does."""
 
@@ -152,6 +151,11 @@ class Adapter(ClassifierMixin, Estimator):
     def _begin_anew(self) -> None:
         self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
         self.seed = checked_seed(self.seed)
+
+    @property
+    def drawn(self) -> int:
+        """The seed of every draw, as a number."""
+        return checked_seed(self.seed)
 
     @property
     def task(self) -> Task:
@@ -302,7 +306,7 @@ class Adapter(ClassifierMixin, Estimator):
             [kept.identity(n) for n in range(len(kept))],
             good,
             broken,
-            checked_seed(self.seed),
+            self.drawn,
             resamples,
         )
 

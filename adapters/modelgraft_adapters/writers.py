@@ -183,12 +183,10 @@ class _Csv(Writer):
             self._begin(False)
 
     def emit(self, text: str) -> None:
-        """CSV is UTF-8 wherever it goes: it has no other way to hold a name."""
         if self._file is not None:
             super().emit(text)
         else:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+            render.write_utf8(text, sys.stdout)
 
     def _begin(self, text: bool) -> None:
         # One column a label is what a spreadsheet wants; after --top-k rows differ in labels, so they stay JSON.

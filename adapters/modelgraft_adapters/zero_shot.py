@@ -20,7 +20,7 @@ from sklearn.base import ClassifierMixin
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.data.encoding import is_missing
+from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import own_array, places
 from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
@@ -45,7 +45,7 @@ class _Ready:
     notes: list[str]
 
 
-class ZeroShotClassifier(ClassifierMixin, Estimator):
+class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled

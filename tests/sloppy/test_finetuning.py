@@ -35,9 +35,9 @@ def _only_strangers() -> Any:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no model": (lambda _: FineTuner(None, "full").fit(TEXTS, LABELS), "model is NoneType; it takes the name of a model"),
+    "no model": (lambda _: FineTuner(None, "full").fit(TEXTS, LABELS), "model is NoneType; fine-tuning takes the name of a model"),
     "a class for a backbone": (lambda _: FineTuner(Texts, "full").fit(TEXTS, LABELS), "model is the class Texts"),
-    "a module": (lambda _: FineTuner(torch.nn.Linear(3, 3), "full").fit(TEXTS, LABELS), "model is Linear; it takes"),
+    "a module": (lambda _: FineTuner(torch.nn.Linear(3, 3), "full").fit(TEXTS, LABELS), "model is Linear; fine-tuning takes"),
     "a list of strategies": (lambda _: fit(["full"]), "strategy is ['full']"),  # type: ignore[arg-type]
     "a strategy in capitals": (lambda _: fit("LP-FT"), "no strategy 'LP-FT'; there are: full"),
     "more blocks than there are": (lambda _: fit("last-9"), "the model has 2 blocks"),

@@ -12,6 +12,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 from PIL import Image
 
+from modelgraft_adapters.data.cells import is_missing, no_items
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import looks_like_picture, some
@@ -44,6 +45,7 @@ def read_items(
     listed = _listed(items)
     if not listed:
         raise UsageError("no items")
+    listed = [None if is_missing(item) and not isinstance(item, str) else item for item in listed]
     kind = _modality(listed, modality)
     identities = [_identity(item, index, kind) for index, item in enumerate(listed)]
     if (
@@ -53,10 +55,11 @@ def read_items(
         if listed[wrong] is not None:
             raise UsageError(f"item {wrong} is a {type(listed[wrong]).__name__}, not a text")
         listed = ["" if item is None else item for item in listed]
+    notes = no_items(sum(is_missing(item) for item in listed), "text" if kind == "text" else "picture")
     if labels is None:
-        return Dataset(listed, kind, task or "single-label", classes=tuple(classes or ()), identities=identities)
-    if isinstance(labels, np.ma.MaskedArray):
-        labels = labels.tolist()  # what is masked is None
+        known = tuple(classes or ())
+        return Dataset(listed, kind, task or "single-label", classes=known, identities=identities, notes=notes)
+    labels = labels.tolist() if isinstance(labels, np.ma.MaskedArray) else labels  # None where the mask is
     raw = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
     if isinstance(labels, (str, bytes)) or (isinstance(raw, np.ndarray) and raw.ndim == 0):
         raise UsageError(f"labels={labels!r}: one label for each of the {len(listed):,} items is needed, in a list")
@@ -65,12 +68,12 @@ def read_items(
             f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
         )
     encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
-    targets, names, values, notes = encoded.targets, encoded.classes, None, encoded.notes
+    targets, names, values, notes = encoded.targets, encoded.classes, None, encoded.notes + notes
     if encoded.task == "single-label":
         plain = raw.tolist() if isinstance(raw, np.ndarray) and raw.ndim == 2 else raw
         plain = [row[0] for row in plain] if plain is not raw else plain
         targets, names, values = own_order(targets, names, plain, classes is not None)
-        notes += own_notes(plain, values)
+        notes += own_notes(list(plain), values)
     return Dataset(listed, kind, encoded.task, targets, names, identities, notes=notes, values=values)
 
 

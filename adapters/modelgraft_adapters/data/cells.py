@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Number
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,9 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.data.names import clean, counted, some
 
-SPELLED_MISSING: Final = frozenset(("nan", "null", "<na>", "#n/a", "nat"))
+SPELLED_MISSING: Final = frozenset(
+    ("nan", "null", "<na>", "nat", "#n/a", "#ref!", "#value!", "#div/0!", "#name?", "#null!", "#num!")
+)
 """How programs write that nothing stands in a cell of a text file."""
 DOUBTFUL: Final = SPELLED_MISSING | {"none", "na", "n/a", "nil", "?", "-"}
 """Words that may be a name, or mean that there is none."""
@@ -34,18 +37,13 @@ def is_missing(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, (bool, int, bytes, list, tuple, dict, set, frozenset, np.ndarray)):
-        return False
     if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     if hasattr(value, "as_py"):
         return is_missing(value.as_py())
     if isinstance(value, Decimal):
         return value.is_nan()
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):
-        return False
+    return isinstance(value, (Number, np.generic)) and bool(value != value)
 
 
 def in_text_file(value: Any) -> Any:
@@ -178,6 +176,12 @@ def multi_hot(values: Sequence[Any], call: Callable[[int], str]) -> np.ndarray |
     if not rows or any(value is not None and not isinstance(value, list) for value in values):
         return None
     if not all(_is_bit(value) for row in rows for value in row):
+        numbers = len(rows[0]) > 1 and len(set(map(len, rows))) == 1 and all(_is_number(v) for row in rows for v in row)
+        if numbers and any(value % 1 for row in rows for value in row):
+            raise UsageError(
+                f"the labels are lists of numbers that are not 0 or 1, such as {rows[0][:4]}; say task='regression' if they are "
+                "numbers to learn"
+            )
         return None
     widths = {len(row) for row in rows}
     repeated = any(len(row) > len(set(row)) for row in rows)
@@ -191,6 +195,10 @@ def multi_hot(values: Sequence[Any], call: Callable[[int], str]) -> np.ndarray |
         return None
     width = widths.pop()
     return np.array([[np.nan] * width if value is None else [float(bit) for bit in value] for value in values])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
 
 
 def _is_bit(value: Any) -> bool:

@@ -87,9 +87,9 @@ def choose(
         elif len(others) == 1 and (task == "regression" or not _differs_everywhere(table.columns[others[0]])):
             labels = (others[0],)
             notes.append(f"labels are read from column {others[0]!r}, the only one left; label_column= names another")
-        elif free:
+        elif left := [name for name in table.columns if name not in (*used, item, split)]:
             notes.append(
-                f"no labels are read: none of the columns {some(free, 8)} is named for them; give label_column="
+                f"no labels are read: none of the columns {some(left, 8)} is named for them; give label_column="
             )
     if not stated:
         _check_header(table, (item, *labels))

@@ -174,8 +174,20 @@ def _single(values: list[Any], classes: Sequence[str] | None, call: Call) -> Enc
         "single-label",
         targets,
         order,
-        (*_notes(values, len(values) - len(there)), *_unparted(names), *doubtful(order, "classes called")),
+        (
+            *_notes(values, len(values) - len(there)),
+            *_unparted(names),
+            *doubtful(order, "classes called"),
+            *_withheld(order),
+        ),
     )
+
+
+def _withheld(order: Sequence[str]) -> tuple[str, ...]:
+    """A note on the class -1 beside 0 and 1: some write a label so that is not known."""
+    if not {"-1", "0", "1"} <= set(order):
+        return ()
+    return ("-1 is a class, as 0 and 1 are; leave the label empty where it means that there is none",)
 
 
 def _unparted(names: list[str]) -> tuple[str, ...]:

@@ -47,6 +47,8 @@ def with_groups(data: Dataset, groups: Any) -> Dataset:
     Raises:
         UsageError: not one for each item; as `groups_of`.
     """
+    if isinstance(groups, (str, bytes)) or not hasattr(groups, "__iter__"):
+        raise UsageError(f"groups={groups!r}: one group for each of the {len(data):,} items is needed, in a list")
     listed = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(listed) != len(data):
         raise UsageError(

@@ -22,6 +22,7 @@ from modelgraft_adapters.data.names import (
     SPLIT_COLUMNS,
     TEXT_COLUMNS,
     UNLABELLED,
+    is_split,
     plain,
     renamed,
     some,
@@ -176,15 +177,20 @@ def read_huggingface(
         if label is not None:
             present = list(part[label]) if label in part.features else [None] * len(part)
             raw += [None] * len(part) if roles[str(name)] == UNLABELLED else present
-    split, groups, notes = (None, None, ()) if None in parts else (np.array(splits), None, renamed(roles))
+    split = None if None in parts else np.array(splits)
+    groups: np.ndarray | None = None
+    notes = () if split is None else renamed(roles)
     if modality == "text":
         items, more = texts_of(items, lambda index: identities[index])
         notes += more
     if group_column is not None:
         groups, more = groups_of(members, lambda index: identities[index])
         notes += more
-    if None in parts and label is not None:
-        notes += _unused_splits(features, (column, label))
+    if None in parts:
+        split, more = _split_column(parts[None], (column, label, group_column))
+        notes += more
+        if split is not None and label is not None:
+            raw = [None if name == UNLABELLED else value for name, value in zip(split, raw, strict=True)]
     if label is None:
         note = f"no labels are read: none of the columns {some(features, 8)} is named for them; give label_column="
         kind = task or "single-label"
@@ -218,9 +224,17 @@ def _is_matrix(raw: Sequence[Any], names: Sequence[str]) -> bool:
     return matrix is not None and matrix.shape[1] == len(names)
 
 
-def _unused_splits(features: Any, used: Sequence[str]) -> tuple[str, ...]:
-    found = [name for name in features if plain(name) in SPLIT_COLUMNS and name not in used]
-    return (f"column {found[0]!r} is not read: the splits of a data set are those of a DatasetDict",) if found else ()
+def _split_column(rows: Any, used: Sequence[str | None]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The split that a column of a data set without splits says, and notes."""
+    names = [name for name in rows.features if plain(name) in SPLIT_COLUMNS and name not in used]
+    for name in sorted(names, key=lambda name: SPLIT_COLUMNS.index(plain(name))):
+        values = list(rows[name]) if _is_string(rows.features[name]) else []
+        if values and all(isinstance(value, str) and is_split(value) for value in values):
+            roles = split_names(values)
+            return np.array([roles[value] for value in values]), renamed(roles)
+    return None, tuple(
+        f"column {name!r} is not read as a split: it does not say train, test or val" for name in names[:1]
+    )
 
 
 def _kind(feature: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.data import cells
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
 
@@ -21,7 +22,7 @@ def check_for_training(dataset: Dataset) -> Dataset:
       have come last among ``classes``, and their items count as wrong: no prediction can be right. What is learnt are the first
       `learnt_classes` classes.
     * A class with one item stays in ``train``: it is learnt, but no fold can check it.
-    * Names that differ in upper and lower case alone stay different classes; a note asks.
+    * Names that differ in case, blanks or invisible signs alone stay different classes; a note asks.
     * In a multi-label task a class that all items of ``train`` have, or none has, is kept, with a note.
 
     Raises:
@@ -118,12 +119,14 @@ def _classes(count: int) -> str:
 def _cases(names: list[str]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(name.casefold(), []).append(name)
+        alike.setdefault(cells.alike(name), []).append(name)
     pairs = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     if not pairs:
         return []
     more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-    return [f"classes that differ in upper and lower case alone are different classes: {', '.join(pairs[:3])}{more}"]
+    return [
+        f"classes that differ in case, blanks or invisible signs alone are different classes: {', '.join(pairs[:3])}{more}"
+    ]
 
 
 def _multi(dataset: Dataset, train: np.ndarray) -> list[str]:

@@ -113,8 +113,22 @@ def _read(source: Any, labels: Any, groups: Any, given: dict[str, Any]) -> Datas
     if isinstance(source, (list, tuple)) and source and labels is None and all(_names_tar(item) for item in source):
         _no_labels(labels, groups, "tar files have none")
         return shards.read_shards([os.fspath(item) for item in source], **_shard_options(given))
+    _check_rows(source, labels, groups)
     data = arrays.read_items(source, labels, **_only(given, _ITEMS, "a list of items"))
     return data if groups is None else with_groups(data, groups)
+
+
+def _check_rows(*given: Any) -> None:
+    """Refuse pandas' series of different rows: they are paired by place, and were meant by name.
+
+    Raises:
+        UsageError: they are.
+    """
+    rows = [one.index for one in given if type(one).__module__.partition(".")[0] == "pandas" and hasattr(one, "index")]
+    if any(not rows[0].equals(other) for other in rows[1:]):
+        raise UsageError(
+            "items, labels and groups are series of different rows (their index differs); reset_index first"
+        )
 
 
 _ITEMS: Final = ("modality", "task", "label_separator", "classes")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ MOST_COLUMNS: Final = 16_384
 """As many as a spreadsheet has."""
 _SPARSE_CELLS: Final = 10_000_000
 _LARGEST_RATIO: Final = 50
+_TRIED_LINES: Final = 50
+_TRIED_SIGNS: Final = 1 << 18
 SEPARATORS: Final = (",", ";", "\t", "|")
 
 
@@ -48,9 +51,9 @@ def read_table(path: str, separator: str | None = None) -> Table:
     """Read a table file by its suffix.
 
     CSV: the first line names the columns; UTF-8 (or UTF-16 with its mark); quotes as RFC 4180 has them, so that fields hold
-    separators and line breaks; empty lines are passed over. Without ``separator`` a ``.tsv`` has tabs, a ``.csv`` whichever of
-    comma, semicolon, tab and bar the first line has most of. JSON lines: an object a line; JSON: a list of objects.
-    Parquet needs pyarrow.
+    separators and line breaks; empty lines are passed over. Without ``separator`` a ``.tsv`` has tabs, a ``.csv`` (or a
+    ``.tsv`` without a tab) whichever of comma, semicolon, tab and bar parts the first lines into most fields. JSON lines: an object
+    a line; JSON: a list of objects. Parquet needs pyarrow.
 
     Raises:
         UsageError: no rows, two columns of one name, a row of another length (with its line), bytes that are no text, bad JSON.
@@ -63,7 +66,7 @@ def read_table(path: str, separator: str | None = None) -> Table:
             columns = dict(zip(_header(names, path), values, strict=True))
             identities: list[str] = [f"{os.path.basename(path)}:{number}" for number in range(1, count + 1)]
         elif suffix in (".csv", ".tsv"):
-            columns, identities = _csv(path, "\t" if suffix == ".tsv" and separator is None else separator)
+            columns, identities = _csv(path, separator)
         elif suffix == ".json":
             columns, identities = _json(path)
         else:
@@ -88,13 +91,21 @@ def _text(path: str) -> str:
 
 
 def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], list[str]]:
-    text = _text(path)
+    text, given = _text(path), separator is not None
+    if "\0" in text[:4096]:
+        raise UsageError(f"{path} holds zero bytes, as UTF-16 without its mark and UTF-32 do; save the table as UTF-8")
+    if separator is None and path.lower().endswith(".tsv") and "\t" in text.partition("\n")[0]:
+        separator = "\t"
+    if stated := re.match(r"sep=(.)\r?\n", text):  # what Excel writes before the header
+        separator, text = separator or stated[1], "\n" + text[stated.end() :]
     if separator is None:
-        first = text.partition("\n")[0]
-        separator = max(SEPARATORS, key=first.count)  # the first of them where there is none
+        separator = _separator(text)
     elif len(separator) != 1:
         raise UsageError(f"separator={separator!r}: a table's columns are parted by one character")
-    if '"' not in (first := text.partition("\n")[0]) and first.count(separator) >= MOST_COLUMNS:
+    first = text.lstrip("\r\n").partition("\n")[0]
+    if given and separator not in first:
+        raise UsageError(f"separator={separator!r} is not in the first line of {path!r}: {first[:80]!r}")
+    if '"' not in first and first.count(separator) >= MOST_COLUMNS:
         raise UsageError(_too_wide(path, first.count(separator) + 1))
     # The reader's own limit of 131,072 characters a field is for hostile input; long documents are data here.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
@@ -126,6 +137,24 @@ def _csv(path: str, separator: str | None) -> tuple[dict[str, Sequence[Any]], li
     return {column: [row[index] for row in rows] for index, column in enumerate(header)}, identities
 
 
+def _separator(text: str) -> str:
+    """The one that parts the first records into most fields, as many in each; else the one the first line has most of."""
+    lines = list(io.StringIO(text[:_TRIED_SIGNS], newline=""))
+    lines = lines[: _TRIED_LINES if len(text) <= _TRIED_SIGNS else min(_TRIED_LINES, len(lines) - 1)]
+    widths = {}
+    for sign in SEPARATORS:
+        try:
+            rows = [len(row) for row in csv.reader(lines, delimiter=sign) if row]
+        except csv.Error:
+            continue
+        if rows and min(rows) == max(rows):
+            widths[sign] = rows[0]
+    if widths and max(widths.values()) > 1:
+        return max(widths, key=lambda sign: widths[sign])
+    first = text.lstrip("\r\n").partition("\n")[0]
+    return max(SEPARATORS, key=first.count)  # the first of them where there is none
+
+
 def _header(names: Sequence[str], path: str) -> list[str]:
     if len(names) > MOST_COLUMNS:
         raise UsageError(_too_wide(path, len(names)))
@@ -140,13 +169,21 @@ def _too_wide(path: str, columns: int) -> str:
     return f"the table {path!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read"
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+        raise ValueError(f"an object says {some(repeated)} twice")
+    return found
+
+
 def _json_lines(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
     records, identities = [], []
     for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
+            records.append(json.loads(line, object_pairs_hook=_object))
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}:{number} is not JSON: {error}") from None
         identities.append(f"{os.path.basename(path)}:{number}")
@@ -155,7 +192,7 @@ def _json_lines(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
 
 def _json(path: str) -> tuple[dict[str, Sequence[Any]], list[str]]:
     try:
-        records = json.loads(_text(path))
+        records = json.loads(_text(path), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}; a file with an object a line is called .jsonl") from None
     if not isinstance(records, list):

@@ -86,8 +86,12 @@ def read_columns(
     for name in (item_column, split_column, group_column, *(label_column or ())):
         if name is not None and name not in table.columns:
             raise UsageError(f"{table.name} has no column {name!r}; it has {some(table.columns, 20)}")
+    stated = [name for name in (item_column, split_column, group_column, *(label_column or ())) if name is not None]
+    if len(set(stated)) < len(stated):
+        raise UsageError(f"one column cannot be two things: {some(name for name in stated if stated.count(name) > 1)}")
     chosen = choose(table, modality, item_column, tuple(label_column or ()), split_column, group_column, task)
-    notes, more = chosen.notes, ()
+    notes = chosen.notes
+    more: tuple[str, ...] = ()
     split, groups = None, None
     if chosen.split is not None:
         split, more = _splits(table, chosen.split)
@@ -116,7 +120,7 @@ def read_columns(
         names,
         list(table.identities),
         split,
-        notes + unread,
+        (*notes, *more, *unread),
         groups,
         group_column,
     )

@@ -126,7 +126,6 @@ class FeatureExtractor:
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = _modality(self.entry, modality)
         self.layer = layer
-        self._named = named
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
         self.device: torch.device = device_of(device) if named else torch.device(model.device)

@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, 
         loop.accelerator.scaler.load_state_dict(content["scaler"])
     if loop.average is not None:
         loop.average.values = {n: v.to(loop.live[n].device) for n, v in content["average"].items()}
-    loop.done = Progressed(**content["done"])
+    loop.done = Progressed(**{"read": 1, **content["done"]})  # an earlier version did not count what was read
     best: dict[str, Any] | None = content["best"]
     return best
 

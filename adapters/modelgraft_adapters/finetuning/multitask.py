@@ -226,3 +226,18 @@ def checked_weights(weights: Weights, names: Sequence[str]) -> tuple[float, ...]
     if not any(found):
         raise UsageError("all tasks have the weight 0: there is nothing to learn")
     return found
+
+
+_FEW = 4
+"""Items of a step, and times fewer than of another task, below which a user is told."""
+
+
+def drowned(parts: Mapping[str, Dataset], size: int) -> list[str]:
+    """Of the tasks that have few of a step's items: docs/fine-tuning.md shows what becomes of them."""
+    of_step = {name: size * float(one.labelled.mean()) for name, one in parts.items()}
+    return [
+        f"{name}: {found:.1f} of a step's {size} items have a label of it, and it may drown beside the other tasks; sampling "
+        "equal gives a step as many of each"
+        for name, found in of_step.items()
+        if found < _FEW and found < max(of_step.values()) / _FEW
+    ]

@@ -33,14 +33,15 @@ from modelgraft_adapters.finetuning.multitask import (
     Tasks,
     Weights,
     checked_weights,
+    drowned,
 )
 from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import HEAD
-from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
+from modelgraft_adapters.finetuning.preparing import Ready, check_model, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import check_savable, moved_report, without_the_run
+from modelgraft_adapters.finetuning.stated import OF_THE_RUN, check_savable, moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -48,9 +49,6 @@ from modelgraft_adapters.scores import Evaluation
 
 VARIANCE_RATE = 1e-2
 """Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""
-
-_FEW = 4
-"""Items of a step, and times fewer than of another task, below which a user is told."""
 
 
 class MultiTaskTuner(Estimator):
@@ -150,7 +148,8 @@ class MultiTaskTuner(Estimator):
         self.seed = checked_seed(self.seed)
 
     def __getstate__(self) -> dict[str, Any]:
-        return without_the_run(super().__getstate__())
+        state = {name: value for name, value in super().__getstate__().items() if name not in OF_THE_RUN}
+        return {**state, "tell": None}  # which may hold anything, and watches no run there
 
     @prints_aside()
     @anew
@@ -167,13 +166,14 @@ class MultiTaskTuner(Estimator):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
+        check_model(self.model)
         check_workers(self.workers)
         parts = training_parts(read_tasks(X, ys, self.modality, groups))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
         modality = first.modality
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
-        backbone, identity = own_backbone(self.model, first, self.device, self.tuning, self.seed)
+        backbone, identity = own_backbone(self.model, first, self.device, self.tuning, checked_seed(self.seed))
         self.notes_ += reading_notes(backbone, first)
         for data in parts.values():
             if data.task == "regression" and data.targets is not None:
@@ -182,14 +182,16 @@ class MultiTaskTuner(Estimator):
         before = dict(backbone.module.named_parameters())
         with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
             way = self._way(backbone, parts, fixed, probes)
-        ready = prepare(backbone, way, before, self.tuning, self.seed, modality, self.workers, self.notes_)
+        ready = prepare(
+            backbone, way, before, self.tuning, checked_seed(self.seed), modality, self.workers, self.notes_
+        )
         loop = ready.loop
         extractor = FeatureExtractor(backbone, modality=modality, store=False)
         for data in parts.values():
             one = self._adapter(data, extractor, None)
             self.notes_ += check_savable(one, backbone, self.tuning, self.folder is not None)
         if self.sampling == "proportional":
-            self.notes_ += _drowned(parts, loop.batches.size)
+            self.notes_ += drowned(parts, loop.batches.size)
         assert self._head is not None
         if self._head.log_variances is not None:
             _own_rate(loop, self._head.log_variances)
@@ -276,7 +278,7 @@ class MultiTaskTuner(Estimator):
         self, backbone: Any, parts: Mapping[str, Dataset], fixed: tuple[float, ...], probes: Sequence[Any] | None
     ) -> Way:
         first = next(iter(parts.values()))
-        given = Given(backbone, first, self.tuning, self.seed)
+        given = Given(backbone, first, self.tuning, checked_seed(self.seed))
         tasks = Tasks.of(parts, self.class_weight, self.tuning.label_smoothing, backbone.device)
         head = MultiTaskHead(backbone.embed_dim, tasks.columns, self.weights == "uncertainty", backbone.device)
         start = None
@@ -286,7 +288,7 @@ class MultiTaskTuner(Estimator):
                 for one, task in zip(probes, tasks.tasks, strict=True)
             ]
             start = torch.cat([weight for weight, _ in entered]), torch.cat([bias for _, bias in entered])
-        begin_head(head, start, None, self.seed)
+        begin_head(head, start, None, checked_seed(self.seed))
         blocks, low = low_rank(given, plugin_calls.blocks(backbone, first.modality))
         self._tasks, self._head = tasks, head
         source = plain_items(given)
@@ -375,17 +377,6 @@ class MultiTaskTuner(Estimator):
             "unreadable": len(broken),
             "notes": [],
         }
-
-
-def _drowned(parts: Mapping[str, Dataset], size: int) -> list[str]:
-    """Of the tasks that have few of a step's items: docs/fine-tuning.md shows what becomes of them."""
-    of_step = {name: size * float(one.labelled.mean()) for name, one in parts.items()}
-    return [
-        f"{name}: {found:.1f} of a step's {size} items have a label of it, and it may drown beside the other tasks; sampling "
-        "equal gives a step as many of each"
-        for name, found in of_step.items()
-        if found < _FEW and found < max(of_step.values()) / _FEW
-    ]
 
 
 def _own_rate(loop: Loop, log_variances: torch.nn.Parameter) -> None:

@@ -60,12 +60,7 @@ def own_backbone(
         UsageError: no such model, or one that cannot be trained.
         PluginError: its plugin gives other embeddings for training than for predicting, or fails.
     """
-    given = not isinstance(model, (str, Entry))
-    if given and not (hasattr(model, "module") and isinstance(getattr(model, "entry", None), Entry)):
-        raise UsageError(
-            f"model is {type(model).__name__ if not isinstance(model, type) else f'the class {model.__name__}'}; it takes the name "
-            "of a model, an entry, or a backbone that modelgraft.load gave"
-        )
+    given = check_model(model)
     if given:
         plugin_calls.check_trainable(model, train.modality)
         if model.module.training:
@@ -88,6 +83,22 @@ def own_backbone(
     if some := _readable(backbone, train):
         plugin_calls.check_embedding(backbone, some)
     return backbone, source.card
+
+
+def check_model(model: Any) -> bool:
+    """Whether a model is a loaded backbone.
+
+    Raises:
+        UsageError: it is nothing that can be trained.
+    """
+    if isinstance(model, (str, Entry)):
+        return False
+    if hasattr(model, "module") and isinstance(getattr(model, "entry", None), Entry):
+        return True
+    kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+    raise UsageError(
+        f"model is {kind}; fine-tuning takes the name of a model, an entry, or a backbone that modelgraft.load gave"
+    )
 
 
 def reading_notes(backbone: Any, train: Dataset) -> list[str]:

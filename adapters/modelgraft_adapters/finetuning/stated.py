@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from modelgraft.errors import ModelgraftError
 
-from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.examples import head_spec
 from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.scores import Evaluation
@@ -35,7 +33,8 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
     from modelgraft_adapters.finetuning.ways import linear_head
     from modelgraft_adapters.saving import rehearse
 
-    trial = copy.copy(adapter)
+    trial = object.__new__(type(adapter))
+    trial.__dict__.update(vars(adapter))
     count, width = len(adapter.classes), backbone.embed_dim
     trial.head_, trial.spec = (
         linear_head(torch.zeros(count, width), torch.zeros(count), adapter.task, settings),
@@ -51,20 +50,9 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
     return []
 
 
-def without_the_run(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a fitted tuner as it is pickled or copied: what predicts, is evaluated and is saved.
-
-    The loop, with the items that were trained on, stays where it ran, as do the weights it began with: only there can they be moved
-    (`robust`). ``tell`` may hold anything, and watches no run there.
-    """
-    kept = {name: value for name, value in state.items() if name not in _OF_THE_RUN}
-    if (data := kept.get("_data")) is not None:
-        kept["trained_on_"] = {**kept["trained_on_"], "sha256": kept["trained_on_"].get("sha256") or fingerprint(data)}
-        kept["_data"] = None
-    return {**kept, "tell": None}
-
-
-_OF_THE_RUN: Final = ("run_", "_way", "_tasks", "_head", "probe_", "start_", "end_", "_made")
+OF_THE_RUN: Final = ("run_", "_way", "_tasks", "_head", "plan_", "course_", "probe_", "start_", "end_")
+"""What a fitted tuner does not take along when it is pickled or copied: the loop, with the items that were trained on, and the
+weights it began with. The copy predicts, is evaluated and is saved; only where it was fitted can weights be moved (`robust`)."""
 
 
 def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:

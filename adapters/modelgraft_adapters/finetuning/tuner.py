@@ -19,17 +19,17 @@ from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.estimating import anew
-from modelgraft_adapters.examples import ClassWeight, aligned_targets, head_spec
+from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
 from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import Plan
-from modelgraft_adapters.finetuning.preparing import Ready, merge, own_backbone, prepare, reading_notes
+from modelgraft_adapters.finetuning.preparing import Ready, check_model, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
 from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.running import Course, run
 from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import check_savable, mean_loss, moved_report, without_the_run
+from modelgraft_adapters.finetuning.stated import OF_THE_RUN, check_savable, mean_loss, moved_report
 from modelgraft_adapters.finetuning.ways import Given, Way, make_way
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.low_rank import LowRankChange
@@ -87,7 +87,7 @@ class FineTuner(Adapter):
     plan_: Plan | None = None
     course_: Course | None = None
     _way: Way | None = None
-    _transient = ("run_", "_way", "plan_", "course_")
+    _transient = OF_THE_RUN
     _changes: Mapping[str, LowRankChange] = MappingProxyType({})
 
     @with_settings
@@ -128,7 +128,7 @@ class FineTuner(Adapter):
         return {**super().extractor_options, "batch_size": None, "workers": None}
 
     def __getstate__(self) -> dict[str, Any]:
-        return without_the_run(super().__getstate__())
+        return {**super().__getstate__(), "tell": None}  # which may hold anything, and watches no run there
 
     @prints_aside()
     @anew
@@ -198,20 +198,22 @@ class FineTuner(Adapter):
 
     def _begin(self, X: Any, y: Any, unlabelled: Any, groups: Any = None) -> _Begun:
         """Everything up to the first step."""
+        check_model(self.model)
+        seed = checked_seed(self.seed)
         check_workers(self.workers)
         train, val = self._parts(X, y, groups)
         self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data = train.places, train
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
-        backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, self.seed)
+        backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, seed)
         self.notes_ += reading_notes(backbone, train)
         if train.task == "regression" and train.targets is not None:
             self.notes_ += rounding_notes(train.targets, train.classes)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
         with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
-            way = make_way(Given(backbone, train, self.tuning, self.seed, self.class_weight, start, more))
-        ready = prepare(backbone, way, before, self.tuning, self.seed, train.modality, self.workers, self.notes_)
+            way = make_way(Given(backbone, train, self.tuning, seed, self.class_weight, start, more))
+        ready = prepare(backbone, way, before, self.tuning, seed, train.modality, self.workers, self.notes_)
         self.spec = head_spec(way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
         self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
@@ -233,7 +235,7 @@ class FineTuner(Adapter):
                 raise UsageError("no item of the split val is of a class that is learnt; patience has nothing to go by")
             return data, val
         try:
-            parted = stratified_split(replace(data, split=None), self.tuning.held_out, self.seed)
+            parted = stratified_split(replace(data, split=None), self.tuning.held_out, checked_seed(self.seed))
         except UsageError as error:
             raise UsageError(
                 f"patience holds {self.tuning.held_out:g} of the {len(data)} items to learn from out of training (held_out), which "

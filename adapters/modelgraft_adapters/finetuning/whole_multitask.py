@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from modelgraft.errors import UsageError
 
-from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.dataset import Dataset, repeated
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
 from modelgraft_adapters.finetuning.tuner import FineTuner
@@ -101,7 +101,7 @@ def parted_tasks(parts: Mapping[str, Dataset], test_fraction: float, seed: int) 
     for name, one in found.items():
         if not one.part("test").labelled.any():
             raise UsageError(f"no test item has a label of the task {name!r}; the test part is drawn by {first_name!r}")
-    return found
+    return {first_name: repeated(found.pop(first_name)), **found}
 
 
 def _share_of(rest: np.ndarray, data: Dataset, split: np.ndarray, fraction: float, seed: int) -> np.ndarray:

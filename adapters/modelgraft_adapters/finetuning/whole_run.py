@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from modelgraft.errors import UsageError
 
-from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.dataset import Dataset, repeated
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import few_shot, stratified_split
 from modelgraft_adapters.finetuning.robust import zero_shot_kept
@@ -77,7 +77,7 @@ def parted(data: Dataset, test_fraction: float, shots: int | None, seed: int) ->
     data = check_for_training(data)
     if not data.part("test").labelled.any():
         raise UsageError("the test split has no labelled item to test on")
-    return data
+    return repeated(data)
 
 
 def run_finetune(

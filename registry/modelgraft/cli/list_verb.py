@@ -91,7 +91,8 @@ def list_models(
         if format == "json":
             render.as_json(records)
         elif format == "jsonl":
-            sys.stdout.write("".join(map(render.json_line, records)))
+            plain = not render.is_utf8(sys.stdout)
+            sys.stdout.write("".join(render.json_line(record, plain=plain) for record in records))
         else:
             render.as_csv(shown, records)
     if ranked and len(found.counts) > 1:

@@ -161,7 +161,16 @@ def as_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]], out: Te
     A text that a spreadsheet would run as a formula has an apostrophe before it (`from_csv_cell` takes it away).
     """
     lines = CsvLines(columns)
-    (out or sys.stdout).write("".join([lines.header(), *map(lines.line, records)]))
+    write_utf8("".join([lines.header(), *map(lines.line, records)]), out or sys.stdout)
+
+
+def write_utf8(text: str, out: TextIO) -> None:
+    """Write text as UTF-8 whatever the encoding of the stream: CSV has no other way to hold a name."""
+    if is_utf8(out):
+        out.write(text)
+    else:
+        out.flush()
+        out.buffer.write(text.encode("utf-8", "backslashreplace"))
 
 
 class CsvLines:

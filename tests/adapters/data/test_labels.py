@@ -100,7 +100,7 @@ def test_a_class_with_one_item_is_learnt_and_noted() -> None:
 def test_cases_are_noted_and_stay_apart() -> None:
     checked = check_for_training(_read(["Cat ", "cat", "cat", "Cat", "dog", "dog"]))
     assert checked.classes == ("Cat", "cat", "dog")
-    assert any("upper and lower case" in note and "'Cat' and 'cat'" in note for note in checked.notes)
+    assert any("case, blanks or invisible signs" in note and "'Cat' and 'cat'" in note for note in checked.notes)
 
 
 def test_constant_columns_are_noted() -> None:

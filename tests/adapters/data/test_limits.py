@@ -214,7 +214,7 @@ def test_whatever_stands_in_a_table_it_is_read_or_refused_in_one_line(tmp_path: 
 
     rng = random.Random(0)
     read = refused = 0
-    for number in range(600):
+    for number in range(720):
         columns = rng.sample(NAMES, rng.randint(1, 4))
         rows = [{name: rng.choice(VALUES) for name in columns if rng.random() < 0.95} for _ in range(rng.randint(1, 5))]
         path = tmp_path / ("x.json", "x.jsonl", "x.csv")[number % 3]

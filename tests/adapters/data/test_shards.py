@@ -239,3 +239,14 @@ def test_class_folders_with_captions_beside_the_pictures_keep_their_classes(tar:
     data = read_data(tar(members))
     assert (data.modality, data.classes, len(data)) == ("image", ("a", "b"), 4)
     assert _labels(data) == ["a", "a", "b", "b"]
+
+
+def test_a_split_is_said_of_all_samples_or_of_none(tar: MakeTar) -> None:
+    """Else the samples of the tar that is called otherwise would be trained on, or all of them."""
+    named = tar({"1.png": picture(0), "1.cls": b"a"}, "train-0.tar")
+    other = tar({"2.png": picture(1), "2.cls": b"b"}, "extra-0.tar")
+    with pytest.raises(UsageError, match=r"train-0\.tar:1 is of the split 'train', and of extra-0\.tar:2 nothing says"):
+        read_data([named, other])
+    members = {"1.png": picture(0), "1.json": b'{"label": "a", "subset": "eval"}'}
+    members |= {"2.png": picture(1), "2.json": b'{"label": "b", "subset": "train"}'}
+    assert read_data(tar(members, "x.tar")).split_names == ("test", "train")
