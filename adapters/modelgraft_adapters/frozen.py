@@ -57,8 +57,6 @@ class FrozenAdapter(Adapter):
         UsageError: no such model or head.
     """
 
-    _learns_from_features = True
-
     def __init__(
         self,
         model: Any = None,

@@ -20,10 +20,10 @@ from sklearn.base import ClassifierMixin
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.class_names import alike, check_labels, readings
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.data.encoding import is_missing
+from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import own_array, places
-from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count
+from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
 from modelgraft_adapters.estimating import Estimator
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
@@ -46,7 +46,7 @@ class _Ready:
     notes: list[str]
 
 
-class ZeroShotClassifier(ClassifierMixin, Estimator):
+class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
@@ -110,7 +110,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in super().__getstate__().items() if name != "_ready"}
-        named = isinstance(self.model, (str, Entry))
+        named = isinstance(checked_model(self.model), (str, Entry))
         return state if named else {**state, "model": Packed.of(self.model)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,9 +127,8 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
     @property
     def entry(self) -> Entry:
         """The model's entry."""
-        if isinstance(self.model, str):
-            return resolve(self.model)
-        return self.model if isinstance(self.model, Entry) else self.model.entry
+        model = checked_model(self.model)
+        return resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
 
     @property
     def modality(self) -> str:
@@ -174,7 +173,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
         made = self._ready
         if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
             texts = self._texts()
-            named = isinstance(self.model, (str, Entry))
+            named = isinstance(checked_model(self.model), (str, Entry))
             backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
             notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
             with torch.inference_mode():
@@ -306,6 +305,10 @@ def _read_text(item: Any) -> tuple[str, str | None]:
 
 def _checked(labels: Sequence[Any]) -> list[str]:
     """The labels as texts."""
+    if isinstance(labels, (Mapping, set, frozenset)) or not (
+        hasattr(labels, "__len__") and hasattr(labels, "__iter__")
+    ):
+        raise UsageError(f"labels must be a list, whose order the scores have, not a {type(labels).__name__}")
     if not isinstance(labels, str):
         labels = list(labels)
         for number, label in enumerate(labels, 1):

@@ -19,7 +19,7 @@ from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.defaults import checked_count
+from modelgraft_adapters.defaults import checked_count, checked_model
 from modelgraft_adapters.features.gathering import Gathered
 from modelgraft_adapters.features.identity import (
     backbone_identity,
@@ -119,6 +119,7 @@ class FeatureExtractor:
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
         check_words(device, dtype)
+        model = checked_model(model)
         named = isinstance(model, (str, Entry))
         options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
         self._given = {**options, "batch_size": batch_size, "workers": workers}
