@@ -101,7 +101,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a model that is a number": (lambda: LinearProbe(5).fit(TEXTS, Y), "model=5: the name of a model"),
     "a zero-shot model that is a number": (lambda: ZeroShotClassifier(5, ["a"]), "model=5"),  # type: ignore[arg-type]
     "a path with no model": (lambda: LinearProbe(Path("/nowhere")).fit(TEXTS, Y), "nowhere"),
-    "a tuner without a model": (lambda: FineTuner(None).fit(np.eye(4), [0, 1, 0, 1]), "model is NoneType; fine-tuning takes"),
+    "a tuner without a model": (
+        lambda: FineTuner(None).fit(np.eye(4), [0, 1, 0, 1]),
+        "model is NoneType; fine-tuning takes",
+    ),
     "class names in a set": (lambda: zero({"cat", "dog"}), "not a set"),
     "class names in a dict": (lambda: zero({"cat": 1, "dog": 2}), "not a dict"),
     "class names from a generator": (lambda: zero(iter(["cat"])), "not a list_iterator"),
