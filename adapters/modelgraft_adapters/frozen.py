@@ -148,7 +148,7 @@ class FrozenAdapter(Adapter):
             data,
             device=self._head_device,
             n_folds=self.n_folds,
-            seed=self.seed,
+            seed=self.drawn,
             class_weight=self.class_weight,
             text=self._text() if wants_text(self.spec, None if self._on_features else self.entry) else None,
             unlabelled=unlabelled,

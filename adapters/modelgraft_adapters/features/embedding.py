@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -181,7 +181,7 @@ class FeatureExtractor:
             progress: told (items done, items there are), in the calling thread.
         """
         whole = each_item(items)
-        items = whole if hasattr(whole, "__len__") else list(whole)  # which may be read lazily
+        items = whole if isinstance(whole, Sized) else list(whole)  # type: ignore[assignment]  # which may be read lazily
         before, total = self.encoded, len(items)
         gathered = Gathered(total)
         errors: list[str | None] = []
