@@ -10,30 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from modelgraft_adapters.paired import Answers, differences, noise
+from modelgraft_adapters.paired import Answers, Corrected, covariance, spread
 
 DRAWS: Final = 4000
 """Tables of chance that the bound is taken from."""
 _CONFIDENCE: Final = 0.95
 _BLOCK: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Corrected:
-    """A difference to the best row as it is to be read in a table of many."""
-
-    low: float
-    high: float
-    """Interval that holds for all differences of the table together, 95 times in 100."""
-    p: float
-    """How often, of tables of equally good rows, some two rows differ as clearly as these."""
-    rows: int
-    """Rows that were looked at: K."""
 
 
 def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Corrected | None]:
@@ -43,21 +29,29 @@ def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Correcte
         rows: K ways, each with the answers of its S learnings (or of one, where nothing is drawn), on the same test items.
     """
     count = len(rows)
-    parts = [None if n == best else differences(row, rows[best]) for n, row in enumerate(rows)]
+    parts = [None if n == best else spread(row, rows[best]) for n, row in enumerate(rows)]
     largest = _largest_by_chance(rows)
+    alone = _two_sided(_CONFIDENCE)
+    bound = max(alone, float(np.quantile(largest, _CONFIDENCE))) if count > 2 else alone
     found: list[Corrected | None] = []
-    for part in parts:
+    for row, part in zip(rows, parts, strict=True):
         if part is None:
             found.append(None)
             continue
-        own = (
-            float(_normal(np.array(abs(part.centre) / part.error), np.array(part.freedom))) if part.error else math.inf
-        )
-        bound = float(np.quantile(largest, _CONFIDENCE)) if count > 2 else _two_sided(_CONFIDENCE)
-        half = _student(bound, part.freedom) * part.error
+        freedom = min(part.freedom, 2.0 * _telling(row, rows[best])) if count > 2 else part.freedom
+        own = float(_normal(np.array(abs(part.centre) / part.error), np.array(freedom))) if part.error else math.nan
+        half = _student(bound, freedom) * part.error
         p = float((1 + (largest >= own).sum()) / (1 + len(largest))) if part.error else 1.0
         found.append(Corrected(part.centre - half, part.centre + half, p, count))
     return found
+
+
+def _telling(one: Sequence[Answers], other: Sequence[Answers]) -> float:
+    """How many items two rows tell apart: the error is known as well as that many are counted (at most all; at least 1)."""
+    if one[0].task != "single-label":
+        return math.inf
+    counts = [float((a.right != b.right).sum()) for a, b in zip(one, other, strict=False)]
+    return max(float(np.mean(counts)), 1.0)
 
 
 def _largest_by_chance(rows: Sequence[Sequence[Answers]]) -> np.ndarray:
@@ -67,12 +61,16 @@ def _largest_by_chance(rows: Sequence[Sequence[Answers]]) -> np.ndarray:
     is each row's own, with the spread that is seen; the spread is then found anew in each table, as it was in the real one.
     """
     count, draws = len(rows), max(len(row) for row in rows)
-    items = np.mean([noise([row[n % len(row)] for row in rows]) for n in range(draws)], axis=0)
+    blocks = covariance([row[n % len(row)] for n in range(draws) for row in rows]).reshape(draws, count, draws, count)
+    items = np.mean([blocks[n, :, n] for n in range(draws)], axis=0)
+    # What an item does to one draw alone is among what the draws do.
+    pairs = [blocks[n, :, m] for n in range(draws) for m in range(draws) if n != m]
+    common = items if draws == 1 else np.mean(pairs, axis=0)
     scores = [np.array([answer.score for answer in row]) for row in rows]
-    spread = np.array([0.0 if len(s) < 2 else float(s.std(ddof=1)) for s in scores])
+    own = np.array([0.0 if len(s) < 2 else float(s.std(ddof=1)) for s in scores])
     first, second = np.triu_indices(count, 1)
     of_items = np.maximum(items[first, first] + items[second, second] - 2 * items[first, second], 0.0)
-    values, axes = np.linalg.eigh(items)
+    values, axes = np.linalg.eigh((common + common.T) / 2)
     root = axes * np.sqrt(np.maximum(values, 0.0))
     rng = np.random.default_rng(0)
     largest = []
@@ -80,8 +78,8 @@ def _largest_by_chance(rows: Sequence[Sequence[Answers]]) -> np.ndarray:
         table = rng.normal(size=(_BLOCK, count)) @ root.T
         apart = table[:, first] - table[:, second]
         variance, freedom = np.broadcast_to(of_items, apart.shape), np.full(apart.shape, np.inf)
-        if draws > 1 and spread.any():
-            drawn = rng.normal(size=(_BLOCK, count, draws)) * spread[:, None]
+        if draws > 1 and own.any():
+            drawn = rng.normal(size=(_BLOCK, count, draws)) * own[:, None]
             between = drawn[:, first] - drawn[:, second]
             apart = apart + between.mean(axis=2)
             of_draws = between.var(axis=2, ddof=1) / draws
