@@ -19,6 +19,7 @@ from sklearn.base import ClassifierMixin
 
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.class_names import alike, check_labels, readings
+from modelgraft_adapters.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
@@ -73,6 +74,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """
 
     _ready: _Ready | None = None
+    _said: Sequence[str] = ()
 
     def __init__(
         self,
@@ -209,6 +211,8 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 rows.append(np.full(len(self.labels), np.nan, np.float32))
             else:
                 rows.append(outcome.row.numpy())
+        for note in self.take_notes():
+            warnings.warn(note, stacklevel=2)
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             warnings.warn(f"{len(errors)} of {len(rows)} items cannot be read: {errors[0]}{more}", stacklevel=2)
@@ -278,9 +282,27 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         reason = plugin_calls.not_finite(backbone)
         size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
         if self.modality == "text":
-            return stream(items, _read_text, self._infer_texts, batch_size=size, workers=1, not_finite=reason)
+            return self._of_texts(items, size, reason)
         workers = checked_count("workers", self.workers, 0) or default_workers()
         return stream(items, self._read_image, self._infer_images, batch_size=size, workers=workers, not_finite=reason)
+
+    def _of_texts(self, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
+        cut = CutTexts()
+
+        def infer(texts: list[str]) -> torch.Tensor:
+            lengths = cut_lengths(self.backbone, texts)
+            cut.take(range(len(texts)), {n: told for n, told in enumerate(lengths) if told is not None})
+            return self._infer_texts(texts)
+
+        try:
+            yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason)
+        finally:
+            self._said = cut.notes()
+
+    def take_notes(self) -> list[str]:
+        """Return what is to be said of the last run, each line once: texts that were cut."""
+        said, self._said = list(self._said), ()
+        return said
 
     def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         image, note = read_image(item)
