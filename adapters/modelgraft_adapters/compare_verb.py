@@ -28,7 +28,7 @@ from modelgraft_adapters.data_options import (
 )
 from modelgraft_adapters.device_options import Device
 from modelgraft_adapters.probe_verb import parse_settings
-from modelgraft_adapters.result_text import Format, check_format, show
+from modelgraft_adapters.result_text import Format, check_format, figure, show
 from modelgraft_adapters.telling import say
 
 WIDE = 120
@@ -175,9 +175,20 @@ def table(result: Any, data: str) -> str:
     lines = [f"chance {result.chance:.3f}, always the most frequent class"] if result.chance is not None else []
     for row in result.done:
         if row.difference is not None and row.difference.p is not None:
-            lines.append(
-                f"{short[row.model]} {row.strategy} against the best: p = {row.difference.p:.2g} (McNemar, exact)"
+            corrected = row.difference.corrected
+            many = (
+                f", {corrected.p:.2g} corrected for {corrected.rows} rows" if corrected and corrected.rows > 2 else ""
             )
+            lines.append(
+                f"{short[row.model]} {row.strategy} against the best: p = {row.difference.p:.2g} (McNemar, exact){many}"
+            )
+    many = max(
+        (row.difference.corrected.rows for row in result.done if row.difference and row.difference.corrected), default=0
+    )
+    if many > 2:
+        lines.append(f"intervals of 'vs best' are corrected for {many} rows: they hold together, 95 times in 100")
+    for note in dict.fromkeys(row.score.note for row in result.done if row.score.note):
+        lines.append(f"{result.metric}: {note}")
     lines += [f"{name} is {full}" for full, name in short.items() if name != full]
     lines += [result.energy] if all(row.joules is None for row in result.rows) else []
     missing = [
@@ -201,8 +212,8 @@ def _main(result: Any, short: dict[str, str]) -> str:
     rows = []
     for row in result.done:
         apart = row.difference
-        cells = [short[row.model], row.strategy, f"{row.score.value:.3f}", _span(row.score, ".3f")]
-        cells += ["best", ""] if apart is None else [f"{apart.value:+.3f}", _span(apart, "+.3f")]
+        cells = [short[row.model], row.strategy, figure(row.score.value), _span(row.score, ".3f")]
+        cells += ["best", ""] if apart is None else [_change(apart.value), _span(apart.corrected or apart, "+.3f")]
         cells += [seconds(row.learning), seconds(row.testing), f"{row.peak_mib:.0f}"]
         cells += ["-" if row.gpu_peak_mib is None else f"{row.gpu_peak_mib:.0f}"] if card else []
         cells += ["-" if row.joules is None else f"{row.joules:.0f}"] if energy else []
@@ -222,7 +233,7 @@ def _curve(result: Any, short: dict[str, str]) -> str:
     columns += [f"labels to {result.wanted:g}"] if result.wanted is not None else []
     cells = []
     for row in rows:
-        means = {point.shots: f"{point.mean:.3f}" for point in row.points}
+        means = {point.shots: figure(point.mean) for point in row.points}
         reached = [str(row.reach or "")] if result.wanted is not None else []
         cells.append([short[row.model], row.strategy, *(means.get(n, "") for n in counts), *reached])
     out = io.StringIO()
@@ -236,6 +247,10 @@ def _words(given: list[str]) -> list[str]:
     if not words:
         raise UsageError(f"{', '.join(map(repr, given))} names nothing; give names, separated by commas")
     return words
+
+
+def _change(value: float) -> str:
+    return f"{value:+.3f}" if value == value else "-"
 
 
 def _span(score: Any, format: str) -> str:

@@ -29,7 +29,7 @@ from modelgraft.sealed import without_checksum
 from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.compare_ways import Way, parse_way
 from modelgraft_adapters.compared import FORMAT, MARK, Cell, Job
-from modelgraft_adapters.comparison import Comparison, Row, chance_on, judge, read, score_of
+from modelgraft_adapters.comparison import Comparison, Row, chance_on, judge, rank, read, score_of
 from modelgraft_adapters.costs import Meter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
@@ -38,6 +38,7 @@ from modelgraft_adapters.data.splitting import few_shot
 from modelgraft_adapters.features.identity import builds, entry_identity, is_known, versions
 from modelgraft_adapters.finetuning.whole_run import parted
 from modelgraft_adapters.paired import Answers
+from modelgraft_adapters.result_text import figure
 
 SHOTS: Final = (4, 16, None)
 SEEDS: Final = 3
@@ -97,7 +98,7 @@ def compare(
         rows = [row for name, entry in entries.items() for row in bench.rows(name, entry, len(ways) * len(entries))]
     done = [row for row in rows if row.status == "done"]
     judge(done, bench.answers, wanted, 1 if whole.task == "regression" else learnt_classes(whole))
-    order = sorted(rows, key=lambda row: (row.status != "done", row.status, -(row.score.value if row.score else 0)))
+    order = sorted(rows, key=lambda row: (row.status != "done", row.status, *rank(row)))
     return Comparison(
         task=whole.task,
         metric=done[0].score.name if done and done[0].score else "score",
@@ -331,4 +332,5 @@ def _line(cell: Cell, at: str) -> str:
         return f"{at}: nothing was written"
     score, seconds = score_of(found), found["seconds"]
     what = "no labels" if cell.shots == 0 else f"{'all' if cell.shots is None else cell.shots} labels, seed {cell.seed}"
-    return f"{at}: {what}: {score.name} {score.value:.3f}, {seconds['learning']:.1f} s to learn, {seconds['testing']:.1f} s to test"
+    got = f"{score.name} {figure(score.value)}"
+    return f"{at}: {what}: {got}, {seconds['learning']:.1f} s to learn, {seconds['testing']:.1f} s to test"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from modelgraft_adapters.card import plain
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.learning_curve import CurvePoint, mean_interval
+from modelgraft_adapters.many_rows import corrected
 from modelgraft_adapters.paired import Answers, Difference, Reach, difference, reach
 from modelgraft_adapters.scores import Score
 
@@ -31,7 +32,7 @@ class Row:
     score: Score | None = None
     """With the most labels: the mean over the seeds and its 95 % interval."""
     difference: Difference | None = None
-    """To the best row; None for that row."""
+    """To the best row; None for that row, and NaN where a score is undefined."""
     reach: Reach | None = None
     learning: float | None = None
     """Seconds, with the most labels, the mean over the seeds; encoding what is learnt from included."""
@@ -97,7 +98,7 @@ def score_of(record: Mapping[str, Any]) -> Score:
     # A figure that is no number is null in a file that others read too.
     first = record["test"]["scores"][0]
     value, low, high = (math.nan if first[key] is None else first[key] for key in ("value", "low", "high"))
-    return Score(first["name"], value, low, high)
+    return Score(first["name"], value, low, high, str(first.get("note") or ""))
 
 
 def read(row: Row, records: Sequence[Mapping[str, Any]], task: str) -> None:
@@ -117,7 +118,7 @@ def read(row: Row, records: Sequence[Mapping[str, Any]], task: str) -> None:
         return
     last, first = row.points[-1], score_of(records[0])
     most = [record for record in records if record["shots"] == last.shots]
-    row.score = Score(first.name, last.mean, last.low, last.high)
+    row.score = Score(first.name, last.mean, last.low, last.high, score_of(most[0]).note)
     row.learning = float(np.mean([record["seconds"]["learning"] for record in most]))
     row.testing = float(np.mean([record["seconds"]["testing"] for record in most]))
     joules = [record["joules"] for record in most if record["joules"] is not None]
@@ -128,12 +129,27 @@ def read(row: Row, records: Sequence[Mapping[str, Any]], task: str) -> None:
 
 
 def judge(rows: list[Row], answers: Mapping[int, list[Answers]], wanted: float | None, classes: int) -> None:
-    """Differences to the best row, and labels to the wanted score."""
-    rows.sort(key=lambda row: -(row.score.value if row.score else 0))
-    for row in rows[1:]:
-        row.difference = difference(answers[id(row)], answers[id(rows[0])])
+    """Sort the rows, best first; find their differences to the best, corrected for looking at all, and labels to the wanted score.
+
+    Rows whose score the test items do not define come last, and differ from nothing.
+    """
+    rows.sort(key=rank)
+    known = [row for row in rows if row.score is not None and row.score.defined]
+    for row in rows:
+        if row.score is not None and not row.score.defined:
+            row.difference = Difference(math.nan, math.nan, math.nan, None)
+    together = corrected([answers[id(row)] for row in known]) if len(known) > 1 else []
+    for row, all_of_them in zip(known[1:], together[1:], strict=True):
+        row.difference = replace(difference(answers[id(row)], answers[id(known[0])]), corrected=all_of_them)
     for row in rows if wanted is not None else ():
         row.reach = reach(row.points, classes, wanted or 0.0)
+
+
+def rank(row: Row) -> tuple[bool, float]:
+    """What rows are sorted by: those with a score first, the best first."""
+    if row.score is None or not row.score.defined:
+        return True, 0.0
+    return False, -row.score.value
 
 
 def chance_on(train: Dataset, test: Dataset) -> float | None:

@@ -14,12 +14,12 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import few_shot
 from modelgraft_adapters.features.embedding import Embedded
 from modelgraft_adapters.frozen import FrozenAdapter
+from modelgraft_adapters.intervals import CONFIDENCE, Z
 from modelgraft_adapters.scores import Evaluation, Score
 
 SHOTS: Final = (1, 2, 4, 8, 16, None)
 SEEDS: Final = (0, 1, 2)
 _RESAMPLES: Final = 100
-_Z: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +113,40 @@ def mean_interval(scores: Sequence[Score]) -> tuple[float, float, float]:
     (1947) and Satterthwaite (1946), S - 1 for the draws and any number for the items. What draws and items do together is
     counted in both terms, so the interval is rather too wide than too narrow. One draw has the interval of its own score.
     """
-    from scipy.stats import t as student
-
-    values = np.array([score.value for score in scores])
-    mean = float(values.mean())
     if len(scores) == 1:
-        return mean, scores[0].low, scores[0].high
+        return scores[0].value, scores[0].low, scores[0].high
+    found = mean_spread(scores)
+    half = found.quantile(CONFIDENCE) * found.error
+    return found.centre, found.centre - half, found.centre + half
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A mean over draws, and how well it is known."""
+
+    centre: float
+    error: float
+    """Its standard error, over draws and test items."""
+    freedom: float
+    """Degrees of freedom of the error; infinite where the test items alone make it."""
+
+    def quantile(self, confidence: float) -> float:
+        """Return how many errors the interval reaches each way."""
+        from scipy.stats import norm, t
+
+        tail = (1 + confidence) / 2
+        return float(norm.ppf(tail) if math.isinf(self.freedom) else t.ppf(tail, self.freedom))
+
+
+def mean_spread(scores: Sequence[Score]) -> Spread:
+    """Return the mean of S scores and its error, as `mean_interval` has them; of one score the middle of its interval."""
+    values = np.array([score.value for score in scores])
+    items = float(np.mean([((score.high - score.low) / (2 * Z)) ** 2 for score in scores]))
+    if len(scores) == 1:
+        return Spread((scores[0].low + scores[0].high) / 2, math.sqrt(items), math.inf)
     draws = float(values.var(ddof=1)) / len(values)
-    items = float(np.mean([((score.high - score.low) / (2 * _Z)) ** 2 for score in scores]))
-    if draws == 0:
-        half = _Z * math.sqrt(items)
-    else:
-        freedom = (draws + items) ** 2 / (draws**2 / (len(values) - 1))
-        half = float(student.ppf(0.975, freedom)) * math.sqrt(draws + items)
-    return mean, mean - half, mean + half
+    freedom = math.inf if draws == 0 else (draws + items) ** 2 / (draws**2 / (len(values) - 1))
+    return Spread(float(values.mean()), math.sqrt(draws + items), freedom)
 
 
 def _learnt(

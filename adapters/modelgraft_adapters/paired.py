@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 from modelgraft.learning import Task
 
-from modelgraft_adapters.learning_curve import CurvePoint, mean_interval
-from modelgraft_adapters.scores import Evaluation, Score
+from modelgraft_adapters.intervals import Z
+from modelgraft_adapters.learning_curve import CurvePoint, Spread, mean_interval, mean_spread
+from modelgraft_adapters.scores import Evaluation, Score, average_precisions, explained_share
 
 RESAMPLES: Final = 400
-_Z: Final = 1.959964
 TESTS: Final = {
     "single-label": "items in pairs (Agresti and Min 2005), joined with the spread over the draws (Welch 1947, Satterthwaite 1946)",
     "other": "paired bootstrap over the items (Efron 1979), joined with the spread over the draws (Welch 1947, Satterthwaite 1946)",
@@ -49,6 +49,15 @@ class Answers:
         outputs[found.indices], targets[found.indices] = found.outputs, found.targets
         return cls(found.task, np.zeros(0), outputs, targets)
 
+    @property
+    def score(self) -> float:
+        """The main score; NaN where the items do not define it."""
+        if self.task == "single-label":
+            known = self.right[~np.isnan(self.right)]
+            return float(known.mean()) if len(known) else math.nan
+        known = ~np.isnan(self.outputs).any(axis=1)
+        return main_score(self.task, self.targets[known], self.outputs[known]) if known.any() else math.nan
+
     def record(self) -> dict[str, Any]:
         """Plain JSON types."""
         if self.task == "single-label":
@@ -70,6 +79,24 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """A difference to the best row as it is to be read in a table of many (`many_rows`)."""
+
+    low: float
+    high: float
+    """Interval that holds for all differences of the table together, 95 times in 100."""
+    p: float
+    """How often, of tables of equally good rows, some two rows differ as clearly as these."""
+    rows: int
+    """Rows that were looked at: K."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether the row is worse than the best beyond chance."""
+        return self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """How much better (above 0) or worse one way is than another."""
 
@@ -79,6 +106,8 @@ class Difference:
     """95 % interval."""
     p: float | None
     """Of one draw of a single-label task: McNemar's exact test, two-sided; else None."""
+    corrected: Corrected | None = None
+    """In a table: the same, corrected for looking at all of its rows."""
 
 
 def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
@@ -91,15 +120,47 @@ def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
     joined by `learning_curve.mean_interval`. One seed of a single-label task gets McNemar's exact test too (McNemar 1947): the
     binomial of those two counts. Items that either could not read are left out.
     """
-    count = max(len(one), len(other))
-    pairs = [(one[n % len(one)], other[n % len(other)]) for n in range(count)]
-    task = one[0].task
-    parts = [_matched(a, b) if task == "single-label" else _resampled(a, b) for a, b in pairs]
+    parts = _parts(one, other)
     mean, low, high = mean_interval(parts)
     p = None
-    if count == 1 and task == "single-label":
-        p = mcnemar(*_discordant(*pairs[0])[:2])
+    if len(parts) == 1 and one[0].task == "single-label":
+        p = mcnemar(*_discordant(one[0], other[0])[:2])
     return Difference(mean, low, high, p)
+
+
+def spread(one: Sequence[Answers], other: Sequence[Answers]) -> Spread:
+    """Return the `difference` as its middle, its standard error and the error's degrees of freedom."""
+    return mean_spread(_parts(one, other))
+
+
+def _parts(one: Sequence[Answers], other: Sequence[Answers]) -> list[Score]:
+    """The difference of each pair of learnings."""
+    count = max(len(one), len(other))
+    pairs = [(one[n % len(one)], other[n % len(other)]) for n in range(count)]
+    return [_matched(a, b) if a.task == "single-label" else _resampled(a, b) for a, b in pairs]
+
+
+def covariance(rows: Sequence[Answers]) -> np.ndarray:
+    """(K, K): the covariance of the main scores of K ways over test sets, from the items of one."""
+    if rows[0].task == "single-label":
+        right = np.stack([row.right for row in rows])
+        known = ~np.isnan(right)
+        count = max(int(known.all(axis=0).sum()), 2)
+        means = [row[good].mean() if good.any() else 0.0 for row, good in zip(right, known, strict=True)]
+        centred = np.where(known, right - np.array(means)[:, None], 0.0)
+        return centred @ centred.T / count**2
+    known = np.flatnonzero(~np.isnan(np.stack([row.outputs for row in rows])).any(axis=(0, 2)))
+    rng = np.random.default_rng(0)
+    drawn = np.array(
+        [
+            [main_score(row.task, row.targets[index], row.outputs[index]) for row in rows]
+            for index in (
+                known[rng.integers(0, len(known), len(known))] for _ in range(RESAMPLES if len(known) > 1 else 0)
+            )
+        ]
+    )
+    drawn = drawn[np.isfinite(drawn).all(axis=1)] if len(drawn) else drawn
+    return np.atleast_2d(np.cov(drawn.T)) if len(drawn) > 1 else np.zeros((len(rows), len(rows)))
 
 
 def mcnemar(first: int, second: int) -> float:
@@ -111,16 +172,11 @@ def mcnemar(first: int, second: int) -> float:
 
 
 def main_score(task: Task, targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Mean average precision (multi-label) or R2 (regression) of outputs (N, C), as `scores.evaluate` has it, but quick."""
+    """Mean average precision (multi-label) or R2 (regression) of outputs (N, C), as `scores.evaluate` has it;
+    NaN where the items do not define it."""
     if task == "regression":
-        spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-        return float(np.mean(1 - ((targets - outputs) ** 2).sum(axis=0) / np.maximum(spread, 1e-300)))
-    found = [
-        _average_precision(targets[:, c] > 0.5, outputs[:, c])
-        for c in range(targets.shape[1])
-        if 0 < targets[:, c].sum() < len(targets) or targets[:, c].all()
-    ]
-    return float(np.mean(found)) if found else math.nan
+        return explained_share(targets.astype(np.float64), (targets.astype(np.float64) - outputs) ** 2)
+    return float(average_precisions(targets > 0.5, outputs, np.ones((1, len(targets))))[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +201,7 @@ def reach(points: Sequence[CurvePoint], classes: int, wanted: float) -> Reach:
         points: of the curve; ``shots`` 0 stands for a way that takes no labels.
         classes: C, which the items of "all" are divided by; 1 for a regression.
     """
-    along = sorted((per_class(point, classes), point.mean) for point in points)
+    along = sorted((per_class(point, classes), point.mean) for point in points if math.isfinite(point.mean))
     for n, (labels, mean) in enumerate(along):
         if mean < wanted:
             continue
@@ -176,7 +232,7 @@ def _matched(a: Answers, b: Answers) -> Score:
     padded = count + 2
     middle = (first - second) / padded
     error = math.sqrt((first + second + 1) - (first - second) ** 2 / padded) / padded
-    return Score("difference", (first - second) / count, middle - _Z * error, middle + _Z * error)
+    return Score("difference", (first - second) / count, middle - Z * error, middle + Z * error)
 
 
 def _resampled(a: Answers, b: Answers) -> Score:
@@ -188,14 +244,12 @@ def _resampled(a: Answers, b: Answers) -> Score:
         return main_score(a.task, rows, left[index]) - main_score(a.task, rows, right[index])
 
     rng = np.random.default_rng(0)
-    drawn = [find(rng.integers(0, len(known), len(known))) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Score("difference", find(np.arange(len(known))), float(low), float(high))
-
-
-def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Sum over the distinct scores of precision times the rise of recall."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    hits = np.cumsum(positive[order])[ends]
-    return float((np.diff(hits, prepend=0) / hits[-1] * (hits / (ends + 1))).sum())
+    value = find(np.arange(len(known))) if len(known) else math.nan
+    drawn = (
+        np.array([find(rng.integers(0, len(known), len(known))) for _ in range(RESAMPLES)]) if len(known) > 1 else []
+    )
+    drawn = [one for one in drawn if math.isfinite(one)]
+    if not math.isfinite(value) or len(drawn) < RESAMPLES // 2:
+        return Score("difference", value, math.nan, math.nan)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Score("difference", value, float(low), float(high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,8 +42,15 @@ def aligned(lines: Sequence[tuple[str, str]]) -> str:
 
 def interval(score: Any) -> str:
     """A score with its interval, where there is one."""
-    known = score.low == score.low
-    return f"{score.value:.3f}" + (f"  (95 %: {score.low:.3f} to {score.high:.3f})" if known else "")
+    known = math.isfinite(score.low) and math.isfinite(score.high)
+    between = f"  (95 %: {score.low:.3f} to {score.high:.3f})" if known else ""
+    note = f"  ({score.note})" if score.note else ""
+    return f"{figure(score.value)}{between}{note}"
+
+
+def figure(value: float) -> str:
+    """A score without its interval."""
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
 def spent(seconds: Mapping[str, float]) -> str:

@@ -1,4 +1,8 @@
-"""How good predictions are: the scores of each task with their intervals."""
+"""How good predictions are: the scores of each task with their intervals.
+
+A score that the items do not define (R2 of targets that are all one, a mean precision without a positive item) is NaN here, as in
+NumPy and scikit-learn, ``undefined`` where people read it, and null in every record; ``note`` says why.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,13 @@ from typing import Any, Final
 import numpy as np
 from modelgraft.learning import Task
 
-CONFIDENCE: Final = 0.95
-_Z: Final = 1.959964
+from modelgraft_adapters import intervals
+from modelgraft_adapters.intervals import CONFIDENCE, FEW, FEW_OF_A_CLASS, UNEVEN, UNKNOWN, wilson
+
 RESAMPLES: Final = 1000
+GROUPS: Final = 400
+"""Parts of the items that the jackknife leaves out in turn; of fewer items each is one."""
+__all__ = ["CONFIDENCE", "RESAMPLES", "Evaluation", "Score", "evaluate", "wilson"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +29,28 @@ class Score:
 
     name: str
     value: float
+    """NaN where the items do not define it."""
     low: float
     high: float
+    note: str = ""
+    """Why it is undefined, or why its interval may hold the truth less often than it says."""
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a value."""
+        return math.isfinite(self.value)
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON types: None for what is undefined or unknown."""
+        numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
+        known = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return {"name": self.name, **known, **({"note": self.note} if self.note else {})}
 
     def __str__(self) -> str:
-        return f"{self.name} {self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        if not self.defined:
+            return f"{self.name} undefined" + (f" ({self.note})" if self.note else "")
+        known = math.isfinite(self.low) and math.isfinite(self.high)
+        return f"{self.name} {self.value:.3f}" + (f" ({self.low:.3f} to {self.high:.3f})" if known else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +95,20 @@ class Evaluation:
         return {
             "items": len(self.targets),
             "unreadable": len(self.unreadable),
-            "scores": [{"name": s.name, "value": s.value, "low": s.low, "high": s.high} for s in self.scores],
+            "scores": [score.record() for score in self.scores],
             "confidence": CONFIDENCE,
         }
 
     def __str__(self) -> str:
         broken = f"; {len(self.unreadable)} could not be read" if self.unreadable else ""
         return f"{', '.join(map(str, self.scores[:1]))} on {len(self.targets)} items{broken}"
+
+
+MAIN: Final[dict[str, str]] = {
+    "single-label": "accuracy",
+    "multi-label": "mean average precision",
+    "regression": "R2",
+}
 
 
 def evaluate(
@@ -93,41 +125,44 @@ def evaluate(
     """Score outputs (N, C) against targets, both of items that were read; ``resamples`` is of the bootstrapped intervals."""
     find = {"single-label": _single, "multi-label": _multi, "regression": _regression}[task]
     scores = find(targets, outputs, np.random.default_rng(seed), resamples) if len(targets) else ()
-    scores = scores or (Score("accuracy" if task == "single-label" else "score", math.nan, math.nan, math.nan),)
+    scores = scores or (Score(MAIN[task], math.nan, math.nan, math.nan, "no item"),)
     return Evaluation(
         task, tuple(classes), scores, targets, outputs, tuple(identities), indices, dict(unreadable or {})
     )
 
 
-def wilson(hits: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of ``hits`` in ``count`` independent trials (Wilson 1927)."""
-    if not count:
-        return math.nan, math.nan
-    share = hits / count
-    middle = (share + _Z * _Z / (2 * count)) / (1 + _Z * _Z / count)
-    half = _Z / (1 + _Z * _Z / count) * math.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def _single(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int) -> tuple[Score, ...]:
     right = outputs.argmax(axis=1) == targets
     accuracy = Score("accuracy", float(right.mean()), *wilson(float(right.sum()), len(right)))
-    present = sorted(set(targets[targets >= 0].tolist()))
-    if not present:
-        return (accuracy,)
+    known = targets >= 0
+    present, place = np.unique(targets[known], return_inverse=True)
+    if not len(present):
+        unknown = "no item of a class that was trained on"
+        return (
+            accuracy,
+            Score("balanced accuracy", math.nan, *UNKNOWN, unknown),
+            Score("log loss", math.nan, *UNKNOWN, unknown),
+            Score("calibration error", calibration_error(outputs, right), *UNKNOWN),
+        )
     # The mean of the classes' own accuracies: what accuracy would be if all classes were equally frequent.
-    recalls = [right[targets == c] for c in present]
-    balanced = float(np.mean([r.mean() for r in recalls]))
-    error = _Z * math.sqrt(sum(r.mean() * (1 - r.mean()) / len(r) for r in recalls)) / len(recalls)
-    own = np.clip(outputs[np.arange(len(targets)), targets.clip(0)], 1e-12, 1.0)[targets >= 0]
+    counts, hits = np.bincount(place).astype(float), np.bincount(place, right[known]).astype(float)
+    own = np.clip(outputs[np.arange(len(targets)), targets.clip(0)], 1e-12, 1.0)[known]
     losses = -np.log(own.astype(np.float64))
-    spread = _Z * float(losses.std()) / math.sqrt(len(losses))
-    loss = float(losses.mean())
+    notes = [f"of the {len(present)} classes, of {outputs.shape[1]}, that have an item"] * (
+        len(present) < outputs.shape[1]
+    )
+    if few := _few(int(counts.sum()), int(counts.min()), "a class has"):
+        notes.append(few)
     return (
         accuracy,
-        Score("balanced accuracy", balanced, max(0.0, balanced - error), min(1.0, balanced + error)),
-        Score("log loss", loss, loss - spread, loss + spread),
-        Score("calibration error", calibration_error(outputs, right), math.nan, math.nan),
+        Score(
+            "balanced accuracy",
+            float((hits / counts).mean()),
+            *intervals.mean_of_shares(hits, counts),
+            "; ".join(notes),
+        ),
+        _mean("log loss", losses),
+        Score("calibration error", calibration_error(outputs, right), *UNKNOWN),
     )
 
 
@@ -142,44 +177,125 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 
 
 
 def _multi(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int) -> tuple[Score, ...]:
-    from sklearn.metrics import average_precision_score, f1_score
+    on, said = targets > 0.5, outputs > 0.5
+    exact = (on == said).all(axis=1)
+    both, either = (on & said).sum(axis=1), on.sum(axis=1) + said.sum(axis=1)
+    f1 = Score("micro F1", math.nan, *UNKNOWN, "no label, neither true nor predicted")
+    if either.sum():
+        value = float(2 * both.sum() / either.sum())
+        # Of a ratio of sums, by the items' shares in it.
+        error = float(np.sqrt(((2 * both - value * either) ** 2).sum()) / either.sum())
+        ends = intervals.share_with_error(value, error, len(on))
+        f1 = Score("micro F1", value, *ends, _few(len(on)))
+    return (
+        _precision(on, outputs, rng),
+        f1,
+        Score("exact match", float(exact.mean()), *wilson(float(exact.sum()), len(exact))),
+    )
 
-    def precision(index: np.ndarray) -> float:
-        t, o = targets[index], outputs[index]
-        judged = [c for c in range(t.shape[1]) if 0 < t[:, c].sum() < len(t) or t[:, c].all()]
-        return float(np.mean([average_precision_score(t[:, c], o[:, c]) for c in judged])) if judged else math.nan
 
-    def f1(index: np.ndarray) -> float:
-        return float(f1_score(targets[index], outputs[index] > 0.5, average="micro", zero_division=0.0))
+def _precision(on: np.ndarray, outputs: np.ndarray, rng: np.random.Generator) -> Score:
+    """Mean over the classes that have a positive item of average precision."""
+    count, positives = len(on), on.sum(axis=0)
+    judged = np.flatnonzero(positives)
+    name = MAIN["multi-label"]
+    if not len(judged):
+        return Score(name, math.nan, *UNKNOWN, "no item has a label")
+    value = float(average_precisions(on, outputs, np.ones((1, count)))[0])
+    if count < 2:
+        return Score(name, value, *UNKNOWN, "one item")
+    # The jackknife: each item, or group of items, left out in turn (Tukey 1958).
+    groups = min(count, GROUPS)
+    group = rng.permutation(count) % groups
+    without = average_precisions(on, outputs, (np.arange(groups)[:, None] != group).astype(float))
+    error = math.sqrt(float(np.nansum((without - np.nanmean(without)) ** 2)) * (groups - 1) / groups)
+    notes = [f"of the {len(judged)} classes, of {on.shape[1]}, that have a positive item"] * (len(judged) < on.shape[1])
+    if few := _few(count, int(positives[judged].min()), "a class has"):
+        notes.append(few)
+    return Score(name, value, *intervals.share_with_error(value, error, count), "; ".join(notes))
 
-    def exact(index: np.ndarray) -> float:
-        return float(((outputs[index] > 0.5) == (targets[index] > 0.5)).all(axis=1).mean())
 
-    named = (("mean average precision", precision), ("micro F1", f1), ("exact match", exact))
-    return tuple(_resampled(name, find, len(targets), rng, resamples) for name, find in named)
+def average_precisions(on: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean over classes of average precision, for each of B weightings of the items: (B,).
+
+    Sum over the distinct scores of precision times the rise of recall, as scikit-learn's; a class without weight on a positive item
+    is left out.
+
+    Args:
+        on: (N, C) bool.
+        scores: (N, C).
+        weights: (B, N), at least 0.
+    """
+    total, judged = np.zeros(len(weights)), np.zeros(len(weights))
+    for c in range(on.shape[1]):
+        if not on[:, c].any():
+            continue
+        order = np.argsort(-scores[:, c], kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(scores[order, c])), len(order) - 1)
+        for begin in range(0, len(weights), 256):
+            some = slice(begin, begin + 256)
+            ordered = weights[some][:, order]
+            found = np.cumsum(ordered, axis=1)[:, ends]
+            hits = np.cumsum(ordered * on[order, c], axis=1)[:, ends]
+            there = hits[:, -1] > 0
+            rise = np.diff(hits, axis=1, prepend=0.0)
+            precision = np.divide(hits, found, out=np.zeros_like(hits, dtype=float), where=found > 0)
+            total[some] += np.where(there, (rise * precision).sum(axis=1) / np.where(there, hits[:, -1], 1), 0.0)
+            judged[some] += there
+    return np.divide(total, judged, out=np.full(len(weights), math.nan), where=judged > 0)
 
 
 def _regression(
     targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int
 ) -> tuple[Score, ...]:
-    def r2(index: np.ndarray) -> float:
-        t, o = targets[index].astype(np.float64), outputs[index]
-        spread = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
-        return float(np.mean(1 - ((t - o) ** 2).sum(axis=0) / np.maximum(spread, 1e-300)))
-
-    def absolute(index: np.ndarray) -> float:
-        return float(np.abs(targets[index] - outputs[index]).mean())
-
-    def root(index: np.ndarray) -> float:
-        return float(np.sqrt(((targets[index].astype(np.float64) - outputs[index]) ** 2).mean()))
-
-    named = (("R2", r2), ("mean absolute error", absolute), ("root mean squared error", root))
-    return tuple(_resampled(name, find, len(targets), rng, resamples) for name, find in named)
+    exact = targets.astype(np.float64)
+    apart = exact - outputs
+    squares = _mean("root mean squared error", (apart**2).mean(axis=1))
+    root = Score(squares.name, *(math.sqrt(v) for v in (squares.value, squares.low, squares.high)), squares.note)
+    return _explained(exact, apart**2, rng, resamples), _mean("mean absolute error", np.abs(apart).mean(axis=1)), root
 
 
-def _resampled(name: str, find: Any, count: int, rng: np.random.Generator, resamples: int) -> Score:
-    """A figure with the interval of the percentile bootstrap (Efron 1979) over items."""
-    value = find(np.arange(count))
-    drawn = [find(rng.integers(0, count, count)) for _ in range(resamples)] if count > 1 else [value]
-    low, high = np.nanpercentile(drawn, [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2])
-    return Score(name, value, float(low), float(high))
+def _explained(targets: np.ndarray, errors: np.ndarray, rng: np.random.Generator, resamples: int) -> Score:
+    """R2, the mean over the columns; undefined where the targets of one are all the same."""
+    value = explained_share(targets, errors)
+    if math.isnan(value):
+        why = "one item" if len(targets) == 1 else "the targets are all the same"
+        return Score("R2", math.nan, *UNKNOWN, why)
+    ends = intervals.explained(errors, targets - targets.mean(axis=0), rng, resamples)
+    uneven = _uneven(errors.mean(axis=1)) or _uneven(((targets - targets.mean(axis=0)) ** 2).mean(axis=1))
+    return Score("R2", value, *ends, _few(len(targets)) or uneven)
+
+
+def explained_share(targets: np.ndarray, errors: np.ndarray) -> float:
+    """Return R2 for targets (N, K) float64 and squared errors (N, K), the mean over the columns; NaN where one is constant."""
+    centred = targets - targets.mean(axis=0)
+    spread = (centred**2).sum(axis=0)
+    # What rounding leaves of a constant column is no spread.
+    size = np.abs(targets).max(axis=0) * np.finfo(np.float64).eps
+    if len(targets) < 2 or (spread <= len(targets) * size**2).any() or not (spread > 0).all():
+        return math.nan
+    return float(np.mean(1 - errors.sum(axis=0) / spread))
+
+
+def _mean(name: str, values: np.ndarray) -> Score:
+    """The mean of losses (N,), each at least 0."""
+    ends = intervals.mean_of_losses(values)
+    return Score(name, float(values.mean()), *ends, _few(len(values)) or _uneven(values))
+
+
+def _few(count: int, least: int = FEW, has: str = "") -> str:
+    """What is said beside an interval of few items."""
+    if count < FEW:
+        return f"its interval is of {count} item{'s' if count > 1 else ''} and may be too narrow"
+    if least < FEW_OF_A_CLASS:
+        return f"{has} {least} item{'s' if least > 1 else ''}: its interval may be too narrow"
+    return ""
+
+
+def _uneven(values: np.ndarray) -> str:
+    """What is said beside an interval of values of which a few decide."""
+    if len(values) < 3 or not values.std() > 1e-12 * abs(values.mean()):
+        return ""
+    if intervals.skewness(values) / math.sqrt(len(values)) <= UNEVEN:
+        return ""
+    return "a few items decide it: its interval may be too narrow"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -15,10 +14,11 @@ import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
 from modelgraft.devices import check_words
-from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.errors import UsageError
 from sklearn.base import ClassifierMixin
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.class_names import alike, check_labels, readings
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
@@ -31,6 +31,7 @@ from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
+from modelgraft_adapters.texts import read_text
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
@@ -65,7 +66,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     Attributes:
         classes_: the labels, array (C,), in the order given: the columns of `predict_proba`.
         backbone, head: the loaded model and the classes' embeddings, made when first asked for.
-        notes: lines a user should see once: labels cut or not known to the model.
+        notes_: lines a user should see once: labels cut, not known to the model, or read alike.
 
     Raises:
         UsageError: no labels, a label twice, a model that cannot classify by name.
@@ -145,9 +146,14 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self._made().head
 
     @property
-    def notes(self) -> list[str]:
-        """Lines a user should see once: labels cut or not known to the model."""
+    def notes_(self) -> list[str]:
+        """Lines a user should see once: labels cut, not known to the model, or read alike."""
         return self._made().notes
+
+    @property
+    def notes(self) -> list[str]:
+        """`notes_`."""
+        return self.notes_
 
     def _texts(self) -> list[list[str]]:
         """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
@@ -172,6 +178,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
             with torch.inference_mode():
                 weight = embed_labels(backbone, texts)
+            notes += alike(_checked(self.labels), readings(backbone, texts, weight))
             head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
             self._ready = made = _Ready(of, backbone, head, notes)
         return made
@@ -293,33 +300,21 @@ def _own(label: Any) -> Any:
 
 
 def _read_text(item: Any) -> tuple[str, str | None]:
-    if not isinstance(item, str):
-        raise UnreadableItemError(f"not a text but {type(item).__name__}")
-    if not item.strip():
-        raise UnreadableItemError("the text is empty")
-    return item, None
+    return read_text(item), None
 
 
 def _checked(labels: Sequence[Any]) -> list[str]:
     """The labels as texts."""
-    if isinstance(labels, str):
-        raise UsageError("labels must be a list of texts, not one text")
     if isinstance(labels, (Mapping, set, frozenset)) or not (
         hasattr(labels, "__len__") and hasattr(labels, "__iter__")
     ):
         raise UsageError(f"labels must be a list, whose order the scores have, not a {type(labels).__name__}")
-    labels = list(labels)
-    for number, label in enumerate(labels, 1):
-        if isinstance(label, bool) or not isinstance(label, (str, Integral)):
-            raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
-    out = [str(label) for label in labels]
-    if not out:
-        raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
-    if blank := [label for label in out if not label.strip()]:
-        raise UsageError(f"{len(blank)} of the labels are blank")
-    if repeated := sorted(label for label, count in Counter(out).items() if count > 1):
-        raise UsageError(f"labels given twice: {', '.join(repeated)}")
-    return out
+    if not isinstance(labels, str):
+        labels = list(labels)
+        for number, label in enumerate(labels, 1):
+            if isinstance(label, bool) or not isinstance(label, (str, Integral)):
+                raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
+    return check_labels(labels)
 
 
 def _modality(entry: Entry) -> str:

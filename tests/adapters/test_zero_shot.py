@@ -250,7 +250,7 @@ def test_texts_with_a_text_encoder() -> None:
     ("labels", "options", "said"),
     [
         ([], {}, "no labels"),
-        (["a", "a"], {}, "labels given twice: a"),
+        (["a", "a"], {}, "labels given twice: 'a'"),
         (["a", " "], {}, "blank"),
         ("cat", {}, "list of texts"),
         (["a"], {"templates": "no slot"}, "neither a template"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from modelgraft_adapters.items import IMAGE_SUFFIXES
+from modelgraft_adapters.formats import is_picture_name as is_picture
 
 UNLABELLED: Final = "unlabelled"
 _SPLITS: Final = {
@@ -81,11 +80,6 @@ def renamed(roles: Mapping[str, str]) -> tuple[str, ...]:
     found = [f"{name!r} is {role!r}" for name, role in roles.items() if name != role]
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     return (f"splits: {', '.join(found[:4])}{more}",) if found else ()
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture, by its suffix."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def looks_like_picture(value: Any) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from modelgraft.errors import UsageError
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.learning import Task
 
 from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
 from modelgraft_adapters.data.grouping import across, with_groups
 from modelgraft_adapters.data.names import UNLABELLED, counted, is_picture, is_split, renamed, some, split_names
+from modelgraft_adapters.files import Unread
 from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
@@ -239,13 +240,21 @@ def _pattern(path: str) -> list[str]:
     for name in names:
         if os.path.lexists(name):
             files.append(name)
-        elif glob.has_magic(name) and (found := matching(name)):
+        elif glob.has_magic(name) and (found := _matching(name)):
             files += found
         elif len(names) > 1 or glob.has_magic(name):
             raise UsageError(f"no file {name!r}" + (f" (of the pattern {path!r})" if len(names) > 1 else " matches"))
         else:
             raise UsageError(f"no file or folder {path!r} (in Python, texts and single items are given as a list)")
     return files
+
+
+def _matching(pattern: str) -> list[str]:
+    unread: list[Unread] = []
+    found = matching(pattern, unread)
+    if unread:
+        raise ModelgraftError(f"{str(unread[0])!r} is {unread[0].reason}; the pattern {pattern!r} looks into it")
+    return found
 
 
 def _braces(path: str) -> list[str]:

@@ -33,6 +33,8 @@ from modelgraft_adapters.data.names import (
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
 from modelgraft_adapters.files import MOST_TEXT_BYTES
+from modelgraft_adapters.formats import is_named_picture
+from modelgraft_adapters.texts import decoded
 from modelgraft_adapters.walking import is_hidden
 
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
@@ -147,6 +149,8 @@ def _folders(
     pictures = [member for member in members if is_picture(member.name)]
     texts = [member for member in members if member.name.lower().endswith(".txt")]
     kind: Modality = modality or ("image" if pictures or not texts else "text")
+    if kind == "image" and pictures:  # of formats that are not read too: rows with their reason
+        pictures = [member for member in members if is_named_picture(member.name)]
     kept = pictures if kind == "image" else texts
     if not kept:
         what = "pictures" if kind == "image" else "text files (.txt)"
@@ -165,7 +169,7 @@ def _text(member: TarItem) -> str:
         raise UnreadableItemError(
             f"{member.path}: {member.name} has {member.size:,} bytes; a text has at most {MOST_TEXT_BYTES:,}"
         )
-    return member.read_bytes().decode("utf-8-sig", "replace")
+    return decoded(member.read_bytes())
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.stream import Prepared, default_workers, read_ahead
+from modelgraft_adapters.texts import read_text
 
 _NOTES: Final = 5
 
@@ -301,11 +302,7 @@ class FeatureExtractor:
         self._said += [line for line in lines if line not in self._said]
 
     def _read_text(self, item: Any) -> tuple[_Read, str | None]:
-        if not isinstance(item, str):
-            raise UnreadableItemError(f"not a text but {type(item).__name__}")
-        if not item.strip():
-            raise UnreadableItemError("the text is empty")
-        return _Read(text_digest(item), item), None
+        return _Read(text_digest(read_text(item)), item), None
 
     def _read_picture(self, item: Any) -> tuple[_Read, str | None]:
         try:

@@ -19,6 +19,7 @@ from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
+from modelgraft_adapters.data.labels import rounding_notes
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
 from modelgraft_adapters.estimating import Estimator, anew
 from modelgraft_adapters.examples import checked_seed
@@ -35,7 +36,6 @@ from modelgraft_adapters.finetuning.multitask import (
     checked_weights,
     drowned,
 )
-from modelgraft_adapters.finetuning.objective import rounding_notes
 from modelgraft_adapters.finetuning.planning import HEAD
 from modelgraft_adapters.finetuning.preparing import Ready, check_model, merge, own_backbone, prepare, reading_notes
 from modelgraft_adapters.finetuning.robust import move

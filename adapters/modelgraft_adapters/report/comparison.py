@@ -7,16 +7,17 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import numpy as np
 from markupsafe import Markup
 
 from modelgraft_adapters.comparison import Comparison, Row, seconds, short_names
+from modelgraft_adapters.learning_curve import CurvePoint
 from modelgraft_adapters.paired import TESTS, per_class
 from modelgraft_adapters.report.charts import Chart, mark, power_ticks
 from modelgraft_adapters.report.figures import Figure, percent, shown
 from modelgraft_adapters.report.gathering import _today
 from modelgraft_adapters.report.page import render
 from modelgraft_adapters.report.tables import flat
+from modelgraft_adapters.report.verdict import as_good, known, most, sentence, zero
 
 COLOURS: Final = 10
 DASHES: Final = 4
@@ -39,7 +40,7 @@ def build_comparison(result: Comparison, data_name: str = "data", command: str |
         data_name=data_name,
         result=result,
         created=_today(),
-        sentence=_sentence(result, looks),
+        sentence=sentence(result, looks.name),
         tiles=_tiles(result, looks),
         columns=_columns(result),
         rows=[(looks.key(row), row is best, _cells(row, result, looks)) for row in result.done],
@@ -50,8 +51,8 @@ def build_comparison(result: Comparison, data_name: str = "data", command: str |
         ],
         figures=[figure for figure in (curve_figure(result, looks), *cost_figures(result, looks)) if figure],
         how=TESTS.get(result.task, TESTS["other"]),
-        several=len(result.done) > 2,
-        most=_most(result),
+        looked_at=len(known(result)),
+        most=most(result),
         full=[(short, name) for name, short in looks.models.items() if short != name],
         facts=flat({"settings": result.settings, "versions": {"python": platform.python_version(), **result.versions}}),
         energy=f"Energy is that of {result.energy}, of all that ran there"
@@ -86,7 +87,7 @@ class _Looks:
 
     def key(self, row: Row, marks: bool = False) -> Markup:
         """A short stretch of its line with its mark; of what is drawn as marks alone just that."""
-        style = f"{self.style(row)}{' zero-line' if _zero(row) else ''}"
+        style = f"{self.style(row)}{' zero-line' if zero(row) else ''}"
         if marks:
             return Markup(
                 '<svg class="dot" viewBox="0 0 12 12" aria-hidden="true"><g class="point {}">{}</g></svg>'
@@ -94,7 +95,7 @@ class _Looks:
         return Markup(
             '<svg class="key wide" viewBox="0 0 34 12" aria-hidden="true"><line class="line {}" x1="1" x2="33" y1="6" y2="6"/>'
             '<g class="point {}">{}</g></svg>'
-        ).format(style, style, "" if _zero(row) else mark(17, 6, 4, self.shape(row)))
+        ).format(style, style, "" if zero(row) else mark(17, 6, 4, self.shape(row)))
 
     def legend(self, rows: Sequence[Row], more: Sequence[tuple[str, str]] = (), marks: bool = False) -> Markup:
         """What the lines stand for."""
@@ -111,11 +112,11 @@ class _Looks:
 
 def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
     """The score against labels per class: a line a row, zero-shot and chance across."""
-    rows = [row for row in result.rows if row.points and not _zero(row)]
+    rows = [row for row in result.rows if any(map(_drawable, row.points)) and not zero(row)]
     if not rows:
         return None
     classes = 1 if result.task == "regression" else result.learnt
-    zeros = [row for row in result.done if _zero(row)]
+    zeros = [row for row in known(result) if zero(row)]
     points = [point for row in rows for point in row.points]
     lows = [p.low for p in points] + [row.points[0].mean for row in zeros]
     highs = [p.high for p in points] + [row.points[0].mean for row in zeros]
@@ -183,7 +184,7 @@ def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
 
 def cost_figures(result: Comparison, looks: _Looks) -> list[Figure]:
     """The score against what it takes: seconds to learn, and memory."""
-    rows = result.done
+    rows = known(result)
     if len(rows) < 2:
         return []
     kinds: list[tuple[str, str, Callable[[Row], float | None], str]] = [
@@ -235,7 +236,7 @@ def cost_figures(result: Comparison, looks: _Looks) -> list[Figure]:
             Figure(
                 title,
                 chart.svg(),
-                f"With {_most(result)}. {caption}",
+                f"With {most(result)}. {caption}",
                 looks.legend([row for row, _ in there], marks=True),
                 ("model and strategy", name, result.metric),
                 table,
@@ -263,12 +264,14 @@ def _cells(row: Row, result: Comparison, looks: _Looks) -> list[str]:
     if row.difference is None:
         cells += ["best", ""]
     else:
-        value, low, high = (
-            _change(v, result.metric) for v in (row.difference.value, row.difference.low, row.difference.high)
+        together = row.difference.corrected
+        ends = row.difference if together is None else together
+        cells.append(_change(row.difference.value, result.metric))
+        cells.append(
+            "" if math.isnan(ends.low) else _joined(*(_change(v, result.metric) for v in (ends.low, ends.high)))
         )
-        cells += [value, _joined(low, high)]
         if row.difference.p is not None:
-            cells[-1] += f", p = {row.difference.p:.2g}"
+            cells[-1] += f", p = {row.difference.p if together is None else together.p:.2g}"
     cells += [str(row.reach)] if result.wanted is not None else []
     cells += [seconds(row.learning or 0.0), seconds(row.testing or 0.0), f"{row.peak_mib or 0:,.0f} MiB"]
     if any(other.gpu_peak_mib is not None for other in result.done):
@@ -280,7 +283,7 @@ def _cells(row: Row, result: Comparison, looks: _Looks) -> list[str]:
 
 def _tiles(result: Comparison, looks: _Looks) -> list[tuple[str, str, str]]:
     """The best row, the best that takes no labels, and the quickest that is as good as the best as far as is known."""
-    if not result.done:
+    if not known(result):
         return []
     best = result.done[0]
     assert best.score is not None
@@ -291,7 +294,7 @@ def _tiles(result: Comparison, looks: _Looks) -> list[tuple[str, str, str]]:
             f"best; 95 % interval {_between(best.score, result.metric)}".replace(" %", "\u00a0%"),
         )
     ]
-    quick = min(_as_good(result), key=lambda row: row.learning or math.inf)
+    quick = min(as_good(result), key=lambda row: row.learning or math.inf)
     if quick is not best and quick.score is not None:
         tiles.append(
             (
@@ -300,40 +303,16 @@ def _tiles(result: Comparison, looks: _Looks) -> list[tuple[str, str, str]]:
                 f"quickest of those that may be as good: {shown(quick.score.value, result.metric)}",
             )
         )
-    zero = next((row for row in result.done if _zero(row)), None)
-    if zero is not None and zero.score is not None and zero not in (best, quick):
-        tiles.append((looks.name(zero), shown(zero.score.value, result.metric), "best that takes no labels"))
+    free = next((row for row in known(result) if zero(row)), None)
+    if free is not None and free.score is not None and free not in (best, quick):
+        tiles.append((looks.name(free), shown(free.score.value, result.metric), "best that takes no labels"))
     if result.chance is not None:
         tiles.append(("chance", percent(result.chance), "always the most frequent class"))
     return tiles
 
 
-def _sentence(result: Comparison, looks: _Looks) -> str:
-    """What the table says, in words."""
-    if not result.done:
-        return "Nothing could be learnt: the reasons are below."
-    same = [looks.name(row) for row in _as_good(result)[1:]]
-    text = f"With {_most(result)} {looks.name(result.done[0])} does best."
-    if len(result.done) == 1:
-        return text
-    if not same:
-        return f"{text} Every other is worse beyond chance."
-    return f"{text} Not told apart from it by these items and draws: {', '.join(same)}."
-
-
-def _as_good(result: Comparison) -> list[Row]:
-    """The best row and those whose difference to it may be none."""
-    return [row for row in result.done if row.difference is None or row.difference.high >= 0]
-
-
-def _most(result: Comparison) -> str:
-    if result.shots[-1] is None:
-        return "all labels"
-    return f"{result.shots[-1]} labels{'' if result.task == 'regression' else ' of each class'}"
-
-
-def _zero(row: Row) -> bool:
-    return bool(row.points) and row.points[0].shots == 0
+def _drawable(point: CurvePoint) -> bool:
+    return math.isfinite(point.mean)
 
 
 def _change(value: float, metric: str) -> str:
@@ -357,9 +336,10 @@ def _axis(
     lows: Sequence[float], highs: Sequence[float], metric: str
 ) -> tuple[tuple[float, float], list[tuple[float, str]] | None]:
     """Ends and ticks of the axis of the score."""
-    low, high = float(np.nanmin(lows)), float(np.nanmax(highs))
+    there = [value for value in (*lows, *highs) if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(there), max(there)
     if metric not in ("accuracy", "mean average precision"):
-        low, high = max(low, -1.0), high  # a regression far off may be arbitrarily bad
+        low = max(low, min(-1.0, high))  # a regression far off may be arbitrarily bad
         pad = 0.06 * (high - low) or 0.1
         return (low - pad, high + pad), None
     low = max(low - 0.02, 0.0)  # a line across, such as chance, does not lie on the axis

@@ -37,7 +37,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def shown(value: float, name: str) -> str:
-    """A score as its kind is read: accuracies in per cent, losses and R2 as numbers."""
+    """A score as its kind is read: accuracies in per cent, losses and R2 as numbers; a dash for what is undefined or unknown."""
     if math.isnan(value):
         return "–"
     if name in ("accuracy", "balanced accuracy", "mean average precision", "micro F1", "exact match"):
@@ -47,7 +47,7 @@ def shown(value: float, name: str) -> str:
 
 def learning_figure(report: ProbeReport) -> Figure | None:
     """The score against labels per class, with its interval, zero-shot and chance."""
-    points = report.curve
+    points = [point for point in report.curve if math.isfinite(point.mean)]
     if not points:
         return None
     name = report.evaluation.score.name
@@ -55,14 +55,13 @@ def learning_figure(report: ProbeReport) -> Figure | None:
     xs = [point.items / classes if point.shots is None else float(point.shots) for point in points]
     lines = (
         []
-        if report.zero_shot is None
+        if report.zero_shot is None or not report.zero_shot.defined
         else [("zero", f"zero-shot {shown(report.zero_shot.value, name)}", report.zero_shot.value)]
     )
     if report.task == "single-label":
         lines.append(("chance", f"chance {percent(1 / classes)}", 1 / classes))
-    low, high = _range(
-        [p.low for p in points] + [v for *_, v in lines], [p.high for p in points] + [v for *_, v in lines], name
-    )
+    means = [p.mean for p in points] + [v for *_, v in lines]
+    low, high = _range([*means, *(p.low for p in points)], [*means, *(p.high for p in points)], name)
     ticks = [(x, f"all ({x:.3g})" if p.shots is None else str(p.shots)) for x, p in zip(xs, points, strict=True)]
     per = "labels" if report.task == "regression" else "labels per class"
     chart = Chart(
@@ -81,7 +80,8 @@ def learning_figure(report: ProbeReport) -> Figure | None:
     order = np.argsort(xs)
     ordered = [points[n] for n in order]
     along = [xs[n] for n in order]
-    chart.band(along, [_within(p.low, low, high) for p in ordered], [_within(p.high, low, high) for p in ordered])
+    ends = [(p.low, p.high) if math.isfinite(p.low) else (p.mean, p.mean) for p in ordered]
+    chart.band(along, [_within(e, low, high) for e, _ in ends], [_within(e, low, high) for _, e in ends])
     chart.line(along, [p.mean for p in ordered])
     for x, point, (_, text) in zip(xs, points, ticks, strict=True):
         for score in point.scores if len(point.scores) > 1 else ():
@@ -289,7 +289,7 @@ def scatter_figures(report: ProbeReport) -> list[Figure]:
 
 
 def _range(lows: Sequence[float], highs: Sequence[float], name: str) -> tuple[float, float]:
-    low, high = min(lows), max(highs)
+    low, high = (find(v for v in ends if math.isfinite(v)) for find, ends in ((min, lows), (max, highs)))
     if name in ("accuracy", "mean average precision"):
         return (0.0 if low < 0.5 else math.floor(low * 10) / 10), 1.0
     pad = 0.06 * (high - low) or 0.1

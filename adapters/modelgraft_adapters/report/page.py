@@ -19,6 +19,7 @@ from modelgraft_adapters.report.figures import (
     shown,
 )
 from modelgraft_adapters.report.tables import class_table, confusion, flat
+from modelgraft_adapters.scores import Score
 
 
 def build_report(report: ProbeReport) -> str:
@@ -33,7 +34,7 @@ def build_report(report: ProbeReport) -> str:
         (
             f"{name} on {len(evaluation.targets):,} test items",
             shown(head.value, name),
-            _interval(head.low, head.high, name),
+            head.note if not head.defined else _interval(head.low, head.high, name),
         )
     ]
     if report.zero_shot is not None:
@@ -52,7 +53,7 @@ def build_report(report: ProbeReport) -> str:
         title=f"{report.model} on {report.data_name}",
         report=report,
         tiles=tiles,
-        scores=[(s.name, shown(s.value, s.name), _between(s.low, s.high, s.name)) for s in evaluation.scores],
+        scores=[_row(score) for score in evaluation.scores],
         figures=[figure for figure in figures if figure is not None],
         confusion=confusion(report),
         class_columns=columns,
@@ -94,6 +95,13 @@ def cost_rows(cost: Cost) -> list[tuple[str, str]]:
     if cost.gpu_mib is not None:
         rows.append(("peak memory of the accelerator", f"{cost.gpu_mib:,.0f} MiB"))
     return rows
+
+
+def _row(score: Score) -> tuple[str, str, str]:
+    """A score with its interval, and what is to be known of them."""
+    ends = _between(score.low, score.high, score.name)
+    value = shown(score.value, score.name) if score.defined else "undefined"
+    return score.name, value, "; ".join(filter(None, (ends, score.note)))
 
 
 def _between(low: float, high: float, name: str) -> str:
