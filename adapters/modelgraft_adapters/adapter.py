@@ -16,7 +16,7 @@ from modelgraft.learning import LearnedHead, Task
 from sklearn.base import ClassifierMixin
 from sklearn.utils import RegressorTags
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.card import Card
 from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.arrays import each_item
@@ -382,13 +382,13 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C) float32: probabilities, or of a regression the values."""
         device = self._head_device
-        owner = plugin_calls.head_owner(self.head_name)
+        owner = head_calls.head_owner(self.head_name)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(features), ROWS):
                 rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
                     device
                 )  # a copy: stored features are read-only
-                found = plugin_calls.probabilities(head, rows, len(self.classes), self.task, owner)
+                found = head_calls.probabilities(head, rows, len(self.classes), self.task, owner)
                 parts.append(found.numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)

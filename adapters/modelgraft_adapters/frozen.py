@@ -15,7 +15,7 @@ import numpy as np
 from modelgraft import TextClasses, load_head
 from modelgraft.errors import ModelgraftError, UsageError
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
@@ -162,7 +162,7 @@ class FrozenAdapter(Adapter):
         if data.task == "regression" and data.targets is not None:
             self.notes_ += rounding_notes(data.targets, data.classes)
         kind = load_head(self.head_name)
-        self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
+        self.head_, self.report_ = head_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
         self.record_ = self._recorded()

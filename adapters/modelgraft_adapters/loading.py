@@ -28,7 +28,7 @@ from modelgraft.project.files import read_json, short
 from modelgraft.weights import local_weights
 from modelgraft.weights.verifying import digest
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.adapter_entry import backbone_entry, backbone_names, find_adapter, folder_or_name
 from modelgraft_adapters.card import (
     BACKBONE_FILE,
@@ -161,13 +161,13 @@ def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, d
         raise ModelgraftError(
             f"the head of {where} was fitted for the task {short(fitted_for)}, and its card says {card.task}; get a whole copy"
         )
-    plugin = plugin_calls.head_owner(card.head)
+    plugin = head_calls.head_owner(card.head)
     try:
         with plugin_code(plugin, f"making the head {card.head} again"):
             head = kind.restore(tensors, dict(card.head_settings)).to(device)
         with torch.inference_mode():
             zeros = torch.zeros(1, card.width, device=device)
-            found = plugin_calls.outputs(head, zeros, card.task, plugin)
+            found = head_calls.outputs(head, zeros, card.task, plugin)
         shape = tuple(found.shape)
         if not torch.isfinite(found).all():
             raise ValueError("its outputs are not finite")

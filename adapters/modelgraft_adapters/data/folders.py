@@ -18,14 +18,13 @@ from modelgraft_adapters.data.names import (
     clean,
     counted,
     is_like_split,
-    is_picture,
     is_split,
     renamed,
     some,
     split_names,
 )
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
-from modelgraft_adapters.formats import begins_as_picture, is_named_picture
+from modelgraft_adapters.formats import begins_as_picture, is_named_picture, is_picture_name
 from modelgraft_adapters.texts import decoded, reason_against
 from modelgraft_adapters.walking import Parts, walk
 
@@ -199,7 +198,7 @@ def _empty(files: Sequence[Parts], directories: Sequence[Parts], split: bool) ->
 def _of_modality(files: Sequence[Parts], modality: Modality | None, folder: str) -> tuple[list[bool], Modality]:
     """Which files to read, and as what. Beside pictures that are read, those that are not are items too, with their reason."""
     names = [parts[-1] for parts in files]
-    if modality != "text" and any(map(is_picture, names)):
+    if modality != "text" and any(map(is_picture_name, names)):
         return [is_named_picture(name) for name in names], "image"
     texts = [os.path.splitext(name)[1].lower() == ".txt" for name in names]
     if modality != "image" and any(texts):

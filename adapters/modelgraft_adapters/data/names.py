@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from modelgraft_adapters.formats import is_picture_name as is_picture
+from modelgraft_adapters.formats import is_picture_name
 
 UNLABELLED: Final = "unlabelled"
 _SPLITS: Final = {
@@ -84,7 +84,7 @@ def renamed(roles: Mapping[str, str]) -> tuple[str, ...]:
 
 def looks_like_picture(value: Any) -> bool:
     """Whether a string reads as the path of a picture: a picture's suffix, one line, no longer than a path may be."""
-    return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture(value.strip())
+    return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture_name(value.strip())
 
 
 def clean(name: str) -> str:

@@ -15,8 +15,9 @@ from modelgraft.learning import Task
 from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
 from modelgraft_adapters.data.grouping import across, with_groups
-from modelgraft_adapters.data.names import UNLABELLED, counted, is_picture, is_split, renamed, some, split_names
+from modelgraft_adapters.data.names import UNLABELLED, counted, is_split, renamed, some, split_names
 from modelgraft_adapters.files import Unread
+from modelgraft_adapters.formats import is_picture_name
 from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
@@ -187,7 +188,7 @@ def _path(path: str, given: dict[str, Any]) -> Dataset:
         files = _pattern(path)
         if all(map(tar_files.is_tar, files)):
             return shards.read_shards(files, **_shard_options(given))
-        if len(files) > 1 and all(map(is_picture, files)):
+        if len(files) > 1 and all(map(is_picture_name, files)):
             return arrays.read_items(files, **_only({"modality": "image", **given}, _ITEMS, "a list of pictures"))
         if len(files) > 1:
             raise UsageError(f"{path!r} names {len(files)} files that are not all tars or pictures: {some(files)}")
@@ -217,7 +218,7 @@ def _folder(path: str, given: dict[str, Any]) -> Dataset:
         if tars := [os.path.join(path, name) for name in files if tar_files.is_tar(name)]:
             return shards.read_shards(tars, **_shard_options(given))
         found = [name for name in files if table_files.is_table(name)]
-        if found and not any(map(is_picture, files)):
+        if found and not any(map(is_picture_name, files)):
             stems = {os.path.splitext(name)[0]: os.path.join(path, name) for name in found}
             if len(found) == 1:
                 return _path(os.path.join(path, found[0]), given)

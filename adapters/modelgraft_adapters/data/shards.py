@@ -24,7 +24,6 @@ from modelgraft_adapters.data.names import (
     TEXT_COLUMNS,
     UNLABELLED,
     counted,
-    is_picture,
     is_split,
     renamed,
     some,
@@ -33,7 +32,7 @@ from modelgraft_adapters.data.names import (
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
 from modelgraft_adapters.files import MOST_TEXT_BYTES
-from modelgraft_adapters.formats import is_named_picture
+from modelgraft_adapters.formats import is_named_picture, is_picture_name
 from modelgraft_adapters.texts import decoded
 from modelgraft_adapters.walking import is_hidden
 
@@ -146,7 +145,7 @@ def _folders(
     classes: Sequence[str] | None,
     notes: Sequence[str],
 ) -> Dataset:
-    pictures = [member for member in members if is_picture(member.name)]
+    pictures = [member for member in members if is_picture_name(member.name)]
     texts = [member for member in members if member.name.lower().endswith(".txt")]
     kind: Modality = modality or ("image" if pictures or not texts else "text")
     if kind == "image" and pictures:  # of formats that are not read too: rows with their reason
@@ -181,7 +180,7 @@ class _Sample:
 
     @property
     def picture(self) -> TarItem | None:
-        return next((member for member in self.fields.values() if is_picture(member.name)), None)
+        return next((member for member in self.fields.values() if is_picture_name(member.name)), None)
 
     def field(self, name: str) -> Any:
         """A field of the JSON, else the text of the member with this extension."""
