@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -80,6 +80,16 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     if hasattr(source, "read_bytes"):
         return _from_file(io.BytesIO(_content(source)))
     return _guarded(lambda: to_rgb(_from_array(source))), None
+
+
+def kept(items: Iterable[Any]) -> Iterable[Any]:
+    """Return items that may be read ahead: what an iterator gives is copied, as it may fill the same array again and again
+    (frames of a video, crops)."""
+    return map(_copied, items) if isinstance(items, Iterator) else items
+
+
+def _copied(item: Any) -> Any:
+    return item.copy() if isinstance(item, Image.Image) or type(item).__module__ == "numpy" else item
 
 
 def open_picture(file: BinaryIO) -> Image.Image:

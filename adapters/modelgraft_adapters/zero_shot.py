@@ -26,7 +26,7 @@ from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import own_array, places
 from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
 from modelgraft_adapters.estimating import Estimator
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.images import kept, read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
@@ -278,7 +278,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return found
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
-        items, backbone = each_item(items), self.backbone
+        items, backbone = kept(each_item(items)), self.backbone
         reason = plugin_calls.not_finite(backbone)
         size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
         if self.modality == "text":

@@ -367,3 +367,25 @@ def test_texts_that_are_no_text_are_rows_and_those_that_are_cut_are_counted() ->
     assert classifier.take_notes() == [
         "1 of 2 texts is longer than the 8 tokens that are read, and cut (the longest has 10)"
     ]
+
+
+def test_an_array_that_is_filled_again_for_every_item_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cv2's ``read(frame)`` does; items are read ahead."""
+    classifier = ZeroShotClassifier(Encoder(), LABELS, batch_size=3)
+    expected = classifier.predict_proba(PICTURES)
+
+    def frames() -> Any:
+        buffer = np.zeros_like(PICTURES[0])
+        for picture in PICTURES:
+            buffer[:] = picture
+            yield buffer
+
+    def found() -> np.ndarray:
+        return np.array([[row.scores[label] for label in LABELS] for row in classifier.classify(frames())])
+
+    assert np.abs(found() - expected).max() < 1e-6
+    monkeypatch.setattr("modelgraft_adapters.images._copied", lambda item: item)
+    monkeypatch.setattr(classifier, "workers", 1)
+    slow = Encoder.preprocess
+    monkeypatch.setattr(Encoder, "preprocess", lambda self, image: (time.sleep(0.02), slow(self, image))[1])
+    assert np.abs(found() - expected).max() > 0.01

@@ -32,7 +32,7 @@ from modelgraft_adapters.features.identity import (
 )
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.images import kept, read_image
 from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.predictions import short
 from modelgraft_adapters.stream import Prepared, default_workers, read_ahead
@@ -211,7 +211,7 @@ class FeatureExtractor:
         read = self._read_text if self.modality == "text" else self._read_picture
         # Tokenising is a part of encoding a text: reading texts needs no threads, but the digests are cheap in one.
         workers = 1 if self.modality == "text" else self.workers
-        prepared = read_ahead(each_item(items), read, workers=workers, ahead=2 * self.batch_size)
+        prepared = read_ahead(kept(each_item(items)), read, workers=workers, ahead=2 * self.batch_size)
         cut = CutTexts(self.modality == "text")
         try:
             while batch := list(itertools.islice(prepared, self.batch_size)):
