@@ -149,6 +149,8 @@ def _modality(items: list[Any], given: Modality | None) -> Modality:
     if len(strings) < len(items):
         if any(item is None for item in strings) and len([item for item in strings if item is not None]) == 0:
             return "image"
+        if all(item is None or looks_like_picture(item) for item in strings):
+            return "image"  # paths beside pictures
         others = sorted({type(item).__name__ for item in items if not isinstance(item, str) and item is not None})
         raise UsageError(f"items of several kinds: str and {some(others)}; all must be texts, or all pictures")
     present = [item for item in strings if item and item.strip()]
