@@ -41,7 +41,7 @@ class _Linear(nn.Module):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, task: str) -> None:
         super().__init__()
         self.linear = nn.Linear(weight.shape[1], weight.shape[0])
-        self.linear.weight.data, self.linear.bias.data = weight.detach().clone(), bias.detach().clone()
+        self.linear.weight.data, self.linear.bias.data = weight.detach().clone(), bias.detach().to(weight, copy=True)
         self.task = task
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

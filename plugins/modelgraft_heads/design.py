@@ -6,14 +6,17 @@ they buy is a diagonal second-moment matrix, which is a preconditioner for logis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import torch
 from modelgraft.errors import UsageError
 
-NEGLIGIBLE: Final = 1e-13
-"""Directions whose variance is below this part of the largest are rounding of float32 features, not features."""
+NEGLIGIBLE: Final = 1e-28
+"""Directions whose variance is below this part of all of it are rounding of the rotation itself, which is done in float64."""
+TRUSTED: Final = 1e-8
+"""The part of a decomposition's largest variance down to which it tells directions apart; what is below is decomposed anew: one
+giant row hides all else from the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,23 @@ class Design:
         exact = features.double()
         mean = exact.mean(dim=0)
         centred = exact - mean
-        count, width = centred.shape
-        if width <= count:
-            variances, axes = torch.linalg.eigh(centred.T @ centred / count)
-        else:  # the same directions from the smaller matrix
-            variances, left = torch.linalg.eigh(centred @ centred.T / count)
-            axes = centred.T @ left / (variances.clamp_min(1e-300) * count).sqrt()
-        variances, axes = variances.flip(0), axes.flip(1)
-        rank = int((variances > NEGLIGIBLE * variances[0].clamp_min(1e-300)).sum()) if len(variances) else 0
-        variances, axes = variances[:rank], axes[:, :rank]
-        scale = float(variances[0].sqrt()) if rank else 1.0
-        rotated = (centred @ axes / scale).to(dtype).contiguous()
+        # Any orthonormal axes that span the rows serve: the rotated features are computed from them row by row, so that a giant row
+        # spoils no other. More columns than rows: the span of the rows first.
+        axes = torch.linalg.qr(centred.T).Q if centred.shape[1] > len(centred) else None
+        rotated = centred if axes is None else centred @ axes
+        turn = _principal(rotated)
+        rotated, axes = rotated @ turn, turn if axes is None else axes @ turn
+        variances = rotated.square().mean(dim=0)
+        order = variances.argsort(descending=True)
+        order = order[variances[order] > NEGLIGIBLE * variances.sum().clamp_min(1e-300)]
+        variances, axes = variances[order], axes[:, order]
+        scale = float(variances[0].sqrt()) if len(order) else 1.0
+        rotated = (rotated[:, order] / scale).to(dtype).contiguous()
         return cls(rotated, variances / scale**2, mean, axes.contiguous(), scale)
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same design with its features in another dtype; float64 from float32 does not bring back what rounding took."""
+        return replace(self, rotated=self.rotated.to(dtype))
 
     def apply(self, features: torch.Tensor) -> torch.Tensor:
         """(B, R) of ``rotated``'s dtype for other features (B, D)."""
@@ -69,3 +77,20 @@ class Design:
         """(C, D) and (C,) float64 on the features as they were, from (C, R) and (C,) on ``rotated``."""
         plain = weight.double() @ self.axes.T / self.scale
         return plain, bias.double() - plain @ self.mean
+
+
+def _principal(centred: torch.Tensor) -> torch.Tensor:
+    """(R, R) float64, orthonormal: the principal axes of columns (N, R), with small variances found as well as large ones."""
+    count, width = centred.shape
+    axes = torch.eye(width, dtype=torch.float64, device=centred.device)
+    begin, columns = 0, centred
+    while begin < width:
+        variances, turn = torch.linalg.eigh(columns.T @ columns / max(count, 1))
+        turn = turn.flip(1)
+        axes[:, begin:] = axes[:, begin:] @ turn
+        good = int((variances.flip(0) > TRUSTED * variances[-1]).sum())
+        if good == 0 or begin + good >= width or not float(variances[-1]) > 0:
+            break
+        begin += good
+        columns = centred @ axes[:, begin:]
+    return axes

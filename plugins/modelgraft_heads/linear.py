@@ -13,9 +13,10 @@ from modelgraft.learning import Examples
 from torch import nn
 
 from modelgraft_heads.base import Given, checked
+from modelgraft_heads.certificate import Exact, Kept, keep
 from modelgraft_heads.design import Design
 from modelgraft_heads.logistic import LARGEST_BATCH, Problems, Solution, solve
-from modelgraft_heads.ridge import solve_ridge
+from modelgraft_heads.ridge import refine, solve_ridge
 
 STRENGTHS: Final = tuple(10 ** (-6 + 11 * n / 23) for n in range(24))
 """24 values of C from 1e-6 to 1e5: the range of CLIP's and DINOv2's sweeps."""
@@ -23,6 +24,9 @@ SELECTION: Final = 1e-7
 """Nats within which the objective of a fold is minimised, in float32."""
 FINAL: Final = 1e-11
 """Nats within which the chosen model is certified, in float64."""
+CONVERGED: Final = 1e-6
+"""Nats within which the model that is kept must be of the optimum to be called converged."""
+ATTEMPTS: Final = 4
 DEFAULT_C: Final = 1.0
 
 
@@ -41,7 +45,7 @@ class LinearHead(nn.Module):
         self.task = task
         self._found = dict(found)
         self.register_buffer("weight", weight.float().contiguous())
-        self.register_buffer("bias", bias.float().contiguous())
+        self.register_buffer("bias", bias.double().contiguous())
 
     @classmethod
     def fit(
@@ -76,8 +80,8 @@ class LinearHead(nn.Module):
 
     @classmethod
     def _fit_logistic(cls, examples: Examples, strengths: list[float]) -> Self:
-        design = Design.of(examples.features)
-        sweep = Sweep(design, examples)
+        design = Design.of(examples.features, torch.float64)
+        sweep = Sweep(design.to(torch.float32), examples)
         notes: list[str] = []
         folds = examples.folds.unique().tolist()
         curve: list[dict[str, Any]] = []
@@ -93,18 +97,22 @@ class LinearHead(nn.Module):
             chosen, ties = (strengths[0] if len(strengths) == 1 else DEFAULT_C), []
             if len(strengths) > 1:
                 notes.append(f"too few examples to choose C by folds: C = {chosen:g}")
-        rough = sweep.whole(design, chosen, SELECTION)
-        exact = Design(design.rotated.double(), design.variances, design.mean, design.axes, design.scale)
-        final = sweep.whole(exact, chosen, FINAL, start=rough)
-        certificate = max(float(solution.certificate.max()) for solution in final)
-        weight, bias = _plain(design, final)
+        kept = sweep.exact(design, chosen)
+        gap = max(one.gap for one in kept)
+        if gap > CONVERGED:
+            notes.append(
+                f"not converged: the objective may be {gap:.1g} nats above the optimum at C = {chosen:.3g}; leave out rows of "
+                "giant numbers, or take a smaller C"
+            )
+        weight = torch.cat([one.weight for one in kept])
+        bias = torch.cat([one.bias for one in kept]) - weight @ design.mean
         found = {
             "chosen": {"C": chosen},
             "ties": ties,
             "curve": curve,
-            "certificate": certificate,
-            "converged": certificate <= 1e-6,
-            "objective": sum(float(solution.objective.mean()) for solution in final) / len(final),
+            "certificate": gap if math.isfinite(gap) else None,
+            "converged": gap <= CONVERGED,
+            "objective": sum(one.objective for one in kept) / len(kept),
             "notes": notes,
         }
         return cls(weight, bias, examples.task, found)
@@ -112,28 +120,39 @@ class LinearHead(nn.Module):
     @classmethod
     def _fit_ridge(cls, examples: Examples, alpha: float | None) -> Self:
         design = Design.of(examples.features, torch.float64)
+        targets = examples.targets.double()
+        mean = targets.mean(dim=0)
+        targets = targets - mean
         top = len(examples.features) * design.scale**2
         grid = [alpha] if alpha is not None else [top * 10 ** (-8 + 10 * n / 40) for n in range(41)]
-        path = solve_ridge(design, examples.targets, torch.tensor(grid, dtype=torch.float64, device=design.mean.device))
+        path = solve_ridge(design, targets, torch.tensor(grid, dtype=torch.float64, device=design.mean.device))
         # Columns count alike whatever their units: each error as a part of the column's variance.
-        variance = examples.targets.double().var(dim=0, correction=0).clamp_min(1e-300)
+        variance = targets.var(dim=0, correction=0).clamp_min(1e-300)
         relative = (path.errors / variance).mean(dim=1)
         best = int(relative.argmin())
-        weight, bias = design.unrotate(path.weights[best], path.bias)
+        weight, _ = design.unrotate(path.weights[best], path.bias)
+        centred = examples.features.double() - design.mean
+        weight, gap = refine(centred, targets, weight, grid[best], design)
+        weight = weight.float().double()
+        bias = mean - weight @ design.mean
         curve = [{"alpha": a, "score": 1 - float(r)} for a, r in zip(grid, relative, strict=True)]
+        notes = []
+        if gap > CONVERGED:
+            notes.append(f"not converged: the objective may be {gap:.1g} of the targets' squares above the optimum")
         found = {
             "chosen": {"alpha": grid[best]},
             "curve": curve if len(grid) > 1 else [],
             "leave_one_out_mse": path.errors[best].tolist(),
-            "certificate": 0.0,
-            "converged": True,
-            "notes": [],
+            "certificate": gap if math.isfinite(gap) else None,
+            "converged": gap <= CONVERGED,
+            "notes": notes,
         }
         return cls(weight, bias, examples.task, found)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32 for features (B, D); of a regression the predicted values (B, K)."""
-        return torch.addmm(self.bias, features.float(), self.weight.T)
+        # In float64: of features far from 0 the sum is a small difference of large numbers.
+        return torch.addmm(self.bias, features.double(), self.weight.double().T).float()
 
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32: rows sum to 1 for single-label tasks; multi-label classes stand alone."""
@@ -190,16 +209,51 @@ class Sweep:
                 right[:, held], loss[:, held] = (found.double() for found in _scores(logits, targets))
         return right, loss
 
-    def whole(
-        self, design: Design, strength: float, tolerance: float, start: list[Solution] | None = None
-    ) -> list[Solution]:
-        """All examples at one strength, a solution a label (one where classes exclude each other)."""
+    def exact(self, design: Design, strength: float) -> list[Kept]:
+        """All examples at one strength, to the end of float64's precision: a model a label (one where classes exclude each other).
+
+        It is certified on the features as they were given, and gone on with until that holds or nothing more is gained.
+
+        Args:
+            design: of the same features, in float64.
+        """
         everything = torch.ones(1, len(design.rotated), dtype=torch.bool, device=design.rotated.device)
-        begins = [None] * len(self._labels()) if start is None else [(s.weight, s.bias) for s in start]
-        return [
-            self._solve(design, [strength], everything, tolerance, label, begin)
-            for label, begin in zip(self._labels(), begins, strict=True)
-        ]
+        centred = self.examples.features.double() - design.mean
+        found = []
+        for label in self._labels():
+            solution = self._solve(self.design, [strength], everything, SELECTION, label)
+            problems = self._problems(design, [strength], everything, label)
+            judge = Exact(problems.classes, centred, problems.targets)
+            best: Kept | None = None
+            for _ in range(ATTEMPTS):
+                solution = self._solve(design, [strength], everything, FINAL, label, (solution.weight, solution.bias))
+                weight = solution.weight[0].double() @ design.axes.T / design.scale
+                penalty = problems.penalties[0] * design.scale**2
+                now = keep(judge, weight, solution.bias[0].double(), penalty, problems.weights[0].double())
+                gained = best is None or now.gap < 0.5 * best.gap
+                best = now if best is None or now.gap < best.gap else best
+                if best.gap <= CONVERGED or not gained:
+                    break
+            assert best is not None
+            found.append(best)
+        return found
+
+    def _problems(self, design: Design, strengths: list[float], inside: torch.Tensor, label: int | None) -> Problems:
+        """Every strength with every fold, in this order."""
+        x, targets = design.rotated, self.examples.targets
+        classes = len(self.examples.classes) if label is None else 1
+        raw = inside.double() * self._item_weights(label)
+        total = raw.sum(dim=1).clamp_min(1e-300)
+        # scikit-learn's two-class model has one vector where softmax has two: the same model has half the C.
+        penalty = (2.0 if classes == 2 else 1.0) / total / design.scale**2
+        scale = torch.tensor(strengths, dtype=torch.float64, device=x.device)
+        count = len(strengths) * len(inside)
+        return Problems(
+            (penalty[None, :] / scale[:, None]).flatten(),
+            (raw / total[:, None]).to(x.dtype).repeat(len(strengths), 1),
+            targets if label is None else targets[:, label].to(x.dtype).expand(count, -1),
+            classes,
+        )
 
     def _solve(
         self,
@@ -211,21 +265,8 @@ class Sweep:
         start: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Solution:
         """Every strength with every fold, in this order."""
-        x, targets = design.rotated, self.examples.targets
-        classes = len(self.examples.classes) if label is None else 1
-        raw = inside.double() * self._item_weights(label)
-        total = raw.sum(dim=1).clamp_min(1e-300)
-        # scikit-learn's two-class model has one vector where softmax has two: the same model has half the C.
-        penalty = (2.0 if classes == 2 else 1.0) / total / design.scale**2
-        scale = torch.tensor(strengths, dtype=torch.float64, device=x.device)
-        count = len(strengths) * len(inside)
-        problems = Problems(
-            (penalty[None, :] / scale[:, None]).flatten(),
-            (raw / total[:, None]).to(x.dtype).repeat(len(strengths), 1),
-            targets if label is None else targets[:, label].to(x.dtype).expand(count, -1),
-            classes,
-        )
-        final = x.dtype == torch.float64
+        problems = self._problems(design, strengths, inside, label)
+        final = design.rotated.dtype == torch.float64
         return solve(design, problems, tolerance=tolerance, certified=final, certify=final, start=start)
 
     def _labels(self) -> list[int | None]:
@@ -267,9 +308,3 @@ def _point(strength: float, hits: torch.Tensor, losses: torch.Tensor, task: str)
         error = float(losses.std()) / math.sqrt(count) if count > 1 else 0.0
         score, low, high = -loss, -loss - 1.959964 * error, -loss + 1.959964 * error
     return {"C": strength, "score": score, "low": low, "high": high, "standard_error": error, "log_loss": loss}
-
-
-def _plain(design: Design, solutions: list[Solution]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(C, D) and (C,) on the features as they were."""
-    weight = torch.cat([solution.weight[0] for solution in solutions])
-    return design.unrotate(weight, torch.cat([solution.bias[0] for solution in solutions]))

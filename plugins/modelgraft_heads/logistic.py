@@ -17,6 +17,7 @@ from typing import Final
 
 import torch
 
+from modelgraft_heads.certificate import Exact
 from modelgraft_heads.design import Design
 
 MEMORY: Final = 12
@@ -28,7 +29,7 @@ RAREST: Final = 1e-6
 LINE_STEPS: Final = 8
 SLOPE: Final = 0.3
 """A step is taken once the slope is down to this part of what it was (the curvature condition of Wolfe)."""
-PATIENCE: Final = 20
+PATIENCE: Final = {torch.float32: 20, torch.float64: 500}
 """Steps without a new smallest decrement after which the dtype's precision is used up."""
 LARGEST_BATCH: Final = 1 << 26
 """Logits held at once (items x problems x classes); more problems are solved batch after batch."""
@@ -147,7 +148,7 @@ class _Batch:
             size = self._bound(gradient) if certified else decrement
             stalled = torch.where(decrement < best, 0, stalled + 1)
             best = torch.minimum(best, decrement)
-            going = (size > tolerance) & (stalled < PATIENCE)
+            going = (size > tolerance) & (stalled < PATIENCE[self.x.dtype])
             if not bool(going.any()) or iteration >= max_iterations:
                 break
             if int(going.sum()) <= 0.85 * len(going):
@@ -290,7 +291,7 @@ class _Batch:
         weight -= weight.mean(dim=0, keepdim=True) if self.classes > 1 else 0.0
         bias = self.point[..., -1].double()
         certificates, objectives, biases = [], [], []
-        exact = _Exact(self.classes, x, self.targets)
+        exact = Exact(self.classes, x, self.targets)
         for k in range(weight.shape[1]):
             c, o, b = exact.certify(k, weight[:, k], bias[:, k], self.penalties[k].double(), self.weights[k].double())
             certificates.append(c)
@@ -303,43 +304,6 @@ class _Batch:
             torch.stack(objectives),
             iterations,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Exact:
-    """Objective and certificate of one problem in float64."""
-
-    classes: int
-    x: torch.Tensor
-    targets: torch.Tensor
-
-    def certify(
-        self, k: int, weight: torch.Tensor, bias: torch.Tensor, penalty: torch.Tensor, s: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(certificate, objective, bias) of weight (C, R), after Newton's method on the bias alone."""
-        z = self.x @ weight.T
-        single = self.classes == 1
-        y = self.targets[k][:, None].double() if single else torch.nn.functional.one_hot(self.targets, self.classes)
-        for _ in range(30):
-            p = torch.sigmoid(z + bias) if single else torch.softmax(z + bias, dim=1)
-            residual = (p - y) * s[:, None]
-            slope = residual.sum(dim=0)
-            if float(slope.abs().max()) < 1e-14:
-                break
-            ps = p * s[:, None]
-            bend = torch.diag(ps.sum(dim=0)) - ps.T @ p
-            if not single:  # a common shift of all biases changes nothing: pin it
-                bend = bend + 1.0 / self.classes * float(bend.diagonal().mean())
-            change = torch.linalg.lstsq(bend, slope[:, None]).solution[:, 0]
-            bias = bias - change.clamp(-3, 3)
-        p = torch.sigmoid(z + bias) if single else torch.softmax(z + bias, dim=1)
-        gradient = ((p - y) * s[:, None]).T @ self.x + penalty * weight
-        if single:
-            losses = torch.nn.functional.softplus(z[:, 0] + bias) - (z[:, 0] + bias) * y[:, 0]
-        else:
-            losses = -torch.log_softmax(z + bias, dim=1).gather(1, self.targets[:, None])[:, 0]
-        objective = (losses * s).sum() + penalty / 2 * weight.square().sum()
-        return gradient.square().sum() / (2 * penalty), objective, bias
 
 
 def _two_loop(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
 from modelgraft_heads.design import Design
+
+REFINEMENTS: Final = 50
+EXACT: Final = 1e-14
+"""The part of the targets' squares at which there is nothing to refine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,46 @@ def solve_ridge(design: Design, targets: torch.Tensor, alphas: torch.Tensor) -> 
         errors.append(left_out.square().mean(dim=0))
         weights.append((fitted / energy.sqrt()[:, None]).T)
     return RidgePath(alphas, torch.stack(errors), torch.stack(weights), mean)
+
+
+def refine(
+    features: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, alpha: float, design: Design
+) -> tuple[torch.Tensor, float]:
+    """Go on from a solution by preconditioned conjugate gradients on the features as given, and bound what is left.
+
+    Args:
+        features: (N, D) float64, less their mean.
+        targets: (N, K) float64, less theirs.
+        weight: (K, D) float64.
+
+    Returns:
+        (K, D), and the part of the targets' squares that the objective is at most above its optimum: it is ``2 alpha``-strongly
+        convex, so that the distance is at most ``|gradient|^2 / (4 alpha)``. The largest over the columns.
+    """
+    total = targets.square().sum(dim=0).clamp_min(1e-300)
+    scale = design.variances * len(features) * design.scale**2 + alpha
+
+    def residual(w: torch.Tensor) -> torch.Tensor:
+        return (targets - features @ w.T).T @ features - alpha * w
+
+    def bound(r: torch.Tensor) -> float:
+        return float((r.square().sum(dim=1) / alpha / total).max())
+
+    best, left = weight, residual(weight)
+    lowest = bound(left)
+    direction = torch.zeros_like(weight)
+    before = torch.ones(len(weight), 1, dtype=weight.dtype, device=weight.device)
+    now = weight
+    for step in range(REFINEMENTS):
+        if lowest <= EXACT:
+            break
+        turned = (left @ design.axes / scale) @ design.axes.T
+        squared = (left * turned).sum(dim=1, keepdim=True)
+        direction = turned + (direction * squared / before.clamp_min(1e-300) if step else 0.0)
+        image = (features @ direction.T).T @ features + alpha * direction
+        curvature = (direction * image).sum(dim=1, keepdim=True)
+        now = now + direction * torch.where(curvature > 0, squared / curvature.clamp_min(1e-300), 0.0)
+        left, before = residual(now), squared
+        if bound(left) < lowest:
+            best, lowest = now, bound(left)
+    return best, lowest
