@@ -88,9 +88,9 @@ def classify(
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.
-    from modelgraft_adapters.zero_shot import ZeroShotClassifier
+    from modelgraft_adapters.zero_shot_core import ZeroShot
 
-    classifier = ZeroShotClassifier(
+    classifier = ZeroShot(
         entry,
         names,
         templates=None if not template else template[0] if len(template) == 1 else template,

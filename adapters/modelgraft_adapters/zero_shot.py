@@ -4,50 +4,28 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Final, Self
 
 import numpy as np
-import torch
-from modelgraft import Entry, load, load_head, resolve
-from modelgraft.contract import TextBackbone
-from modelgraft.devices import check_words
+from modelgraft import Entry
 from modelgraft.errors import UsageError
 from sklearn.base import ClassifierMixin
 
-from modelgraft_adapters import plugin_calls
-from modelgraft_adapters.class_names import alike, check_labels, readings
-from modelgraft_adapters.cut_texts import CutTexts, cut_lengths
-from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import own_array, places
-from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
+from modelgraft_adapters.defaults import checked_model
 from modelgraft_adapters.estimating import Estimator
-from modelgraft_adapters.images import kept, read_image
-from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.pickling import Packed
-from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
-from modelgraft_adapters.stream import Outcome, default_workers, stream
-from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
-from modelgraft_adapters.texts import read_text
+from modelgraft_adapters.predictions import short
+from modelgraft_adapters.zero_shot_core import ZeroShot, checked_names
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """What predicts, and the parameters that it was made of."""
-
-    of: dict[str, Any]
-    backbone: Any
-    head: Any
-    notes: list[str]
-
-
-class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+class ZeroShotClassifier(ClassifierMixin, Estimator, ZeroShot):  # type: ignore[misc]
     """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
@@ -73,33 +51,6 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         UsageError: no labels, a label twice, a model that cannot classify by name.
     """
 
-    _ready: _Ready | None = None
-    _said: Sequence[str] = ()
-
-    def __init__(
-        self,
-        model: str | Entry | TextBackbone = IMAGE_MODEL,
-        labels: Sequence[Any] = (),
-        *,
-        templates: str | Sequence[str] | None = None,
-        descriptions: Mapping[Any, Sequence[str]] | None = None,
-        threshold: float | None = None,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        batch_size: int | None = None,
-        workers: int | None = None,
-    ) -> None:
-        self.model = model
-        self.labels = labels
-        self.templates = templates
-        self.descriptions = descriptions
-        self.threshold = threshold
-        self.device = device
-        self.dtype = dtype
-        self.batch_size = batch_size
-        self.workers = workers
-        self._texts()
-
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
@@ -124,83 +75,12 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def classes_(self) -> np.ndarray:
         """(C,): the labels, in the order given."""
         own = own_array(list(self.labels))
-        return np.array(_checked(self.labels)) if own is None else own
-
-    @property
-    def entry(self) -> Entry:
-        """The model's entry."""
-        model = checked_model(self.model)
-        return resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
-
-    @property
-    def modality(self) -> str:
-        """What is classified: ``image`` or ``text``."""
-        return _modality(self.entry)
-
-    @property
-    def backbone(self) -> Any:
-        """The loaded model."""
-        return self._made().backbone
-
-    @property
-    def head(self) -> Any:
-        """The scores of features against the classes' embeddings."""
-        return self._made().head
-
-    @property
-    def notes_(self) -> list[str]:
-        """Lines a user should see once: labels cut, not known to the model, or read alike."""
-        return self._made().notes
-
-    @property
-    def notes(self) -> list[str]:
-        """`notes_`."""
-        return self.notes_
-
-    def _texts(self) -> list[list[str]]:
-        """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
-        check_words(self.device, self.dtype)
-        checked_threshold(self.threshold)
-        checked_count("batch_size", self.batch_size)
-        checked_count("workers", self.workers, 0)
-        names, entry = _checked(self.labels), self.entry
-        templates = self.templates
-        if templates is None:
-            templates = entry.templates or DEFAULT_BY_MODALITY[_modality(entry)]
-        _modality(entry)
-        return label_texts(names, templates_for(templates), _described(self.descriptions or {}, names))
-
-    def _made(self) -> _Ready:
-        of = {**self.get_params(deep=False), "labels": tuple(self.labels)}
-        made = self._ready
-        if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
-            texts = self._texts()
-            named = isinstance(checked_model(self.model), (str, Entry))
-            backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
-            notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
-            with torch.inference_mode():
-                weight = embed_labels(backbone, texts)
-            notes += alike(_checked(self.labels), readings(backbone, texts, weight))
-            head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
-            self._ready = made = _Ready(of, backbone, head, notes)
-        return made
+        return np.array(checked_names(self.labels)) if own is None else own
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Learn nothing; the model is loaded, so that the first prediction does not wait for it."""
         self._made()
         return self
-
-    def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
-        """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
-
-        Pictures: paths, PIL pictures, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
-        """
-        names = _checked(self.labels)
-        for outcome in self._probabilities(items):
-            if outcome.row is None:
-                yield Prediction(outcome.item, None, None, {}, error=outcome.error)
-                continue
-            yield prediction(outcome.item, outcome.row.tolist(), names, threshold=self.threshold, note=outcome.note)
 
     def predict_proba(self, items: Iterable[Any]) -> np.ndarray:
         """Scores (N, C) float32, columns as `classes_`. A row of NaN, and a warning, for an item that cannot be read."""
@@ -257,7 +137,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _numbers(self, y: list[Any]) -> list[int | None]:
         """Which class each label is; -1 for one that is no class, None for one that is missing."""
-        names = _checked(self.labels)
+        names = checked_names(self.labels)
         there = places(names, own_array(list(self.labels)))
         given = [None if is_missing(label) else label for label in y]
         present = [label for label in given if label is not None]
@@ -277,80 +157,6 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             warnings.warn(f"none of y ({some(present)}) is one of the labels ({some(names)})", stacklevel=3)
         return found
 
-    def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
-        items, backbone = kept(each_item(items)), self.backbone
-        reason = plugin_calls.not_finite(backbone)
-        size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
-        if self.modality == "text":
-            return self._of_texts(items, size, reason)
-        workers = checked_count("workers", self.workers, 0) or default_workers()
-        return stream(items, self._read_image, self._infer_images, batch_size=size, workers=workers, not_finite=reason)
-
-    def _of_texts(self, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
-        cut = CutTexts()
-
-        def infer(texts: list[str]) -> torch.Tensor:
-            lengths = cut_lengths(self.backbone, texts)
-            cut.take(range(len(texts)), {n: told for n, told in enumerate(lengths) if told is not None})
-            return self._infer_texts(texts)
-
-        try:
-            yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason)
-        finally:
-            self._said = cut.notes()
-
-    def take_notes(self) -> list[str]:
-        """Return what is to be said of the last run, each line once: texts that were cut."""
-        said, self._said = list(self._said), ()
-        return said
-
-    def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
-        image, note = read_image(item)
-        return plugin_calls.preprocess(self.backbone, image), note
-
-    @torch.inference_mode()
-    def _infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
-        return self.head.probabilities(plugin_calls.encode_images(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def _infer_texts(self, texts: list[str]) -> torch.Tensor:
-        return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
-
 
 def _own(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) else label
-
-
-def _read_text(item: Any) -> tuple[str, str | None]:
-    return read_text(item), None
-
-
-def _checked(labels: Sequence[Any]) -> list[str]:
-    """The labels as texts."""
-    if isinstance(labels, (Mapping, set, frozenset)) or not (
-        hasattr(labels, "__len__") and hasattr(labels, "__iter__")
-    ):
-        raise UsageError(f"labels must be a list, whose order the scores have, not a {type(labels).__name__}")
-    if not isinstance(labels, str):
-        labels = list(labels)
-        for number, label in enumerate(labels, 1):
-            if isinstance(label, bool) or not isinstance(label, (str, Integral)):
-                raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
-    return check_labels(labels)
-
-
-def _modality(entry: Entry) -> str:
-    if "zero-shot" not in entry.tasks:
-        raise UsageError(
-            f"{entry.name} cannot classify by label names, it has no text tower; 'modelgraft list --task zero-shot' shows "
-            "the models that can"
-        )
-    return "text" if entry.modality == "text" else "image"
-
-
-def _described(descriptions: Mapping[Any, Sequence[str]], labels: Sequence[str]) -> dict[str, list[str]]:
-    known = set(labels)
-    strangers = [label for label in descriptions if label not in known]
-    if strangers:
-        raise UsageError(f"descriptions of {', '.join(map(repr, strangers[:3]))}, which are not among the labels")
-    return {label: [texts] if isinstance(texts, str) else list(texts) for label, texts in descriptions.items()}

@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "class names in a set": (lambda: zero({"cat", "dog"}), "not a set"),
     "class names in a dict": (lambda: zero({"cat": 1, "dog": 2}), "not a dict"),
     "class names from a generator": (lambda: zero(iter(["cat"])), "not a list_iterator"),
-    "a class twice, as number and text": (lambda: zero([1, "1"]), "given twice: 1"),
+    "a class twice, as number and text": (lambda: zero([1, "1"]), "given twice: '1'"),
     "numbers for texts": (lambda: fit().predict([1, 2]), "is a int, not a text"),
     "lists for texts": (lambda: fit().predict([["a dog"]]), "is a list, not a text"),
     "pictures for texts": (lambda: fit().predict([PICTURE]), "is a ndarray, not a text"),

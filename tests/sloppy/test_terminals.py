@@ -46,9 +46,12 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any], int, str]] = {
         2,
         "standard input is a folder",
     ),
-    "lines of Windows and a NUL on standard input": (
+    "a NUL on standard input": (
+        ("classify", "-", "--labels", "cat,cup"), {"stdin": "text:0.png\r\nx\0y\r\n"}, 2, "it holds NUL bytes",
+    ),
+    "lines of Windows on standard input": (
         ("classify", "-", "--labels", "cat,cup", "-f", "jsonl"),
-        {"stdin": "text:0.png\r\nx\0y\r\n"},
+        {"stdin": "text:0.png\r\nx\r\n"},
         1,
         '="path": "0.png", "label": "cat"',
     ),
@@ -76,7 +79,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any], int, str]] = {
         0,
         '="label": "cat"',
     ),
-    "a label that is not UTF-8": (("classify", "0.png", "-l", "caf\udce9,cat", "-f", "json"), {}, 0, "=caf\\udce9"),
+    "a label that is not UTF-8": (("classify", "0.png", "-l", "caf\udce9,cat", "-f", "json"), {}, 2, "not UTF-8: byte 0xE9"),
     "an output that is not UTF-8": ((*CLASSIFY, "-f", "csv", "-o", "caf\udce9.csv"), {}, 0, "caf\udce9.csv=0.png,cat"),
     "FORCE_COLOR into a file": (("list", "*sprig*"), {"env": {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}}, 0, "=embedded"),
     "warnings as errors": ((*MANY,), {"setup": "import warnings; warnings.simplefilter('error')"}, 0, '="label": "cat"'),
