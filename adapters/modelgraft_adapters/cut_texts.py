@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelgraft.contract import Limited
@@ -24,10 +24,11 @@ class CutTexts:
         self._texts = self._cut = self._longest = 0
         self._limit = 0
 
-    def take(self, texts: Sequence[Hashable], lengths: Mapping[Hashable, tuple[int, int]]) -> None:
+    def take(self, texts: Sequence[Any], lengths: Mapping[Any, tuple[int, int]]) -> None:
         """Count texts.
 
         Args:
+            texts: anything that tells them apart.
             lengths: of those that are cut their tokens, and how many are read.
         """
         self._texts += len(texts)
@@ -49,16 +50,17 @@ class CutTexts:
 
 def cut_lengths(backbone: Any, texts: Sequence[str]) -> list[tuple[int, int] | None]:
     """Return of each text that is longer than is read its tokens and how many are read, else None. Errors as `encode_texts`."""
+    name = backbone.entry.name
     if not isinstance(backbone, Limited):
         return [None] * len(texts)
-    with plugin_code(plugin_calls.owner(backbone), f"asking how long texts are with {backbone.entry.name}"):
+    with plugin_code(plugin_calls.owner(backbone), f"asking how long texts are with {name}"):
         limit = backbone.text_limit
         lengths = [int(length) for length in backbone.text_lengths(list(texts))] if limit is not None else []
     if limit is None:
         return [None] * len(texts)
     if len(lengths) != len(texts):
         raise PluginError(
-            f"plugin {plugin_calls.owner(backbone)} is wrong: {backbone.entry.name} gives {len(lengths)} lengths for "
+            f"plugin {plugin_calls.owner(backbone)} is wrong: {name} gives {len(lengths)} lengths for "
             f"{len(texts)} texts; tell its author"
         )
     return [(length, int(limit)) if length > limit else None for length in lengths]
