@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,10 +44,6 @@ class Objective:
         return (outputs.argmax(dim=1) == targets).sum()
 
 
-_ROUNDED: Final = 0.01
-"""Part of their spread by which targets may be rounded without a word."""
-
-
 @dataclass(frozen=True, slots=True)
 class Units:
     """Of a regression: the mean and spread of each column of the training targets, float64 on the CPU, as targets may be large and
@@ -76,21 +71,6 @@ class Units:
         """A head of the data's units in those that are learnt: `undo` backwards, float32."""
         into = weight.double().cpu() / self.spread[:, None], (bias.double().cpu() - self.mean) / self.spread
         return into[0].float(), into[1].float()
-
-
-def rounding_notes(targets: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Say, a line each, which columns of targets (N, K) lie so far from 0 that float32, in which heads are stored
-    and predict, rounds away more than a hundredth of their spread: points of time in seconds."""
-    notes = []
-    for name, column in zip(names, targets.T, strict=True):
-        largest = np.abs(column).max(initial=0.0)
-        step = float(np.spacing(np.float32(largest)))
-        if step / 2 > _ROUNDED * float(column.std(dtype=np.float64)):
-            notes.append(
-                f"the numbers of {name!r} reach {largest:.6g} and are held to multiples of {step:g} there, which is coarse beside "
-                f"their spread of {float(column.std(dtype=np.float64)):.3g}; subtract a constant near their mean first"
-            )
-    return notes
 
 
 def mixer(mixup: float, cutmix: float, classes: int) -> Any:
