@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from modelgraft.learning import LearnedHead, Task
 from sklearn.base import ClassifierMixin
 from sklearn.utils import RegressorTags
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.card import Card
 from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.arrays import each_item
@@ -36,7 +37,7 @@ ROWS = 4096
 _OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
-class Adapter(ClassifierMixin, Estimator):
+class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
@@ -84,7 +85,6 @@ class Adapter(ClassifierMixin, Estimator):
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
     _resources: ClassVar[tuple[str, ...]] = ("_made",)
-    _learns_from_features: ClassVar[bool] = False
     _transient: ClassVar[tuple[str, ...]] = ()
     """Attributes that no pickle has: what a run needed, and no prediction does."""
 
@@ -151,6 +151,11 @@ class Adapter(ClassifierMixin, Estimator):
     def _begin_anew(self) -> None:
         self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
         self.seed = checked_seed(self.seed)
+
+    @property
+    def drawn(self) -> int:
+        """The seed of every draw, as a number."""
+        return checked_seed(self.seed)
 
     @property
     def task(self) -> Task:
@@ -221,7 +226,7 @@ class Adapter(ClassifierMixin, Estimator):
     def classes_(self) -> np.ndarray:
         """(C,): the classes, of the labels' own type: str for labels from files."""
         self._fitted()
-        return np.array(self.classes) if self.values_ is None else self.values_
+        return np.array(self.classes) if self.values_ is None else self.values_.copy()
 
     def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
@@ -301,7 +306,7 @@ class Adapter(ClassifierMixin, Estimator):
             [kept.identity(n) for n in range(len(kept))],
             good,
             broken,
-            checked_seed(self.seed),
+            self.drawn,
             resamples,
         )
 
@@ -328,7 +333,7 @@ class Adapter(ClassifierMixin, Estimator):
 
     def _recorded(self) -> dict[str, Any]:
         """The parameters that a fit used: those of the estimator can be others when it is saved."""
-        return {"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings}
+        return copy.deepcopy({"seed": self.seed, "class_weight": self.class_weight, "settings": self.settings})
 
     def _fitted(self) -> LearnedHead:
         if self.head_ is None:
@@ -382,13 +387,13 @@ class Adapter(ClassifierMixin, Estimator):
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C): probabilities in float32, or of a regression the values in float64."""
         device = self._head_device
-        owner = plugin_calls.head_owner(self.head_name)
+        owner = head_calls.head_owner(self.head_name)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(features), ROWS):
                 rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
                     device
                 )  # a copy: stored features are read-only
-                found = plugin_calls.probabilities(head, rows, len(self.classes), self.task, owner)
+                found = head_calls.probabilities(head, rows, len(self.classes), self.task, owner)
                 parts.append(found.numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), self._dtype)

@@ -74,6 +74,8 @@ class Backbone:
     preprocessing: Mapping[str, Any]
     beside: str | None = None
     """Of one in a folder: where that lies, as seen from the adapter's folder."""
+    code: str | None = None
+    """A digest of the plugin's files; None in cards of before, and where it could not be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,7 @@ def _backbone(found: Fields) -> Backbone:
         repo=found.optional_text("repo"),
         preprocessing=found.object("preprocessing").fields,
         beside=_beside(found, name),
+        code=found.text("code") if found.fields.get("code") else None,
     )
 
 

@@ -106,7 +106,11 @@ def classify(
     for note in classifier.notes:
         say(note)
     predictions = classifier.classify(item for _, item in identified)
-    write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
+    try:
+        write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
+    finally:
+        for note in classifier.take_notes():
+            say(note)
 
 
 def _fits(entry: Any, text: bool) -> None:

@@ -182,11 +182,11 @@ def table(result: Any, data: str) -> str:
             lines.append(
                 f"{short[row.model]} {row.strategy} against the best: p = {row.difference.p:.2g} (McNemar, exact){many}"
             )
-    many = max(
+    together = max(
         (row.difference.corrected.rows for row in result.done if row.difference and row.difference.corrected), default=0
     )
-    if many > 2:
-        lines.append(f"intervals of 'vs best' are corrected for {many} rows: they hold together, 95 times in 100")
+    if together > 2:
+        lines.append(f"intervals of 'vs best' are corrected for {together} rows: they hold together, 95 times in 100")
     for note in dict.fromkeys(row.score.note for row in result.done if row.score.note):
         lines.append(f"{result.metric}: {note}")
     lines += [f"{name} is {full}" for full, name in short.items() if name != full]

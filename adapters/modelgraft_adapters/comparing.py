@@ -26,7 +26,7 @@ from modelgraft.host.code import plugin_code_digest
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.sealed import without_checksum
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.compare_ways import Way, parse_way
 from modelgraft_adapters.compared import FORMAT, MARK, Cell, Job
 from modelgraft_adapters.comparison import Comparison, Row, chance_on, judge, rank, read, score_of
@@ -311,7 +311,7 @@ def _cannot(entry: Entry, way: Way, data: Dataset) -> str:
 
 def _code(way: Way) -> str | None:
     """Of the head that is fitted; `versions` says it of all else."""
-    plugin = plugin_calls.head_owner(way.name) if way.kind == "head" else ""
+    plugin = head_calls.head_owner(way.name) if way.kind == "head" else ""
     return plugin_code_digest(plugin.partition(":")[0], plugin) or uuid4().hex if plugin else None
 
 

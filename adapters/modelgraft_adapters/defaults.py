@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral
 from typing import Any, Final
 
+from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
 
 IMAGE_MODEL: Final = "embedded/sprig"
@@ -23,3 +25,16 @@ def checked_count(name: str, value: Any, least: int = 1) -> int | None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name}={value!r}: a whole number, {least} or more; None chooses")
     return int(value)
+
+
+def checked_model(model: Any) -> Any:
+    """Return a model as it was given; a path as the name of a folder.
+
+    Raises:
+        UsageError: neither a name, a path, an entry nor a loaded backbone.
+    """
+    if isinstance(model, os.PathLike):
+        return f"file:{os.path.abspath(os.path.expanduser(os.fspath(model)))}"
+    if not isinstance(model, (str, Entry)) and not isinstance(getattr(model, "entry", None), Entry):
+        raise UsageError(f"model={model!r:.100}: the name of a model, a folder, an entry, or a loaded backbone")
+    return model

@@ -20,11 +20,11 @@ _SHARED: Final = ("model", "store", "tell", "device", "dtype")
 """Parameters that a clone has the same objects of: models are large, and no fit changes them."""
 
 
-class NotFitted(UsageError, NotFittedError):
+class NotFitted(UsageError, NotFittedError):  # type: ignore[misc]
     """Something was asked of an estimator that has learnt nothing yet."""
 
 
-class Estimator(BaseEstimator):
+class Estimator(BaseEstimator):  # type: ignore[misc]
     """The base of all estimators here.
 
     A subclass stores each parameter of its constructor, as it was given, under the parameter's name, and keyword settings beyond
@@ -52,7 +52,7 @@ class Estimator(BaseEstimator):
         """
         named = self._get_param_names()
         more = {name: value for name, value in params.items() if name not in named}
-        if more and not _takes_settings(type(self)):
+        if more and not _takes_settings(type(self)):  # type: ignore[arg-type]
             return super().set_params(**params)  # which says what is wrong
         super().set_params(**{name: value for name, value in params.items() if name in named})
         if more:
@@ -67,7 +67,7 @@ class Estimator(BaseEstimator):
         )
 
     def _parameters(self) -> dict[str, Any]:
-        names = {"_extra", *_all_parameters(type(self))}
+        names = {"_extra", *_all_parameters(type(self))}  # type: ignore[arg-type]
         return {name: value for name, value in vars(self).items() if name in names}
 
     def _twin(self) -> Self:

@@ -45,7 +45,7 @@ def checked_seed(seed: Any) -> int:
     """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral) or not 0 <= seed < 1 << 32:
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral) or not 0 <= int(seed) < 1 << 32:
         raise UsageError(f"seed={seed!r}: a whole number from 0 to {(1 << 32) - 1}, or None for one that is drawn")
     return int(seed)
 

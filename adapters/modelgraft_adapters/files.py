@@ -32,6 +32,25 @@ class Given(str):
     __slots__ = ()
 
 
+class Unread(str):
+    """A path in a folder of the user's behind which nothing could be looked at: an item all the same, with the reason."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+    def __new__(cls, path: str, reason: str) -> Unread:
+        made = super().__new__(cls, path)
+        made.reason = reason
+        return made
+
+    def __reduce__(self) -> tuple[type[Unread], tuple[str, str]]:
+        return Unread, (str(self), self.reason)
+
+
+class UnreadError(OSError):
+    """An `Unread` path was asked for."""
+
+
 class NotRegularError(OSError):
     """A pipe, a device or a socket where a file is expected."""
 
@@ -45,6 +64,7 @@ def open_regular(path: str | os.PathLike[str], *, pipe: bool = False) -> io.Buff
     Raises:
         OSError: there is none, it may not be read, or it is something else (`IsADirectoryError`, `NotRegularError`).
     """
+    _look_up(path)
     waits = getattr(os, "O_NONBLOCK", 0)
     if pipe and _is_pipe(os.stat(path).st_mode):
         waits = 0  # a pipe that is opened without waiting is empty until its writer comes
@@ -71,6 +91,7 @@ def open_regular(path: str | os.PathLike[str], *, pipe: bool = False) -> io.Buff
 
 def regular_state(path: str | os.PathLike[str]) -> os.stat_result:
     """Return what the system says of a regular file, without opening it. Errors as `open_regular`."""
+    _look_up(path)
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
@@ -108,10 +129,15 @@ def told(read: Callable[[], Result]) -> Result:
         raise UnreadableItemError("a folder, not a file") from None
     except PermissionError:
         raise UnreadableItemError("no permission to read it") from None
-    except NotRegularError as error:
+    except (NotRegularError, UnreadError) as error:
         raise UnreadableItemError(str(error.strerror)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UnreadableItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _look_up(path: str | os.PathLike[str]) -> None:
+    if isinstance(path, Unread):
+        raise UnreadError(errno.EIO, path.reason, str(path))
 
 
 def _read(file: BinaryIO, size: int) -> bytes:

@@ -15,12 +15,12 @@ import numpy as np
 from modelgraft import TextClasses, load_head
 from modelgraft.errors import ModelgraftError, UsageError
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.grouping import few_groups
-from modelgraft_adapters.data.labels import check_for_training
+from modelgraft_adapters.data.labels import check_for_training, rounding_notes
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
@@ -56,8 +56,6 @@ class FrozenAdapter(Adapter):
     Raises:
         UsageError: no such model or head.
     """
-
-    _learns_from_features = True
 
     def __init__(
         self,
@@ -150,7 +148,7 @@ class FrozenAdapter(Adapter):
             data,
             device=self._head_device,
             n_folds=self.n_folds,
-            seed=self.seed,
+            seed=self.drawn,
             class_weight=self.class_weight,
             text=self._text() if wants_text(self.spec, None if self._on_features else self.entry) else None,
             unlabelled=unlabelled,
@@ -161,8 +159,10 @@ class FrozenAdapter(Adapter):
             )
         self._trained_on, self._data = data.places, data
         self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
+        if data.task == "regression" and data.targets is not None:
+            self.notes_ += rounding_notes(data.targets, data.classes)
         kind = load_head(self.head_name)
-        self.head_, self.report_ = plugin_calls.fit_head(self.head_name, kind, examples, self.settings)
+        self.head_, self.report_ = head_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
         self.record_ = self._recorded()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -18,12 +18,14 @@ from modelgraft.errors import UnreadableItemError
 from PIL import Image, UnidentifiedImageError
 
 from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular, told
+from modelgraft_adapters.formats import HEAD, format_of
+from modelgraft_adapters.samples import Stated, blocks, is_deep, scaled, stated_by
 
 if TYPE_CHECKING:
     import numpy as np
 
 FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "TGA")
-"""The decoders of Pillow that read what `items.IMAGE_SUFFIXES` names (MPO comes by JPEG). Of the others one starts Ghostscript on
+"""The decoders of Pillow that read what `formats.IMAGE_SUFFIXES` names (MPO comes by JPEG). Of the others one starts Ghostscript on
 any file that begins like PostScript, and hardly any is ever met; TGA, which has no mark of its own, comes last."""
 LONG_SIDE_RATIO = 5.0
 """From this aspect ratio on a note is made: a centre crop sees a fifth of the picture or less."""
@@ -34,8 +36,6 @@ _SHARES: Final = {"JPEG2000": 0.5, "WEBP": 0.75}
 """Of Pillow's limit of pixels, for decoders that take 24 and 16 bytes a pixel while they work where others take 12 or fewer."""
 _MOST_WORK: Final = 1 << 32
 """Scans times pixels that are decoded: 48 scans at Pillow's limit, where encoders write 10."""
-_BLOCK: Final = 1 << 20
-"""Pixels that are worked on at once."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,8 +54,9 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     PIL picture, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
 
     Orientation from EXIF is applied; transparency is laid on white; 16-bit and float samples are scaled to 8 bit by the range
-    of their kind, not clipped; of an animation or a multi-page file the first picture is taken. Files are decoded by `FORMATS`
-    alone; none starts a program or opens another file. At Pillow's limit of 89 million pixels about 1 GB of memory is taken.
+    that the file states or that plainly holds them (`samples`); of an animation or a multi-page file the first picture is
+    taken. Files are decoded by `FORMATS` alone; none starts a program or opens another file. At Pillow's limit of 89 million
+    pixels about 1 GB of memory is taken.
 
     Returns:
         the RGB picture, and a note on what a user should know of it (None mostly).
@@ -65,7 +66,8 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
             `files.MOST_PICTURE_BYTES`.
     """
     if isinstance(source, Image.Image):
-        return _guarded(lambda: _of_pillow(source)), None
+        notes: list[str] = []
+        return _guarded(lambda: _of_pillow(source, notes)), "; ".join(notes) or None
     if isinstance(source, Given) and not os.path.isfile(source):
         content = told(lambda: read_regular(source, MOST_PICTURE_BYTES, pipe=True))
         return _from_file(io.BytesIO(content))
@@ -78,6 +80,16 @@ def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Imag
     if hasattr(source, "read_bytes"):
         return _from_file(io.BytesIO(_content(source)))
     return _guarded(lambda: to_rgb(_from_array(source))), None
+
+
+def kept(items: Iterable[Any]) -> Iterable[Any]:
+    """Return items that may be read ahead: what an iterator gives is copied, as it may fill the same array again and again
+    (frames of a video, crops)."""
+    return map(_copied, items) if isinstance(items, Iterator) else items
+
+
+def _copied(item: Any) -> Any:
+    return item.copy() if isinstance(item, Image.Image) or type(item).__module__ == "numpy" else item
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
@@ -100,6 +112,9 @@ def open_picture(file: BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        file.seek(0)
+        if named := format_of(file.read(HEAD)):
+            raise UnreadableItemError(f"a {named} picture that is not read; save it as JPEG or PNG") from None
         raise UnreadableItemError("not a picture of a format that is read") from None
     _check_pixels(image.size, image.format)
     if image.format in ("JPEG", "MPO"):
@@ -114,42 +129,54 @@ def _size(file: BinaryIO) -> int:
         return file.seek(0, os.SEEK_END)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed."""
+def to_rgb(image: Image.Image, stated: Stated | None = None, notes: list[str] | None = None) -> Image.Image:
+    """Return the upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed.
+
+    Args:
+        stated: what its file says of its samples; None asks the picture.
+        notes: takes what a user should know of it.
+    """
     if 0 in image.size:
         raise UnreadableItemError(f"a picture of {image.width} x {image.height} pixels, of which there is none")
+    stated = stated_by(image) if stated is None else stated
     image = _upright(image)
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
         return image
-    if mode == "F" or mode.startswith("I"):
-        return _scaled(image).convert("RGB")
+    if is_deep(image):
+        grey, note = scaled(image, stated)
+        if note and notes is not None:
+            notes.append(note)
+        return grey.convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image)
     return image.convert("RGB")
 
 
-def _of_pillow(image: Image.Image) -> Image.Image:
+def _of_pillow(image: Image.Image, notes: list[str]) -> Image.Image:
     """The same, and never the very picture that was given."""
     _check_pixels(image.size)
     image.load()
-    found = to_rgb(image)
+    found = to_rgb(image, notes=notes)
     return found.copy() if found is image else found
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image, stated: Stated, notes: list[str]) -> Image.Image:
     """RGB that no longer holds the decoder it came from; the largest are not copied for that."""
-    found = to_rgb(image)
+    found = to_rgb(image, stated, notes)
     return found.copy() if found is image and image.width * image.height <= _LARGE else found
 
 
 def _from_file(file: BinaryIO) -> tuple[Image.Image, str | None]:
     notes: list[str] = []
-    return _guarded(lambda: _plain(_decoded(file, notes))), "; ".join(notes) or None
+    return _guarded(lambda: _plain(*_decoded(file, notes), notes)), "; ".join(notes) or None
 
 
-def _decoded(file: BinaryIO, notes: list[str]) -> Image.Image:
+def _decoded(file: BinaryIO, notes: list[str]) -> tuple[Image.Image, Stated]:
     with open_picture(file) as image:
+        stated = stated_by(image)  # before it is loaded: a TIFF is turned then, and says no more
+        if int(getattr(image, "tag_v2", {}).get(254, 0) or 0) & 1:
+            notes.append("its first picture is a small preview of another (a camera's raw file?), and is what is read")
         # Frames are never counted: that reads the whole file, and one of a few megabytes may have a million of them.
         if getattr(image, "is_animated", False):
             notes.append(SEVERAL_FRAMES)
@@ -159,7 +186,7 @@ def _decoded(file: BinaryIO, notes: list[str]) -> Image.Image:
         ratio = max(image.size) / min(image.size)
         if ratio >= LONG_SIDE_RATIO:
             notes.append(f"{ratio:.0f} times longer than wide; a model that crops the centre sees 1/{ratio:.0f} of it")
-        return _upright(image)
+        return _upright(image), stated
 
 
 def _guarded(read: Any) -> Image.Image:
@@ -244,63 +271,13 @@ def _upright(image: Image.Image) -> Image.Image:
     return upright
 
 
-def _blocks(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture in strips of about a million pixels, each with its first row: what is worked on is never held whole."""
-    rows = max(1, _BLOCK // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
-
-
 def _on_white(image: Image.Image) -> Image.Image:
     flat = Image.new("RGB", image.size)
-    for top, block in _blocks(image):
+    for top, block in blocks(image):
         block = block.convert("RGBA")
         white = Image.new("RGBA", block.size, (255, 255, 255, 255))
         flat.paste(Image.alpha_composite(white, block).convert("RGB"), (0, top))
     return flat
-
-
-def _scaled(image: Image.Image) -> Image.Image:
-    """Samples of 16 or 32 bit or floats to 8 bit (``convert`` would clip them).
-
-    ``I;16``: 65535 -> 255. ``I`` and ``F``: by the smallest usual range that holds the values, [0, 1] (floats), [0, 255],
-    [0, 65535], else their own minimum and maximum. NaN is 0; what is infinite is as dark or bright as can be.
-
-    Raises:
-        UnreadableItemError: no sample is a finite number.
-    """
-    import numpy as np
-
-    start = 0.0
-    if image.mode.startswith("I;16"):
-        top = 65535.0
-    else:
-        low, high = _range(image)
-        if low < 0 or high > 65535:
-            start, top = low, max(high - low, 1e-12)
-        else:
-            top = 1.0 if image.mode == "F" and high <= 1 else 255.0 if high <= 255 else 65535.0
-    scaled = Image.new("L", image.size)
-    for row, block in _blocks(image):
-        values = np.asarray(block).astype(np.float64)
-        values = np.nan_to_num((values - start) * (255.0 / top), posinf=255.0, neginf=0.0).round().clip(0, 255)
-        scaled.paste(Image.fromarray(values.astype(np.uint8)), (0, row))
-    return scaled
-
-
-def _range(image: Image.Image) -> tuple[float, float]:
-    """The smallest and the largest finite sample."""
-    import numpy as np
-
-    low, high = float("inf"), float("-inf")
-    for _, block in _blocks(image):
-        values: np.ndarray[Any, Any] = np.asarray(block)
-        values = values[np.isfinite(values)]
-        if values.size:
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-    if low > high:
-        raise UnreadableItemError("no sample of the picture is a finite number")
-    return low, high
 
 
 def _from_array(array: Any) -> Image.Image:

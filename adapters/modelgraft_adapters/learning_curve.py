@@ -81,7 +81,7 @@ def learning_curve(
     for count in shots:
         if count is None:
             everything = np.arange(len(data))
-            result = whole or _learnt(adapter, data, rows, everything, test, found, adapter.seed, unlabelled)
+            result = whole or _learnt(adapter, data, rows, everything, test, found, adapter.drawn, unlabelled)
             point = CurvePoint(
                 None, float(len(data)), result.score.value, result.score.low, result.score.high, (result.score.value,)
             )

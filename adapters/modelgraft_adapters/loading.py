@@ -26,8 +26,9 @@ from modelgraft.host.records import key_of
 from modelgraft.opening import first_line
 from modelgraft.project.files import read_json, short
 from modelgraft.weights import local_weights
+from modelgraft.weights.verifying import digest
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters import head_calls
 from modelgraft_adapters.adapter_entry import backbone_entry, backbone_names, find_adapter, folder_or_name
 from modelgraft_adapters.card import (
     BACKBONE_FILE,
@@ -160,13 +161,13 @@ def _head(kind: Any, tensors: dict[str, torch.Tensor], card: Card, where: str, d
         raise ModelgraftError(
             f"the head of {where} was fitted for the task {short(fitted_for)}, and its card says {card.task}; get a whole copy"
         )
-    plugin = plugin_calls.head_owner(card.head)
+    plugin = head_calls.head_owner(card.head)
     try:
         with plugin_code(plugin, f"making the head {card.head} again"):
             head = kind.restore(tensors, dict(card.head_settings)).to(device)
         with torch.inference_mode():
             zeros = torch.zeros(1, card.width, device=device)
-            found = plugin_calls.outputs(head, zeros, card.task, plugin)
+            found = head_calls.outputs(head, zeros, card.task, plugin)
         shape = tuple(found.shape)
         if not torch.isfinite(found).all():
             raise ValueError("its outputs are not finite")
@@ -283,12 +284,22 @@ def _other_weights(backbone: Backbone, adapter: FrozenAdapter) -> str | None:
         stated, has = _digests(backbone.weights), _digests(there)
         for path in {**stated, **has}.keys() - _unstated(stated, has):
             one, other = stated.get(path, "nothing"), has.get(path, "nothing")
-            # Two kinds of digest say nothing about each other.
-            if one != other and one.startswith("blob ") == other.startswith("blob "):
+            if "nothing" not in (one, other) and one.startswith("blob ") != other.startswith("blob "):
+                other = _of_kind("blob" if one.startswith("blob ") else "sha256", path, adapter)
+            if one != other:
                 return f"{path}: {other[:12]}... where {one[:12]}... was used"
     if backbone.sha256 and found.get("sha256") and backbone.sha256 != found["sha256"]:
         return f"{found['sha256'][:12]}... where {backbone.sha256[:12]}... was used"
     return None
+
+
+def _of_kind(kind: str, path: str, adapter: FrozenAdapter) -> str:
+    """The digest of the other kind, taken of the file itself: one source states SHA-256, another git's."""
+    number, _, name = path.partition(":")
+    local = local_weights(adapter.entry)
+    assert local is not None
+    found = digest(local.parts[int(number)].files[name], kind)
+    return f"blob {found}" if kind == "blob" else found
 
 
 def _digests(parts: list[Any]) -> dict[str, str]:
@@ -314,6 +325,11 @@ def _notes(card: Card, adapter: FrozenAdapter) -> list[str]:
     if version != backbone.version:
         notes.append(
             f"trained with {backbone.distribution} {backbone.version}, and here is {version or 'an unknown version'}"
+        )
+    elif backbone.code is not None and found["provider"].get("code") != backbone.code:
+        notes.append(
+            f"the code of {backbone.distribution} {version} is not that which the adapter was trained with (installed anew, or "
+            "edited); if predictions differ, train it anew"
         )
     if isinstance(backbone.weights, list) and isinstance(found["weights"], list):
         if _unstated(_digests(backbone.weights), _digests(found["weights"])):

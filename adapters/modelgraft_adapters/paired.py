@@ -245,10 +245,9 @@ def _resampled(a: Answers, b: Answers) -> Score:
 
     rng = np.random.default_rng(0)
     value = find(np.arange(len(known))) if len(known) else math.nan
-    drawn = (
-        np.array([find(rng.integers(0, len(known), len(known))) for _ in range(RESAMPLES)]) if len(known) > 1 else []
-    )
-    drawn = [one for one in drawn if math.isfinite(one)]
+    times = RESAMPLES if len(known) > 1 else 0
+    found = (find(rng.integers(0, len(known), len(known))) for _ in range(times))
+    drawn = [one for one in found if math.isfinite(one)]
     if not math.isfinite(value) or len(drawn) < RESAMPLES // 2:
         return Score("difference", value, math.nan, math.nan)
     low, high = np.percentile(drawn, [2.5, 97.5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ def packed(adapter: Any, state: dict[str, Any]) -> dict[str, Any]:
     model = adapter.model
     if adapter.head_ is not None:
         state["head_"] = PackedHead.of(adapter.head_name, adapter.head_)
-    if not (model is None or isinstance(model, (str, Entry))):
+    if not (model is None or isinstance(model, (str, Entry, os.PathLike))):
         own = adapter._extractor is not None and adapter._extractor.backbone is model
         state["model"] = Packed(b"") if own else Packed.of(model)  # the extractor has it already
     return state

@@ -17,13 +17,9 @@ from modelgraft.contract import ScoreRule, TextBackbone, Tokenises
 from modelgraft.errors import PluginError, UnreadableItemError, UsageError
 from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import OWN_DISTRIBUTION
-from modelgraft.host.host import current_host
-from modelgraft.learning import Examples
 from modelgraft.training import Block
 from PIL import Image
 
-_UNIT: Final = 1e-3
-"""How far a probability may lie beyond [0, 1], and a row of them from the sum 1: half precision rounds."""
 _SAME: Final = 0.02
 """Part of its length by which an embedding may differ between two ways to compute it: kernels and TF32 round otherwise."""
 
@@ -101,7 +97,7 @@ def _preprocess(backbone: Any, image: Image.Image) -> torch.Tensor:
         by = f" (plugin {plugin})" if plugin and not plugin.startswith(f"{OWN_DISTRIBUTION}:") else ""
         raise UnreadableItemError(f"cannot be preprocessed: {told}{by}") from error
     if not isinstance(pixels, torch.Tensor) or pixels.ndim != 3 or not pixels.is_floating_point():
-        raise _wrong(backbone, f"preprocesses an image to {_shown(pixels)}, not to floats (C, H, W)")
+        raise _wrong(backbone, f"preprocesses an image to {shown(pixels)}, not to floats (C, H, W)")
     if not torch.isfinite(pixels).all():
         raise UnreadableItemError(f"{owner(backbone)} preprocesses it to numbers that are not finite")
     return pixels
@@ -132,12 +128,12 @@ def encode_texts(backbone: Any, texts: Sequence[str], layer: str | None = None) 
 
 def _rows(backbone: Any, found: Any, count: int, what: str, layer: str | None) -> torch.Tensor:
     if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.layout != torch.strided:
-        raise _wrong(backbone, f"gives {_shown(found)} for {count} {what}, not a tensor of floats")
+        raise _wrong(backbone, f"gives {shown(found)} for {count} {what}, not a tensor of floats")
     if found.device.type == "meta":
         raise _wrong(backbone, f"gives a tensor without numbers (device meta) for {count} {what}")
     width = (backbone.embed_dim,) if layer is None else tuple(found.shape[1:])
     if found.ndim < 2 or tuple(found.shape) != (count, *width):
-        raise _wrong(backbone, f"gives {_shown(found)} for {count} {what}, where {(count, *width)} was announced")
+        raise _wrong(backbone, f"gives {shown(found)} for {count} {what}, where {(count, *width)} was announced")
     return found.detach().to(torch.float32, copy=True)  # a backbone may use its buffer again for the next batch
 
 
@@ -265,10 +261,10 @@ def token_batch(backbone: Any, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     with _asked(backbone, "tokenising texts for training"):
         found = backbone.token_batch(given)
     if not isinstance(found, Mapping) or not found:
-        raise _wrong(backbone, f"gives {_shown(found)} as a token_batch of {len(texts)} texts, not tensors by name")
+        raise _wrong(backbone, f"gives {shown(found)} as a token_batch of {len(texts)} texts, not tensors by name")
     for name, value in found.items():
         if not isinstance(value, torch.Tensor) or value.ndim < 1 or len(value) != len(texts):
-            raise _wrong(backbone, f"gives in its token_batch of {len(texts)} texts {name} as {_shown(value)}")
+            raise _wrong(backbone, f"gives in its token_batch of {len(texts)} texts {name} as {shown(value)}")
     return dict(found)
 
 
@@ -286,7 +282,7 @@ def embedding(backbone: Any, batch: Any, learns: bool) -> torch.Tensor:
         found = backbone.embed(batch)
     wanted = (rows, backbone.embed_dim)
     if not isinstance(found, torch.Tensor) or not found.is_floating_point() or tuple(found.shape) != wanted:
-        raise _wrong(backbone, f"embeds a training batch to {_shown(found)}, where {wanted} was announced")
+        raise _wrong(backbone, f"embeds a training batch to {shown(found)}, where {wanted} was announced")
     if learns and torch.is_grad_enabled() and not found.requires_grad:
         raise _wrong(backbone, "embeds a training batch without gradients, so that nothing of it would be trained")
     return found.float()
@@ -331,75 +327,7 @@ def randomise(backbone: Any, seed: int) -> None:
         backbone.randomise(seed)
 
 
-# Heads
-
-
-def head_owner(name: str) -> str:
-    """Name who brings a head: the key of its plugin; the head's own name where nobody does."""
-    _, plugin = current_host().heads().get(name, (None, name))
-    return plugin
-
-
-def fit_head(name: str, kind: Any, examples: Examples, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a head fitted to examples, and its report.
-
-    Raises:
-        PluginError: it fails, or reports what is none.
-        UsageError: what the head itself says of its settings.
-    """
-    plugin = head_owner(name)
-    with plugin_code(plugin, f"fitting the head {name}"):
-        head = kind.fit(examples, **settings)
-        report = head.report()
-    if not isinstance(report, Mapping):
-        raise _bad_head(plugin, f"reports {_shown(report)}, not a mapping")
-    return head, dict(report)
-
-
-def outputs(head: Any, features: torch.Tensor, task: str, plugin: str) -> torch.Tensor:
-    """Return what a head gives for features (B, D): a row each; of a regression the values, else probabilities.
-
-    Raises:
-        PluginError: the head fails, or gives something else.
-    """
-    with plugin_code(plugin, "predicting"):
-        found = head.logits(features) if task == "regression" else head.probabilities(features)
-    good = isinstance(found, torch.Tensor) and found.is_floating_point() and found.ndim == 2
-    if not good or len(found) != len(features):
-        raise _bad_head(plugin, f"gives {_shown(found)} for {len(features)} items")
-    return found
-
-
-def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plugin: str) -> torch.Tensor:
-    """Return what a head gives for features (B, D), checked: (B, ``count``) float32 on the CPU, of a regression float64.
-
-    Args:
-        task: of a regression the values are asked for, else probabilities.
-
-    Raises:
-        PluginError: the head fails, or gives other rows, columns, or no probabilities.
-    """
-    found = outputs(head, features, task, plugin)
-    if found.shape[1] != count:
-        raise _bad_head(plugin, f"gives {_shown(found)} for {len(features)} items and {count} classes")
-    # Numbers that were learnt may lie far from 0, such as points of time in seconds.
-    out = found.detach().to("cpu", torch.float64 if task == "regression" else torch.float32, copy=True)
-    if not torch.isfinite(out).all():
-        raise _bad_head(plugin, "gives numbers that are not finite")
-    if task != "regression" and len(out):
-        if out.min() < -_UNIT or out.max() > 1 + _UNIT:
-            raise _bad_head(plugin, f"gives probabilities from {out.min():.3g} to {out.max():.3g}")
-        sums = out.sum(dim=1)
-        if task == "single-label" and (sums - 1).abs().max() > _UNIT * max(1, count**0.5):
-            raise _bad_head(plugin, f"gives probabilities that sum to {sums[(sums - 1).abs().argmax()]:.3g}, not to 1")
-    return out
-
-
-def _bad_head(plugin: str, what: str) -> PluginError:
-    return PluginError(f"plugin {plugin} is wrong: its head {what}; tell its author")
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return f"{type(value).__name__} {' '.join(repr(value).split())[:60]}"

@@ -99,10 +99,11 @@ def run_probe(
     """
     seconds: dict[str, float] = {}
     tell = progress or (lambda what, done, total: None)
-    data = data if "test" in data.split_names else stratified_split(data, test_fraction, adapter.seed)
+    seed = adapter.drawn
+    data = data if "test" in data.split_names else stratified_split(data, test_fraction, seed)
     semi = "unlabelled" in adapter.spec.needs
     if shots is not None:
-        data = few_shot(data, shots, adapter.seed, keep_rest=semi)
+        data = few_shot(data, shots, seed, keep_rest=semi)
     data = check_for_training(data)
     train, test = data.part("train"), data.part("test")
     test = test.take(test.labelled)

@@ -185,6 +185,7 @@ def _backbone_record(entry: Entry, identity: Mapping[str, Any], folder: Path) ->
         "sha256": identity.get("sha256"),
         "distribution": entry.distribution or "unknown",
         "version": identity["provider"]["version"] or "",
+        "code": identity["provider"].get("code") or None,
         "licence": entry.licence,
         "repo": stated.repo if stated else None,
         "preprocessing": plain(identity["preprocessing"]),

@@ -251,7 +251,8 @@ def _regression(
     exact = targets.astype(np.float64)
     apart = exact - outputs
     squares = _mean("root mean squared error", (apart**2).mean(axis=1))
-    root = Score(squares.name, *(math.sqrt(v) for v in (squares.value, squares.low, squares.high)), squares.note)
+    value, low, high = (math.sqrt(v) for v in (squares.value, squares.low, squares.high))
+    root = Score(squares.name, value, low, high, squares.note)
     return _explained(exact, apart**2, rng, resamples), _mean("mean absolute error", np.abs(apart).mean(axis=1)), root
 
 

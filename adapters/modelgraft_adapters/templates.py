@@ -7,6 +7,8 @@ from typing import Final
 
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.texts import reason_against
+
 _SIMPLE = (
     "itap of a {}.",
     "a bad photo of the {}.",
@@ -65,6 +67,8 @@ def templates_for(given: str | Sequence[str]) -> tuple[str, ...]:
             return ENSEMBLES[given]
         given = [given]
     for template in given:
+        if (reason := reason_against(template)) is not None:
+            raise UsageError(f"the template {template!r} cannot be read: {reason}")
         if template.count("{}") != 1:
             raise UsageError(
                 f"{template!r} is neither a template (a text with one {{}} where the label goes) nor one of the named "
@@ -76,5 +80,11 @@ def templates_for(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def fill(template: str, label: str) -> str:
-    """The template with the label in it. Not ``str.format``: a label may hold braces of its own."""
+    """Return the template with the label in it. Not ``str.format``: a label may hold braces of its own.
+
+    Raises:
+        UsageError: a label that no model can read.
+    """
+    if (reason := reason_against(label)) is not None:
+        raise UsageError(f"the label {label!r} cannot be read by name: {reason}")
     return template.replace("{}", label)

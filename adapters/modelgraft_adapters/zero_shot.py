@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -15,22 +14,25 @@ import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
 from modelgraft.devices import check_words
-from modelgraft.errors import UnreadableItemError, UsageError
+from modelgraft.errors import UsageError
 from sklearn.base import ClassifierMixin
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.class_names import alike, check_labels, readings
+from modelgraft_adapters.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.data.encoding import is_missing
+from modelgraft_adapters.data.cells import is_missing
 from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import own_array, places
-from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count
+from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
 from modelgraft_adapters.estimating import Estimator
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.images import kept, read_image
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.pickling import Packed
 from modelgraft_adapters.predictions import Prediction, checked_threshold, prediction, short
 from modelgraft_adapters.stream import Outcome, default_workers, stream
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
+from modelgraft_adapters.texts import read_text
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
@@ -45,7 +47,7 @@ class _Ready:
     notes: list[str]
 
 
-class ZeroShotClassifier(ClassifierMixin, Estimator):
+class ZeroShotClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
@@ -65,13 +67,14 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
     Attributes:
         classes_: the labels, array (C,), in the order given: the columns of `predict_proba`.
         backbone, head: the loaded model and the classes' embeddings, made when first asked for.
-        notes: lines a user should see once: labels cut or not known to the model.
+        notes_: lines a user should see once: labels cut, not known to the model, or read alike.
 
     Raises:
         UsageError: no labels, a label twice, a model that cannot classify by name.
     """
 
     _ready: _Ready | None = None
+    _said: Sequence[str] = ()
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in super().__getstate__().items() if name != "_ready"}
-        named = isinstance(self.model, (str, Entry))
+        named = isinstance(checked_model(self.model), (str, Entry))
         return state if named else {**state, "model": Packed.of(self.model)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -126,9 +129,8 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
     @property
     def entry(self) -> Entry:
         """The model's entry."""
-        if isinstance(self.model, str):
-            return resolve(self.model)
-        return self.model if isinstance(self.model, Entry) else self.model.entry
+        model = checked_model(self.model)
+        return resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
 
     @property
     def modality(self) -> str:
@@ -146,9 +148,14 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
         return self._made().head
 
     @property
-    def notes(self) -> list[str]:
-        """Lines a user should see once: labels cut or not known to the model."""
+    def notes_(self) -> list[str]:
+        """Lines a user should see once: labels cut, not known to the model, or read alike."""
         return self._made().notes
+
+    @property
+    def notes(self) -> list[str]:
+        """`notes_`."""
+        return self.notes_
 
     def _texts(self) -> list[list[str]]:
         """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
@@ -168,11 +175,12 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
         made = self._ready
         if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
             texts = self._texts()
-            named = isinstance(self.model, (str, Entry))
+            named = isinstance(checked_model(self.model), (str, Entry))
             backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
             notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
             with torch.inference_mode():
                 weight = embed_labels(backbone, texts)
+            notes += alike(_checked(self.labels), readings(backbone, texts, weight))
             head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
             self._ready = made = _Ready(of, backbone, head, notes)
         return made
@@ -203,6 +211,8 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
                 rows.append(np.full(len(self.labels), np.nan, np.float32))
             else:
                 rows.append(outcome.row.numpy())
+        for note in self.take_notes():
+            warnings.warn(note, stacklevel=2)
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             warnings.warn(f"{len(errors)} of {len(rows)} items cannot be read: {errors[0]}{more}", stacklevel=2)
@@ -268,13 +278,31 @@ class ZeroShotClassifier(ClassifierMixin, Estimator):
         return found
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
-        items, backbone = each_item(items), self.backbone
+        items, backbone = kept(each_item(items)), self.backbone
         reason = plugin_calls.not_finite(backbone)
         size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
         if self.modality == "text":
-            return stream(items, _read_text, self._infer_texts, batch_size=size, workers=1, not_finite=reason)
+            return self._of_texts(items, size, reason)
         workers = checked_count("workers", self.workers, 0) or default_workers()
         return stream(items, self._read_image, self._infer_images, batch_size=size, workers=workers, not_finite=reason)
+
+    def _of_texts(self, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
+        cut = CutTexts()
+
+        def infer(texts: list[str]) -> torch.Tensor:
+            lengths = cut_lengths(self.backbone, texts)
+            cut.take(range(len(texts)), {n: told for n, told in enumerate(lengths) if told is not None})
+            return self._infer_texts(texts)
+
+        try:
+            yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason)
+        finally:
+            self._said = cut.notes()
+
+    def take_notes(self) -> list[str]:
+        """Return what is to be said of the last run, each line once: texts that were cut."""
+        said, self._said = list(self._said), ()
+        return said
 
     def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         image, note = read_image(item)
@@ -294,29 +322,21 @@ def _own(label: Any) -> Any:
 
 
 def _read_text(item: Any) -> tuple[str, str | None]:
-    if not isinstance(item, str):
-        raise UnreadableItemError(f"not a text but {type(item).__name__}")
-    if not item.strip():
-        raise UnreadableItemError("the text is empty")
-    return item, None
+    return read_text(item), None
 
 
 def _checked(labels: Sequence[Any]) -> list[str]:
     """The labels as texts."""
-    if isinstance(labels, str):
-        raise UsageError("labels must be a list of texts, not one text")
-    labels = list(labels)
-    for number, label in enumerate(labels, 1):
-        if isinstance(label, bool) or not isinstance(label, (str, Integral)):
-            raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
-    out = [str(label) for label in labels]
-    if not out:
-        raise UsageError("no labels: zero-shot classification needs the names of the classes to choose from")
-    if blank := [label for label in out if not label.strip()]:
-        raise UsageError(f"{len(blank)} of the labels are blank")
-    if repeated := sorted(label for label, count in Counter(out).items() if count > 1):
-        raise UsageError(f"labels given twice: {', '.join(repeated)}")
-    return out
+    if isinstance(labels, (Mapping, set, frozenset)) or not (
+        hasattr(labels, "__len__") and hasattr(labels, "__iter__")
+    ):
+        raise UsageError(f"labels must be a list, whose order the scores have, not a {type(labels).__name__}")
+    if not isinstance(labels, str):
+        labels = list(labels)
+        for number, label in enumerate(labels, 1):
+            if isinstance(label, bool) or not isinstance(label, (str, Integral)):
+                raise UsageError(f"label {number:,} is {label!r}; a label is a text, or a whole number")
+    return check_labels(labels)
 
 
 def _modality(entry: Entry) -> str:

@@ -153,8 +153,8 @@ class OpenClipBackbone:
 
     def text_notes(self, texts: Sequence[str]) -> list[str]:
         """How many texts the tokenizer cuts, which it does silently, and the first of them."""
-        limit = int(self._tokenizer.context_length)
-        cut = [text for text, length in zip(texts, self._lengths(texts), strict=True) if length > limit]
+        limit = self.text_limit
+        cut = [text for text, length in zip(texts, self.text_lengths(texts), strict=True) if length > limit]
         if not cut:
             return []
         first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
@@ -173,7 +173,12 @@ class OpenClipBackbone:
             return ScoreRule("softmax", scale)
         return ScoreRule("sigmoid", scale, bias.detach().float().item())
 
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
+    @property
+    def text_limit(self) -> int:
+        """The tokenizer's context length."""
+        return int(self._tokenizer.context_length)
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text with the start and end marks, before it is cut."""
         if not texts:
             return []

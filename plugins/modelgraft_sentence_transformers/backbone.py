@@ -103,13 +103,23 @@ class SentenceBackbone:
         prompt = self._prompt()
         if prompt:
             notes.append(f"the model's own prompt {prompt!r} is put before every text")
-        limit = self._model.max_seq_length
-        lengths = [len(row) for row in self._rows([prompt + text for text in texts])]
+        limit, lengths = self.text_limit, self.text_lengths(texts)
         cut = [text for text, length in zip(texts, lengths, strict=True) if limit is not None and length > limit]
         if cut:
             first = cut[0] if len(cut[0]) <= 60 else cut[0][:57] + "..."
             notes.append(f"{len(cut)} of {len(texts)} texts cut at {limit} tokens, the first: {first!r}")
         return notes
+
+    @property
+    def text_limit(self) -> int | None:
+        """The model's length in tokens."""
+        limit = self._model.max_seq_length
+        return None if limit is None else int(limit)
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of the prompt and each text, before it is cut."""
+        prompt = self._prompt()
+        return [len(row) for row in self._rows([prompt + text for text in texts])]
 
     def score_rule(self) -> ScoreRule:
         """The probability that the loss these models were trained with gives the right label among all.

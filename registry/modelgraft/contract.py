@@ -92,6 +92,21 @@ class Tokenises(Protocol):
 
 
 @runtime_checkable
+class Limited(Protocol):
+    """A text backbone that reads a text up to some number of tokens, and says which texts are longer. Adapters count them over
+    all texts, also over those whose features are stored."""
+
+    @property
+    def text_limit(self) -> int | None:
+        """Tokens that are read of a text, special ones included; None where there is no limit."""
+        ...
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before it is cut, special ones (and the prompt) included."""
+        ...
+
+
+@runtime_checkable
 class Layered(Protocol):
     """A backbone whose embeddings can be taken at more than one place."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import timm
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.sealed import with_checksum
-from modelgraft_adapters import Adapter, FrozenAdapter, LinearProbe, adapter_entry
+from modelgraft_adapters import Adapter, FrozenAdapter, LinearProbe, adapter_entry, loading
+from modelgraft_adapters.card import CARD_FILE
 from modelgraft_adapters.publishing import contents
 from timm.models import save_for_hf
 
@@ -144,3 +146,37 @@ def test_the_verbs_take_it(project: Path, tmp_path: Path, run) -> None:
     assert bad.returncode == 1 and "--backbone FOLDER" in bad.stderr
     good = run(*arguments, "--backbone", str(tmp_path / "moved" / "vit"), env=env)
     assert good.returncode == 0 and json.loads(good.stdout)["label"] == "1", good.stderr
+
+
+def test_digests_of_two_kinds_are_compared_by_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub states git's digest of small files, a folder SHA-256: the file itself answers for both."""
+    saved = project / "adapters" / "it"
+    card = json.loads((saved / CARD_FILE).read_text())
+    card.pop("checksum")
+    files = card["backbone"]["weights"][0]["files"]
+    name = next(name for name in files if name.endswith(".json"))
+    content = (project / "models" / "vit" / name).read_bytes()
+    for other, right in ((content, True), (content + b" ", False)):
+        files[name] = "blob " + hashlib.sha1(b"blob %d\0" % len(other) + other).hexdigest()
+        (saved / CARD_FILE).write_text(json.dumps(card))
+        if right:
+            _found(saved)
+        else:
+            with pytest.raises(ModelgraftError, match="its weights here are others"):
+                _found(saved)
+    monkeypatch.setattr(loading, "_of_kind", lambda kind, path, adapter: files[name])
+    _found(saved)  # without the look at the file, another one is taken
+
+
+def test_other_code_of_the_same_version_is_told(project: Path) -> None:
+    saved = project / "adapters" / "it"
+    assert not [note for note in FrozenAdapter.load(saved).notes_ if "the code of" in note]
+    card = json.loads((saved / CARD_FILE).read_text())
+    card.pop("checksum")
+    assert len(card["backbone"]["code"]) == 32
+    card["backbone"]["code"] = "0" * 32
+    (saved / CARD_FILE).write_text(json.dumps(card))
+    assert [note for note in FrozenAdapter.load(saved).notes_ if note.startswith("the code of modelgraft ")]
+    del card["backbone"]["code"]  # a card of before
+    (saved / CARD_FILE).write_text(json.dumps(card))
+    assert not [note for note in FrozenAdapter.load(saved).notes_ if "the code of" in note]

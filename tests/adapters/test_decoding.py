@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters import images
+from modelgraft_adapters import images, samples
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.features.keys import picture_digest
 from modelgraft_adapters.images import read_image
@@ -201,14 +201,14 @@ def test_a_large_picture_is_scaled_as_a_small_one_is(tmp_path: Path, monkeypatch
     """Worked on in strips, whose seams must not show."""
     rng = np.random.default_rng(0)
     deep = Image.fromarray(rng.integers(0, 65536, (37, 53), dtype=np.uint16))
-    floats = Image.fromarray(rng.normal(size=(37, 53)).astype(np.float32))
+    floats = Image.fromarray(rng.uniform(-0.05, 1.05, (37, 53)).astype(np.float32))
     clear = Image.fromarray(rng.integers(0, 256, (37, 53, 4), dtype=np.uint8))
     palette = clear.convert("RGB").convert("P")
     palette.info["transparency"] = 3
     whole = [images.to_rgb(picture).tobytes() for picture in (deep, floats, clear, palette)]
     expected = Image.alpha_composite(Image.new("RGBA", clear.size, (255, 255, 255, 255)), clear).convert("RGB")
     assert whole[2] == expected.tobytes()
-    monkeypatch.setattr(images, "_BLOCK", 100)
+    monkeypatch.setattr(samples, "_BLOCK", 100)
     assert [images.to_rgb(picture).tobytes() for picture in (deep, floats, clear, palette)] == whole
 
 

@@ -17,7 +17,7 @@ from modelgraft_adapters import (
     MultiTaskTuner,
     PrototypeClassifier,
     SemiSupervisedClassifier,
-    plugin_calls,
+    head_calls,
 )
 from modelgraft_adapters.estimating import Estimator, anew
 from sklearn.base import clone
@@ -82,7 +82,7 @@ def test_a_fit_that_fails_leaves_the_old_one_whole(monkeypatch: pytest.MonkeyPat
         raise ModelgraftError("the head broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_calls, "fit_head", broken)
+        patch.setattr(head_calls, "fit_head", broken)
         with pytest.raises(ModelgraftError, match="broke"):
             probe.fit(TEXTS, others)
         assert vars(probe) == before

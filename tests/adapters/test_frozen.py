@@ -9,6 +9,7 @@ import pytest
 from modelgraft.errors import UsageError
 from modelgraft_adapters import (
     FewShotClassifier,
+    FrozenAdapter,
     KNNClassifier,
     LinearProbe,
     PrototypeClassifier,
@@ -141,3 +142,14 @@ def test_wilson_interval_as_published() -> None:
     }
     for (hits, count), interval in published.items():
         assert wilson(hits, count) == pytest.approx(interval, abs=1e-4)
+
+
+def test_numbers_that_float32_holds_too_coarsely_are_said() -> None:
+    """Points of time in seconds are held to multiples of 128 from 2**30 on."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(12)]
+    times = 1.7e9 + 200 * rng.normal(size=12)
+    told = FrozenAdapter("embedded/sprig", "linear").fit(read_data(pictures, times, task="regression")).notes_
+    assert any("held to multiples of 128" in note for note in told)
+    near = read_data(pictures, times - 1.7e9, task="regression")
+    assert not any("multiples" in note for note in FrozenAdapter("embedded/sprig").fit(near).notes_)

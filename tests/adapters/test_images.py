@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError
+from modelgraft_adapters import samples
 from modelgraft_adapters.images import read_image
-from PIL import Image
+from PIL import Image, ImageOps
 
 rng = np.random.default_rng(0)
 
@@ -201,3 +202,128 @@ def test_a_file_in_memory_or_in_an_archive_is_read_as_on_the_disk(tmp_path: Path
     ):
         with pytest.raises(UnreadableItemError, match=said):
             read_image(Member(content))
+
+
+def _tiff(path: Path, values: np.ndarray, tags: dict[int, object] | None = None) -> Path:
+    Image.fromarray(values).save(path, tiffinfo=tags or {})
+    return path
+
+
+def test_a_few_odd_floats_do_not_change_the_range_of_the_others(tmp_path: Path) -> None:
+    """One sample of 1.004 once made the picture black, one of -9999 white."""
+    unit = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64)
+    rest = np.rint(unit * 255)
+    for odd, shown, said in (
+        (1.004, 255, "1 of 4,096 samples lie beyond 0 to 1, clipped"),
+        (np.inf, 255, "1 of 4,096 samples lie beyond 0 to 1, clipped"),
+        (50.0, 255, "clipped"),
+        (-0.04, 0, "clipped"),
+        (np.nan, 0, "1 of 4,096 samples hold no value"),
+        (-9999.0, 0, "1 of 4,096 samples hold no value"),
+        (-3.4028235e38, 0, "hold no value"),
+    ):
+        values = unit.copy()
+        values[0, 0] = odd
+        image, note = read_image(_tiff(tmp_path / "x.tif", values))
+        found = np.asarray(image)[..., 0].astype(int)
+        assert found[0, 0] == shown and note is not None and said in note, (odd, note)
+        assert abs(found.ravel()[1:] - rest.ravel()[1:]).max() <= 1, odd
+    assert read_image(_tiff(tmp_path / "x.tif", unit))[1] is None
+
+
+def test_a_range_that_nothing_tells_is_refused_and_one_that_is_stated_is_taken(tmp_path: Path) -> None:
+    unit = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    for low, high in ((0, 4095), (0, 12), (-40, 40), (250, 310), (0, 1e6)):
+        values = unit * np.float32(high - low) + np.float32(low)
+        with pytest.raises(UnreadableItemError, match="does not say what is black"):
+            read_image(_tiff(tmp_path / "x.tif", values))
+        found = np.asarray(read_image(_tiff(tmp_path / "x.tif", values, {340: float(low), 341: float(high)}))[0])
+        assert abs(found[..., 0].astype(int) - unit * 255).max() <= 1
+    values = unit.copy()
+    values[:8] = 0.5
+    values[2] = -1.0
+    image, note = read_image(_tiff(tmp_path / "x.tif", values, {42113: "-1"}))
+    assert note == "16 of 256 samples hold no value (NaN, -1), shown as black"
+    assert (np.asarray(image)[2] == 0).all() and abs(np.asarray(image)[8:, :, 0] - unit[8:] * 255).max() <= 1
+    whole = (np.arange(4096, dtype=np.int32) // 16).reshape(64, 64)
+    whole[0, 0] = 300  # by the largest sample all others were black
+    found = np.asarray(read_image(_tiff(tmp_path / "x.tif", whole))[0])[..., 0].astype(int)
+    assert (found.ravel()[1:] == whole.ravel()[1:]).all()
+    with pytest.raises(UnreadableItemError, match="samples from 0 to 4080"):
+        read_image(_tiff(tmp_path / "x.tif", whole.clip(max=255) * 16))
+
+
+def test_the_range_guessed_from_the_largest_sample_gives_a_black_picture(tmp_path: Path, monkeypatch) -> None:
+    """What the rule guards against comes out without it."""
+    values = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64)
+    values[0, 0] = 1.004
+    path = _tiff(tmp_path / "x.tif", values)
+    assert np.asarray(read_image(path)[0]).mean() > 100
+    monkeypatch.setattr(
+        samples, "_range", lambda image, stated, found, missing: (0.0, 1.0 if found.high <= 1 else 255.0)
+    )
+    assert np.asarray(read_image(path)[0]).mean() < 2
+
+
+def _raw_tiff(values: np.ndarray, photometric: int, bits: int) -> bytes:
+    """A grey TIFF written by hand: what Pillow does not write."""
+    data = values.tobytes()
+    entries = [(256, 3, 16), (257, 3, 16), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (277, 3, 1)]
+    entries += [(278, 3, 16), (279, 4, len(data))]
+    table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+def test_sixteen_bit_where_white_is_zero_and_twelve_bit(tmp_path: Path) -> None:
+    ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    (tmp_path / "x.tif").write_bytes(_raw_tiff(ramp, 0, 16))
+    assert (_pixels(tmp_path / "x.tif")[..., 0].ravel() == 255 - np.arange(256)).all()
+    (tmp_path / "x.tif").write_bytes(_raw_tiff(ramp, 1, 16))
+    assert (_pixels(tmp_path / "x.tif")[..., 0].ravel() == np.arange(256)).all()
+    dense = np.arange(256) * 16
+    packed = np.stack([dense[::2] >> 4, (dense[::2] & 15) << 4 | dense[1::2] >> 8, dense[1::2] & 255], axis=1)
+    (tmp_path / "x.tif").write_bytes(_raw_tiff(packed.astype(np.uint8), 1, 12))
+    assert abs(_pixels(tmp_path / "x.tif")[..., 0].ravel() - np.arange(256)).max() <= 1
+
+
+def test_a_tiff_whose_next_picture_is_nowhere_is_read(picture: Image.Image, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "TIFF")
+    good = buffer.getvalue()
+    start = struct.unpack("<I", good[4:8])[0]
+    place = start + 2 + 12 * struct.unpack("<H", good[start : start + 2])[0]
+    for wrong in (1, 11, 10**6, 0xFFFFFFFF):
+        (tmp_path / "x.tif").write_bytes(good[:place] + struct.pack("<I", wrong) + good[place + 4 :])
+        assert np.array_equal(_pixels(tmp_path / "x.tif"), np.asarray(picture)), wrong
+
+
+@pytest.mark.parametrize("kind", ["x.jpg", "x.png", "x.webp", "x.tif"])
+def test_every_orientation_in_every_format_is_pillows_own(picture: Image.Image, tmp_path: Path, kind: str) -> None:
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / kind, exif=exif)
+        with Image.open(tmp_path / kind) as stored:
+            expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+        assert np.array_equal(_pixels(tmp_path / kind), expected), orientation
+
+
+def test_pictures_without_pixels_are_refused() -> None:
+    for nothing in (np.zeros((0, 5, 3), np.uint8), np.zeros((4, 0), np.uint8), Image.new("RGB", (0, 3))):
+        with pytest.raises(UnreadableItemError):
+            read_image(nothing)
+    crop = Image.new("RGB", (9, 9)).crop((4, 4, 4, 9))
+    with pytest.raises(UnreadableItemError):
+        read_image(crop)
+
+
+def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for head, named in (
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"v/1\x01", "OpenEXR"),
+    ):
+        (tmp_path / "x.jpg").write_bytes(head + bytes(200))
+        with pytest.raises(UnreadableItemError, match=f"a {named} picture that is not read"):
+            read_image(tmp_path / "x.jpg")

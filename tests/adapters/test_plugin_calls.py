@@ -12,7 +12,7 @@ import pytest
 import torch
 from modelgraft import Entry, ScoreRule
 from modelgraft.errors import PluginError
-from modelgraft_adapters import ZeroShotClassifier, plugin_calls
+from modelgraft_adapters import ZeroShotClassifier, head_calls, plugin_calls
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from PIL import Image
 
@@ -186,15 +186,15 @@ HEADS: dict[str, Any] = {
 def test_a_head_that_gives_no_probabilities_is_told(which: str) -> None:
     head = SimpleNamespace(probabilities=lambda features: HEADS[which], logits=None)
     with pytest.raises(PluginError, match="plugin modelgraft-x:x is wrong: its head gives"):
-        plugin_calls.probabilities(head, torch.zeros(2, 5), 3, "single-label", "modelgraft-x:x")
+        head_calls.probabilities(head, torch.zeros(2, 5), 3, "single-label", "modelgraft-x:x")
 
 
 def test_heads_that_are_right_pass() -> None:
     several = SimpleNamespace(probabilities=lambda features: torch.tensor([[0.9, 1.0, 0.9]] * 2))
-    found = plugin_calls.probabilities(several, torch.zeros(2, 5), 3, "multi-label", "x")
+    found = head_calls.probabilities(several, torch.zeros(2, 5), 3, "multi-label", "x")
     assert found.dtype == torch.float32 and found.shape == (2, 3)
     numbers = SimpleNamespace(logits=lambda features: torch.tensor([[-5.0, 1e6]] * 2))
-    assert plugin_calls.probabilities(numbers, torch.zeros(2, 5), 2, "regression", "x").tolist() == [[-5.0, 1e6]] * 2
+    assert head_calls.probabilities(numbers, torch.zeros(2, 5), 2, "regression", "x").tolist() == [[-5.0, 1e6]] * 2
 
 
 def test_a_backbone_in_training_mode_encodes_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -492,6 +492,7 @@ def test_a_backbone_that_was_changed_must_be_given(data: Path, tmp_path: Path) -
 
 
 def test_a_backbone_as_loaded_is_the_one_of_its_name(data: Path, tmp_path: Path) -> None:
-    adapter = FrozenAdapter(modelgraft.load(MODEL, device="cpu"), "prototype", n_folds=2).fit(data)
-    loaded = FrozenAdapter.load(adapter.save(tmp_path / "it"), device="cpu")
+    # Stored features may be those of other batches, which differ in their last bits.
+    adapter = FrozenAdapter(modelgraft.load(MODEL, device="cpu"), "prototype", n_folds=2, store=False).fit(data)
+    loaded = FrozenAdapter.load(adapter.save(tmp_path / "it"), device="cpu", store=False)  # type: ignore[call-arg]
     assert np.array_equal(loaded.predict_proba(_pictures(data)), adapter.predict_proba(_pictures(data)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from modelgraft import Entry, ScoreRule
 from modelgraft.errors import UsageError
 from modelgraft_adapters import ZeroShotClassifier
+from modelgraft_adapters.class_names import check_labels
 from modelgraft_adapters.templates import ENSEMBLES, templates_for
 from PIL import Image
 
@@ -250,7 +251,7 @@ def test_texts_with_a_text_encoder() -> None:
     ("labels", "options", "said"),
     [
         ([], {}, "no labels"),
-        (["a", "a"], {}, "labels given twice: a"),
+        (["a", "a"], {}, "labels given twice: 'a'"),
         (["a", " "], {}, "blank"),
         ("cat", {}, "list of texts"),
         (["a"], {"templates": "no slot"}, "neither a template"),
@@ -289,3 +290,102 @@ def test_labels_are_compared_with_few_others() -> None:
     compared[0] = 0
     assert not [label for label in labels if labels.count(label) > 1]
     assert compared[0] > 900 * len(labels)  # what was there before would be seen
+
+
+class Lower(Encoder):
+    """Reads eight letters of a text, in lower case, and no letter beyond ASCII."""
+
+    text_limit = 8
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[ord(c) if c.isascii() else 0 for c in text.lower()[:8]] for text in texts]
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        read = ["".join(map(chr, row)) for row in self.tokens(texts)]
+        return super().encode_text(read)
+
+
+@pytest.mark.parametrize("tokenises", [True, False])
+def test_labels_that_a_model_reads_alike_are_said(tokenises: bool) -> None:
+    kind: Any = Lower if tokenises else type("Silent", (Lower,), {"tokens": None, "encode_text": _lowered})
+    for labels, named in (
+        (["cat", "Cat", "CAT", "dog"], "'cat', 'Cat' and 'CAT'"),
+        (["caf\u00e9", "caf\u00ea", "dog"], "'caf\u00e9' and 'caf\u00ea'"),
+        (["a long name", "a long nose", "dog"], "'a long name' and 'a long nose'"),
+    ):
+        found = ZeroShotClassifier(kind(), labels, templates="none")
+        (note,) = [note for note in found.notes_ if "as one text" in note]
+        assert named in note and "dog" not in note
+        scores = found.predict_proba(PICTURES)
+        assert np.abs(scores[:, 0] - scores[:, 1]).max() < 1e-6  # what is said: they share one class's score
+    assert not ZeroShotClassifier(kind(), ["cat", "dog"], templates="none").notes_
+
+
+def _lowered(self: Any, texts: Sequence[str]) -> torch.Tensor:
+    return Encoder.encode_text(self, ["".join(map(chr, row)) for row in Lower.tokens(self, texts)])
+
+
+def test_labels_given_twice_are_refused_with_their_places_in_no_time() -> None:
+    names = [f"class {n}" for n in range(1000)]
+    names[134], names[517] = "crane", "crane"
+    with pytest.raises(UsageError, match=r"labels given twice: 'crane' \(labels 135, 518\)"):
+        ZeroShotClassifier(Encoder(), names)
+    assert len(check_labels([f"class {n}" for n in range(21_841)])) == 21_841
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "said"),
+    [
+        (["cat", "goal \ud83d"], {}, "half of a surrogate pair, U\\+D83D, at character 6"),
+        (["cat", "caf\udce9"], {}, "not UTF-8: byte 0xE9 at character 4"),
+        (["cat", "a\0b"], {}, "a NUL at character 2"),
+        (["cat", "\u200b"], {}, "nothing in it can be seen"),
+        (["cat"], {"templates": "a \ud83d {}"}, "the template .* half of a surrogate pair"),
+    ],
+)
+def test_labels_and_templates_that_are_no_text_are_refused(labels: Any, options: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ZeroShotClassifier(Encoder(), labels, **options)
+
+
+def test_texts_that_are_no_text_are_rows_and_those_that_are_cut_are_counted() -> None:
+    classifier = ZeroShotClassifier(Lower(modality="text"), ["ab", "cd"], templates="none", batch_size=2)
+    rows = list(classifier.classify(["ab", "goal \ud83d", "caf\udce9", "a\0", "abcdefghij", "\u2800"]))
+    assert [row.error and row.error[:22] for row in rows] == [
+        *(
+            None,
+            "the text is not Unicod",
+            "the text is not UTF-8:",
+            "the text holds a NUL a",
+            None,
+            "the text is empty: not",
+        ),
+    ]
+    assert classifier.take_notes() == [
+        "1 of 2 texts is longer than the 8 tokens that are read, and cut (the longest has 10)"
+    ]
+
+
+def test_an_array_that_is_filled_again_for_every_item_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cv2's ``read(frame)`` does; items are read ahead."""
+    classifier = ZeroShotClassifier(Encoder(), LABELS, batch_size=3)
+    expected = classifier.predict_proba(PICTURES)
+
+    def frames() -> Any:
+        buffer = np.zeros_like(PICTURES[0])
+        for picture in PICTURES:
+            buffer[:] = picture
+            yield buffer
+
+    def found() -> np.ndarray:
+        return np.array([[row.scores[label] for label in LABELS] for row in classifier.classify(frames())])
+
+    assert np.abs(found() - expected).max() < 1e-6
+    monkeypatch.setattr("modelgraft_adapters.images._copied", lambda item: item)
+    monkeypatch.setattr(classifier, "workers", 1)
+    slow = Encoder.preprocess
+    monkeypatch.setattr(Encoder, "preprocess", lambda self, image: (time.sleep(0.02), slow(self, image))[1])
+    assert np.abs(found() - expected).max() > 0.01

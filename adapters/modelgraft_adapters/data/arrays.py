@@ -16,7 +16,7 @@ from modelgraft_adapters.data.cells import is_missing, no_items
 from modelgraft_adapters.data.dataset import Dataset, Modality
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.names import looks_like_picture, some
-from modelgraft_adapters.data.own_labels import own_order
+from modelgraft_adapters.data.own_labels import own_notes, own_order
 
 
 def read_items(
@@ -68,12 +68,13 @@ def read_items(
             f"{len(listed):,} items and {len(raw):,} labels; each item needs one (None where it is not known)"
         )
     encoded = encode(raw, task, separator=label_separator, classes=classes, call=lambda index: identities[index])
-    targets, names, values = encoded.targets, encoded.classes, None
+    targets, names, values, notes = encoded.targets, encoded.classes, None, encoded.notes + notes
     if encoded.task == "single-label":
         plain = raw.tolist() if isinstance(raw, np.ndarray) and raw.ndim == 2 else raw
         plain = [row[0] for row in plain] if plain is not raw else plain
         targets, names, values = own_order(targets, names, plain, classes is not None)
-    return Dataset(listed, kind, encoded.task, targets, names, identities, notes=encoded.notes + notes, values=values)
+        notes += own_notes(list(plain), values)
+    return Dataset(listed, kind, encoded.task, targets, names, identities, notes=notes, values=values)
 
 
 def each_item(items: Any) -> Iterable[Any]:
@@ -148,6 +149,8 @@ def _modality(items: list[Any], given: Modality | None) -> Modality:
     if len(strings) < len(items):
         if any(item is None for item in strings) and len([item for item in strings if item is not None]) == 0:
             return "image"
+        if all(item is None or looks_like_picture(item) for item in strings):
+            return "image"  # paths beside pictures
         others = sorted({type(item).__name__ for item in items if not isinstance(item, str) and item is not None})
         raise UsageError(f"items of several kinds: str and {some(others)}; all must be texts, or all pictures")
     present = [item for item in strings if item and item.strip()]

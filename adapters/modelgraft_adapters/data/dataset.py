@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,12 +34,12 @@ class Dataset:
     """(N,) of str: ``train``, ``test``, ``val`` ...; None where nothing is split yet."""
     notes: tuple[str, ...] = ()
     """Rules that were applied on reading, a line each, for the user ("3 rows without a label are left out of training")."""
-    values: np.ndarray | None = None
-    """(C,): the classes as the user's labels are, of their own type; None where they are the names."""
     groups: np.ndarray | None = None
     """(N,) of str: items of one name belong together, and stay on one side of every split that is drawn. None: each is alone."""
     group_column: str | None = None
     """What the groups are called: the column they come from, or ``groups``."""
+    values: np.ndarray | None = field(default=None, kw_only=True)
+    """(C,): the classes as the user's labels are, of their own type; None where they are the names."""
 
     def __post_init__(self) -> None:
         for what, values in (

@@ -18,13 +18,14 @@ from modelgraft_adapters.data.names import (
     clean,
     counted,
     is_like_split,
-    is_picture,
     is_split,
     renamed,
     some,
     split_names,
 )
 from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
+from modelgraft_adapters.formats import begins_as_picture, is_named_picture, is_picture_name
+from modelgraft_adapters.texts import decoded, reason_against
 from modelgraft_adapters.walking import Parts, walk
 
 
@@ -55,22 +56,35 @@ def read_folder(
     * Folders below a class folder belong to the class. ``class_level=2`` takes the second level as classes instead, -1 the
       folder that the file lies in.
     * One folder alone at the top that holds nothing but folders is a wrapper: what it holds counts.
-    * Hidden files and files of other kinds are left out, as is a class folder without files (a note says so).
+    * Hidden files and files of other kinds are left out, as is a class folder without files (a note says so). Pictures of a format
+      that is not read (HEIC, RAW ...) are items that cannot be read, so that they are told.
     * Files beside class folders, and all below a folder named ``unlabelled`` or ``unsup``, have no label.
     * No class folders: nothing is labelled. No pictures but ``.txt`` files: a file is a text.
     * Order: by path. Links to folders are followed, loops are not.
 
     Raises:
         UsageError: nothing to read, splits and classes mixed, a task that folders cannot state, links in circles without end.
+        ModelgraftError: a folder that cannot be looked into: a class might be missing.
     """
     if task not in (None, "single-label"):
         raise UsageError(f"folders give a class per item; a {task} task needs a table (CSV, JSON lines, Parquet)")
-    files, directories = walk(folder)
-    chosen, kind = _of_modality([parts[-1] for parts in files], modality, folder)
+    walked = walk(folder)
+    walked.check_open()
+    files = walked.files
+    chosen, kind = _of_modality(files, modality, folder)
     kept = [parts for parts, keep in zip(files, chosen, strict=True) if keep]
-    layout = layout_of(kept, directories, class_level)
+    layout = layout_of(kept, walked.folders, class_level)
     paths = [os.path.join(folder, *parts) for parts in kept]
-    notes = layout.notes + left_out([parts[-1] for parts, keep in zip(files, chosen, strict=True) if not keep])
+    others = [parts for parts, keep in zip(files, chosen, strict=True) if not keep]
+    notes = layout.notes + left_out([parts[-1] for parts in others])
+    if kind == "image" and (
+        hidden := [parts[-1] for parts in others if begins_as_picture(os.path.join(folder, *parts))]
+    ):
+        notes += (
+            f"{counted(len(hidden), 'file')} left out that begin as pictures but are not named so: {some(hidden)}",
+        )
+    if walked.loose:
+        notes += (f"{counted(len(walked.loose), 'link')} to nothing left out: {some(walked.unread)}",)
     items: Sequence[Any] = paths
     if kind == "text":
         items, more = _texts(paths)
@@ -181,18 +195,18 @@ def _empty(files: Sequence[Parts], directories: Sequence[Parts], split: bool) ->
     return [f"no files in {some('/'.join(parts) for parts in empty)}: left out"] if empty else []
 
 
-def _of_modality(names: Sequence[str], modality: Modality | None, where: str) -> tuple[list[bool], Modality]:
-    """Which files to read, and as what."""
-    if modality != "text":
-        pictures = [is_picture(name) for name in names]
-        if any(pictures) or modality == "image":
-            if not any(pictures):
-                raise UsageError(f"{where!r} holds no pictures (looked for .jpg, .png, .webp ...)")
-            return pictures, "image"
+def _of_modality(files: Sequence[Parts], modality: Modality | None, folder: str) -> tuple[list[bool], Modality]:
+    """Which files to read, and as what. Beside pictures that are read, those that are not are items too, with their reason."""
+    names = [parts[-1] for parts in files]
+    if modality != "text" and any(map(is_picture_name, names)):
+        return [is_named_picture(name) for name in names], "image"
     texts = [os.path.splitext(name)[1].lower() == ".txt" for name in names]
-    if not any(texts):
-        raise UsageError(f"{where!r} holds no {'' if modality else 'pictures and no '}text files (.txt)")
-    return texts, "text"
+    if modality != "image" and any(texts):
+        return texts, "text"
+    what = {"image": "pictures", "text": "text files (.txt)", None: "pictures and no text files (.txt)"}[modality]
+    others = [] if modality == "text" else [name for name in names if is_named_picture(name)]
+    also = f"; {counted(len(others), 'picture')} in formats that are not read: {some(others)}" if others else ""
+    raise UsageError(f"{folder!r} holds no {what} that are read (looked for .jpg, .png, .webp ...){also}")
 
 
 def left_out(names: Sequence[str]) -> tuple[str, ...]:
@@ -203,15 +217,17 @@ def left_out(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _texts(paths: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What the files say; one that cannot be read, or is no text, is an error row later and is named in a note."""
     texts, damaged = [], []
     for path in paths:
-        content = b""
         try:
-            content = read_regular(path, MOST_TEXT_BYTES)
-            texts.append(content.decode("utf-8-sig"))
-        except (OSError, UnicodeDecodeError):  # an unreadable file is an empty text, an error row later
-            texts.append(content.decode("utf-8", "replace"))
+            texts.append(decoded(read_regular(path, MOST_TEXT_BYTES)))
+        except OSError:
+            texts.append("")
             damaged.append(path)
+        else:
+            if texts[-1].strip() and reason_against(texts[-1]) is not None:
+                damaged.append(path)
     if not damaged:
         return texts, ()
     return texts, (f"{counted(len(damaged), 'file')} unreadable or not in UTF-8: {some(damaged)}",)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from modelgraft_adapters.items import IMAGE_SUFFIXES
+from modelgraft_adapters.formats import is_picture_name
 
 UNLABELLED: Final = "unlabelled"
 _SPLITS: Final = {
@@ -83,14 +82,9 @@ def renamed(roles: Mapping[str, str]) -> tuple[str, ...]:
     return (f"splits: {', '.join(found[:4])}{more}",) if found else ()
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture, by its suffix."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
 def looks_like_picture(value: Any) -> bool:
     """Whether a string reads as the path of a picture: a picture's suffix, one line, no longer than a path may be."""
-    return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture(value.strip())
+    return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture_name(value.strip())
 
 
 def clean(name: str) -> str:

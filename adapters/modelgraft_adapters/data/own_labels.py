@@ -59,6 +59,14 @@ def own_array(labels: Sequence[Any]) -> np.ndarray | None:
     return found if found.dtype.kind in KINDS and found.ndim == 1 else None
 
 
+def own_notes(labels: Sequence[Any], values: np.ndarray | None) -> tuple[str, ...]:
+    """Return a line where answers are not of the labels' own type."""
+    if values is not None:
+        return ()
+    kinds = sorted({type(label).__name__ for label in labels if not isinstance(label, (str, type(None)))} - {"float"})
+    return (f"labels of the type {', '.join(kinds)}: answers are their names, as texts",) if kinds else ()
+
+
 def places(names: Sequence[str], values: np.ndarray | None) -> dict[Any, int]:
     """Return the number of each class by its name, and by its own value where it has one: 1, 1.0 and True are one value."""
     found: dict[Any, int] = {name: n for n, name in enumerate(names)}

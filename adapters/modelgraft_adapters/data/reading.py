@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from modelgraft.errors import UsageError
+from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.learning import Task
 
 from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files, shards, table_files, tables, tar_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
 from modelgraft_adapters.data.grouping import across, with_groups
-from modelgraft_adapters.data.names import UNLABELLED, counted, is_picture, is_split, renamed, some, split_names
+from modelgraft_adapters.data.names import UNLABELLED, counted, is_split, renamed, some, split_names
+from modelgraft_adapters.files import Unread
+from modelgraft_adapters.formats import is_picture_name
 from modelgraft_adapters.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
@@ -186,7 +188,7 @@ def _path(path: str, given: dict[str, Any]) -> Dataset:
         files = _pattern(path)
         if all(map(tar_files.is_tar, files)):
             return shards.read_shards(files, **_shard_options(given))
-        if len(files) > 1 and all(map(is_picture, files)):
+        if len(files) > 1 and all(map(is_picture_name, files)):
             return arrays.read_items(files, **_only({"modality": "image", **given}, _ITEMS, "a list of pictures"))
         if len(files) > 1:
             raise UsageError(f"{path!r} names {len(files)} files that are not all tars or pictures: {some(files)}")
@@ -216,7 +218,7 @@ def _folder(path: str, given: dict[str, Any]) -> Dataset:
         if tars := [os.path.join(path, name) for name in files if tar_files.is_tar(name)]:
             return shards.read_shards(tars, **_shard_options(given))
         found = [name for name in files if table_files.is_table(name)]
-        if found and not any(map(is_picture, files)):
+        if found and not any(map(is_picture_name, files)):
             stems = {os.path.splitext(name)[0]: os.path.join(path, name) for name in found}
             if len(found) == 1:
                 return _path(os.path.join(path, found[0]), given)
@@ -239,13 +241,21 @@ def _pattern(path: str) -> list[str]:
     for name in names:
         if os.path.lexists(name):
             files.append(name)
-        elif glob.has_magic(name) and (found := matching(name)):
+        elif glob.has_magic(name) and (found := _matching(name)):
             files += found
         elif len(names) > 1 or glob.has_magic(name):
             raise UsageError(f"no file {name!r}" + (f" (of the pattern {path!r})" if len(names) > 1 else " matches"))
         else:
             raise UsageError(f"no file or folder {path!r} (in Python, texts and single items are given as a list)")
     return files
+
+
+def _matching(pattern: str) -> list[str]:
+    unread: list[Unread] = []
+    found = matching(pattern, unread)
+    if unread:
+        raise ModelgraftError(f"{str(unread[0])!r} is {unread[0].reason}; the pattern {pattern!r} looks into it")
+    return found
 
 
 def _braces(path: str) -> list[str]:

@@ -24,7 +24,6 @@ from modelgraft_adapters.data.names import (
     TEXT_COLUMNS,
     UNLABELLED,
     counted,
-    is_picture,
     is_split,
     renamed,
     some,
@@ -33,6 +32,8 @@ from modelgraft_adapters.data.names import (
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
 from modelgraft_adapters.files import MOST_TEXT_BYTES
+from modelgraft_adapters.formats import is_named_picture, is_picture_name
+from modelgraft_adapters.texts import decoded
 from modelgraft_adapters.walking import is_hidden
 
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
@@ -144,9 +145,11 @@ def _folders(
     classes: Sequence[str] | None,
     notes: Sequence[str],
 ) -> Dataset:
-    pictures = [member for member in members if is_picture(member.name)]
+    pictures = [member for member in members if is_picture_name(member.name)]
     texts = [member for member in members if member.name.lower().endswith(".txt")]
     kind: Modality = modality or ("image" if pictures or not texts else "text")
+    if kind == "image" and pictures:  # of formats that are not read too: rows with their reason
+        pictures = [member for member in members if is_named_picture(member.name)]
     kept = pictures if kind == "image" else texts
     if not kept:
         what = "pictures" if kind == "image" else "text files (.txt)"
@@ -165,7 +168,7 @@ def _text(member: TarItem) -> str:
         raise UnreadableItemError(
             f"{member.path}: {member.name} has {member.size:,} bytes; a text has at most {MOST_TEXT_BYTES:,}"
         )
-    return member.read_bytes().decode("utf-8-sig", "replace")
+    return decoded(member.read_bytes())
 
 
 @dataclass(slots=True)
@@ -177,7 +180,7 @@ class _Sample:
 
     @property
     def picture(self) -> TarItem | None:
-        return next((member for member in self.fields.values() if is_picture(member.name)), None)
+        return next((member for member in self.fields.values() if is_picture_name(member.name)), None)
 
     def field(self, name: str) -> Any:
         """A field of the JSON, else the text of the member with this extension."""

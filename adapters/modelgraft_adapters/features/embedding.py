@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,8 +18,9 @@ from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
 from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.defaults import checked_count
+from modelgraft_adapters.defaults import checked_count, checked_model
 from modelgraft_adapters.features.gathering import Gathered
 from modelgraft_adapters.features.identity import (
     backbone_identity,
@@ -31,9 +32,11 @@ from modelgraft_adapters.features.identity import (
 )
 from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
 from modelgraft_adapters.features.store import FeatureStore
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.images import kept, read_image
 from modelgraft_adapters.pickling import Packed
+from modelgraft_adapters.predictions import short
 from modelgraft_adapters.stream import Prepared, default_workers, read_ahead
+from modelgraft_adapters.texts import read_text
 
 _NOTES: Final = 5
 
@@ -118,6 +121,7 @@ class FeatureExtractor:
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
         check_words(device, dtype)
+        model = checked_model(model)
         named = isinstance(model, (str, Entry))
         options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
         self._given = {**options, "batch_size": batch_size, "workers": workers}
@@ -179,7 +183,7 @@ class FeatureExtractor:
             progress: told (items done, items there are), in the calling thread.
         """
         whole = each_item(items)
-        items = whole if hasattr(whole, "__len__") else list(whole)  # which may be read lazily
+        items = whole if isinstance(whole, Sized) else list(whole)  # type: ignore[assignment]  # which may be read lazily
         before, total = self.encoded, len(items)
         gathered = Gathered(total)
         errors: list[str | None] = []
@@ -191,7 +195,7 @@ class FeatureExtractor:
             if row.note:
                 count += 1
                 if len(noted) < _NOTES:
-                    noted.append(f"{_short(row.item)}: {row.note}")
+                    noted.append(f"{short(row.item)}: {row.note}")
             if progress:
                 progress(len(errors), total)
         if count > len(noted):
@@ -207,19 +211,21 @@ class FeatureExtractor:
         read = self._read_text if self.modality == "text" else self._read_picture
         # Tokenising is a part of encoding a text: reading texts needs no threads, but the digests are cheap in one.
         workers = 1 if self.modality == "text" else self.workers
-        prepared = read_ahead(each_item(items), read, workers=workers, ahead=2 * self.batch_size)
+        prepared = read_ahead(kept(each_item(items)), read, workers=workers, ahead=2 * self.batch_size)
+        cut = CutTexts(self.modality == "text")
         try:
             while batch := list(itertools.islice(prepared, self.batch_size)):
-                yield from self._batch(batch)
+                yield from self._batch(batch, cut)
         finally:
             prepared.close()
+            self._say(*cut.notes())
 
     def take_notes(self) -> list[str]:
         """What is to be said of the runs so far, each line once: a store that cannot be written, texts that are cut."""
         said, self._said = self._said, []
         return said
 
-    def _batch(self, batch: list[Prepared[Any, _Read]]) -> Iterator[Row]:
+    def _batch(self, batch: list[Prepared[Any, _Read]], cut: CutTexts) -> Iterator[Row]:
         if self.store is not None:
             self.store.refresh()
         known: dict[bytes, np.ndarray] = {}
@@ -228,6 +234,9 @@ class FeatureExtractor:
             found = self.store.get(list(reads))
             known = {digest: row for digest, row in zip(reads, found, strict=True) if row is not None}
         missing = {digest: item for digest, item in reads.items() if digest not in known}
+        if cut.counts:
+            stored = self.store.cut(list(known)) if self.store is not None else {}
+            cut.take([item.value.digest for item in batch if item.value], {**stored, **self._newly_cut(missing)})
         errors = self._encode(missing, known)
         for item in batch:
             if item.value is None:
@@ -263,13 +272,26 @@ class FeatureExtractor:
         self._keep(new)
         return errors
 
+    def _newly_cut(self, missing: dict[bytes, Prepared[Any, _Read]]) -> dict[bytes, tuple[int, int]]:
+        """Of texts that are to be encoded those that are longer than is read; kept before their features are."""
+        if not missing:
+            return {}
+        texts = [str(item.item) for item in missing.values()]
+        lengths = cut_lengths(self.backbone, texts)
+        found = {digest: told for digest, told in zip(missing, lengths, strict=True) if told is not None}
+        if found and self.store is not None:
+            self._writing(lambda: self.store.note_cut(found))  # type: ignore[union-attr]
+        return found
+
     @torch.inference_mode()
     def _forward(self, ready: list[Any]) -> np.ndarray:
         backbone = self.backbone
         encode = plugin_calls.encode_texts if self.modality == "text" else plugin_calls.encode_images
         found = encode(backbone, ready, self.layer)
         if self.modality == "text" and self.encoded == 0:
-            about = plugin_calls.text_notes(backbone, ready)
+            # Texts that are cut are counted over all of them.
+            whole = [text for text, cut in zip(ready, cut_lengths(backbone, ready), strict=True) if cut is None]
+            about = plugin_calls.text_notes(backbone, whole) if whole else []
             self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
         return np.ascontiguousarray(found.cpu().numpy())
 
@@ -286,11 +308,19 @@ class FeatureExtractor:
             self._width = next(iter(new.values())).shape
         if self.store is None:
             return
-        try:
+
+        def keep() -> None:
+            assert self.store is not None
             if new:
                 self.store.add(list(new), np.stack(list(new.values())))
             if self._files is not None:
                 self._files.save()
+
+        self._writing(keep)
+
+    def _writing(self, write: Callable[[], None]) -> None:
+        try:
+            write()
         except OSError as error:
             if not self._unwritable:
                 self._unwritable = True
@@ -300,11 +330,7 @@ class FeatureExtractor:
         self._said += [line for line in lines if line not in self._said]
 
     def _read_text(self, item: Any) -> tuple[_Read, str | None]:
-        if not isinstance(item, str):
-            raise UnreadableItemError(f"not a text but {type(item).__name__}")
-        if not item.strip():
-            raise UnreadableItemError("the text is empty")
-        return _Read(text_digest(item), item), None
+        return _Read(text_digest(read_text(item)), item), None
 
     def _read_picture(self, item: Any) -> tuple[_Read, str | None]:
         try:
@@ -370,8 +396,3 @@ def _modality(entry: Entry, wanted: str | None) -> Literal["image", "text"]:
 def _dtype_of_module(module: torch.nn.Module) -> torch.dtype | None:
     first = next((p for p in module.parameters() if p.is_floating_point()), None)
     return None if first is None else first.dtype
-
-
-def _short(item: Any) -> str:
-    text = str(item)
-    return text if len(text) <= 100 else text[:97] + "..."

@@ -23,7 +23,7 @@ from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import resolve_weights
 from modelgraft.weights.verifying import sha256
 
-READING: Final = 1
+READING: Final = 2
 """Raise it when `modelgraft_adapters.images` gives other pixels for the same file."""
 _DEFAULT: Final = "default"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, r
 
 DIGEST_BYTES: Final = 16
 _CHUNK: Final = 1 << 22
+_TICK: Final = 50_000_000
+"""Nanoseconds; kernels' ticks are up to 10 ms."""
+_COARSE_TICK: Final = 2_100_000_000
 _HELD: Final = 1 << 26
 """Files up to this many bytes are read once, for the digest and for decoding."""
 
@@ -64,7 +68,8 @@ def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
 class FileDigests:
     """Digests of files by path, size, inode and times of change, kept on disk so that a second run need not read them all.
 
-    Times are compared for sameness only, never with a clock.
+    Times are compared for sameness; with the clock only to tell that a file is so new that it could be written to again, to the
+    same length, and have the same times. Such a file is not remembered: a wrong clock costs reading it again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -80,7 +85,7 @@ class FileDigests:
         if known is not None:
             return known, None
         found, content = _file_digest(path)
-        if _state(path) == name:  # else it was written to meanwhile
+        if _state(path) == name and _is_settled(path):  # else it was written to meanwhile, or may be unseen
             self._new.append((name, found))
         return found, content
 
@@ -93,6 +98,13 @@ class FileDigests:
         new, self._new = self._new, []
         distinct = dict(new)
         self._records.append(list(distinct), list(distinct.values()))
+
+
+def _is_settled(path: str) -> bool:
+    """Whether a further change would show in a file's times, which systems keep in ticks (disks of cameras in two seconds)."""
+    found = told(lambda: regular_state(path))
+    coarse = not found.st_mtime_ns % 10**9 and not found.st_ctime_ns % 10**9
+    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > (_COARSE_TICK if coarse else _TICK)
 
 
 def _state(path: str) -> bytes:

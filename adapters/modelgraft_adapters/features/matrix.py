@@ -95,8 +95,6 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
         ValueError, TypeError: as scikit-learn's estimators.
         UsageError: items in place of features.
     """
-    if adapter.model is None and not adapter._learns_from_features:
-        raise WrongValues(f"a {type(adapter).__name__} trains a backbone; give it a model")
     if isinstance(X, Dataset) or (
         isinstance(X, (list, tuple)) and X and not hasattr(X[0], "__len__") and not np.isscalar(X[0])
     ):

@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from modelgraft.errors import DamagedFileError
@@ -21,6 +22,8 @@ from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.sealed import with_checksum, without_checksum
 
 from modelgraft_adapters.features.records import RecordStore
+
+_CUT: Final = struct.Struct("<II")
 
 
 class FeatureStore:
@@ -37,6 +40,7 @@ class FeatureStore:
         self.folder = (root or features_folder()) / self.key
         self.shape: tuple[int, ...] | None = None
         self._records: RecordStore | None = None
+        self._cut = RecordStore(self.folder / "cut", _CUT.size)
         self.refresh()
 
     def __len__(self) -> int:
@@ -78,8 +82,24 @@ class FeatureStore:
         rows = np.ascontiguousarray(features, "<f4")
         self._records.append(digests, [row.tobytes() for row in rows])
 
+    def note_cut(self, lengths: Mapping[bytes, tuple[int, int]]) -> None:
+        """Keep that texts were cut: tokens, and how many were read. Before their features, which are never there without.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+        """
+        self._cut.append(list(lengths), [_CUT.pack(*numbers) for numbers in lengths.values()])
+
+    def cut(self, digests: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Return of those texts that were cut their tokens, and how many were read."""
+        if not len(self._cut):
+            return {}
+        found = zip(digests, self._cut.get(digests), strict=True)
+        return {digest: (row[0], row[1]) for digest, data in found if data is not None for row in [_CUT.unpack(data)]}
+
     def refresh(self) -> None:
         """See what other processes have added."""
+        self._cut.refresh()
         if self._records is not None:
             self._records.refresh()
             return

@@ -6,14 +6,13 @@ So a run that goes on where it was interrupted sees what it would have seen, and
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import active_children
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from modelgraft_adapters.images import read_image
+from modelgraft_adapters.texts import reason_against
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,24 +146,12 @@ class TextItems(Shuffled, Dataset[Any]):
         return place[1], self.items[place[1]]
 
     def collate(self, found: list[tuple[int, str]]) -> Batch:
-        """A `Batch` of the texts that are not empty."""
-        good = [(item, text) for item, text in found if reads(text)]
+        """A `Batch` of the texts that can be read."""
+        refused = {item: reason for item, text in found if (reason := reason_against(text)) is not None}
+        good = [(item, text) for item, text in found if item not in refused]
         tokens = self.tokenise([text for _, text in good]) if good else {}
-        named = {item for item, _ in good}
         index = torch.tensor([item for item, _ in good], dtype=torch.int64)
-        return Batch(tokens, index, tuple((i, _against(text)) for i, text in found if i not in named))
-
-
-def reads(text: object) -> bool:
-    """Whether a tokenizer can be given it: half of a surrogate pair ends some of them."""
-    return isinstance(text, str) and bool(text.strip()) and (text.isascii() or _SURROGATE.search(text) is None)
-
-
-def _against(text: object) -> str:
-    return "the text is empty" if not isinstance(text, str) or not text.strip() else "the text is not Unicode"
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+        return Batch(tokens, index, tuple((i, refused[i]) for i, _ in found if i in refused))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from modelgraft_adapters import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.features.embedding import FeatureExtractor
 from modelgraft_adapters.finetuning.accelerating import make_accelerator
-from modelgraft_adapters.finetuning.batches import Batches, reads
+from modelgraft_adapters.finetuning.batches import Batches
 from modelgraft_adapters.finetuning.grafted import Passing, Seal
 from modelgraft_adapters.finetuning.loop import PARTS_DIFFER, Loop
 from modelgraft_adapters.finetuning.planning import make_plan
@@ -26,6 +26,7 @@ from modelgraft_adapters.finetuning.settings import Settings
 from modelgraft_adapters.finetuning.ways import Way
 from modelgraft_adapters.images import read_image
 from modelgraft_adapters.low_rank import LowRankChange
+from modelgraft_adapters.texts import reason_against
 
 _TRIED: Final = 20
 """Training items that are tried for two that can be read."""
@@ -105,7 +106,7 @@ def reading_notes(backbone: Any, train: Dataset) -> list[str]:
     """What a user should know of how all texts to learn from are read: how many are cut, and where. Of pictures nothing."""
     if train.modality != "text":
         return []
-    texts = [item for item in train.items if reads(item)]
+    texts = [item for item in train.items if reason_against(item) is None]
     return [f"of the texts to learn from: {note}" for note in plugin_calls.text_notes(backbone, texts)] if texts else []
 
 
@@ -114,7 +115,7 @@ def _readable(backbone: Any, train: Dataset) -> list[Any]:
     found: list[Any] = []
     for item in train.items[:_TRIED]:
         if train.modality == "text":
-            if reads(item):
+            if reason_against(item) is None:
                 found.append(item)
         else:
             try:

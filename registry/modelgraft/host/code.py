@@ -102,7 +102,7 @@ def _tops(dist: Distribution, plugin: str) -> list[str]:
                 names.add(first)
             elif len(path.parts) == 1 and path.suffix in (".py", ".so", ".pyd"):
                 names.add(first.partition(".")[0])
-    paths = []
+    paths: list[str | None] = []
     for name in sorted(names):
         spec = find_spec(name)
         if spec is None:

@@ -190,6 +190,31 @@ def test_bad_items_are_rows_and_are_not_kept(tmp_path: Path) -> None:
     assert FeatureExtractor(Encoder()).embed([]).features.shape == (0, 6)
 
 
+class Short(Encoder):
+    """Reads ten letters of a text."""
+
+    text_limit = 10
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+
+def test_texts_that_are_cut_are_counted_over_all_and_also_where_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was looked for in the first batch alone, and not at all in the store."""
+    texts = ["short", "brief", *["a text of more than ten letters"] * 2, "tiny", "another one that is long", " "]
+    said = "3 of 6 texts are longer than the 10 tokens that are read, and cut (the longest has 31)"
+    first = FeatureExtractor(Short(), modality="text", batch_size=2).embed(texts)
+    assert said in first.notes and "of the first 2 texts: a note" in first.notes
+    again = FeatureExtractor(Short(), modality="text", batch_size=2).embed(texts)
+    assert again.encoded == 0 and again.notes == (said,)
+    alone = FeatureExtractor(Short(), modality="text", batch_size=2, store=False).embed(texts)
+    assert said in alone.notes
+    monkeypatch.setattr("modelgraft_adapters.features.store.FeatureStore.cut", lambda self, digests: {})
+    assert FeatureExtractor(Short(), modality="text").embed(texts).notes == ()  # without the record nothing is said
+
+
 def test_texts() -> None:
     encoder = Encoder()
     texts = ["one", "two", "", 5, "one", "three"]

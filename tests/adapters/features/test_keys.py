@@ -61,6 +61,7 @@ def test_what_differs_for_a_model_differs() -> None:
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(b"first")
+    time.sleep(0.06)  # a file that is newer than a tick of the clock is not remembered
     files = FileDigests(tmp_path / "d")
     first, content = files.digest(str(path))
     assert content == b"first"
@@ -103,3 +104,46 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
             picture_digest(path)
         with pytest.raises(UnreadableItemError, match=said):
             FileDigests(tmp_path / "d").digest(str(path))
+
+
+def test_a_file_written_again_within_a_tick_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatch) -> None:
+    """Frames of one size, saved under one name one after the other: size, inode and times may all be the same."""
+    from modelgraft_adapters.features import keys
+
+    def stale() -> int:
+        path, wrong = tmp_path / "frame.bmp", 0
+        for number in range(300):
+            files = FileDigests(tmp_path / "d")
+            with open(path, "wb" if number == 0 else "r+b") as file:
+                file.write(number.to_bytes(2, "big"))
+            files.digest(str(path))
+            files.save()
+            with open(path, "r+b") as file:
+                file.write((1000 + number).to_bytes(2, "big"))
+            wrong += files.digest(str(path))[0] != picture_digest(path)[0]
+        return wrong
+
+    assert stale() == 0
+    now = tmp_path / "x"
+    now.write_bytes(b"x")
+    state = now.stat()
+    monkeypatch.setattr(keys, "_is_settled", lambda path: True)
+    real = keys.regular_state
+    # A disk whose times stand still for a moment, as those of ext4 do within a tick.
+    monkeypatch.setattr(keys, "regular_state", lambda path: (real(path), state)[1])
+    assert stale() > 0
+
+
+def test_what_stands_in_for_a_replaced_file_is_read(tmp_path: Path) -> None:
+    """Replaced at the same path, of the same size, with the times of the old one."""
+    path, other = tmp_path / "x.jpg", tmp_path / "y.jpg"
+    path.write_bytes(b"first")
+    time.sleep(0.06)
+    files = FileDigests(tmp_path / "d")
+    first, _ = files.digest(str(path))
+    files.save()
+    state = path.stat()
+    other.write_bytes(b"other")
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.replace(other, path)
+    assert FileDigests(tmp_path / "d").digest(str(path)) == (picture_digest(path)[0], b"other") and first
