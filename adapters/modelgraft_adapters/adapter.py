@@ -257,7 +257,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """single-label: (N,), the class of each item, of the type of `classes_`; where some cannot be read of object, with None
-        for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float32. Rows of NaN for
+        for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float64. Rows of NaN for
         items that cannot be read."""
         self._fitted()
         outputs = self._all_outputs(self._read(X, None, None))
@@ -368,11 +368,16 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         device = self.extractor.device
         return torch.device("cpu") if device.type == "mps" else device
 
+    @property
+    def _dtype(self) -> type[np.floating[Any]]:
+        """Of outputs."""
+        return np.float64 if self.task == "regression" else np.float32
+
     def _all_outputs(self, data: Dataset) -> np.ndarray:
         head = self._fitted()
         found = self.extractor.embed(data.items)
         good = found.good
-        outputs = np.full((len(good), len(self.classes)), np.nan, np.float32)
+        outputs = np.full((len(good), len(self.classes)), np.nan, self._dtype)
         outputs[good] = self._outputs(head, found.features[good])
         if errors := [f"{short(data.identity(n))}: {e}" for n, e in enumerate(found.errors) if e is not None]:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -380,7 +385,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         return outputs
 
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
-        """(B, C) float32: probabilities, or of a regression the values."""
+        """(B, C): probabilities in float32, or of a regression the values in float64."""
         device = self._head_device
         owner = head_calls.head_owner(self.head_name)
         parts = []
@@ -391,4 +396,4 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
                 )  # a copy: stored features are read-only
                 found = head_calls.probabilities(head, rows, len(self.classes), self.task, owner)
                 parts.append(found.numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), self._dtype)

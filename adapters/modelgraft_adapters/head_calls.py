@@ -54,7 +54,7 @@ def outputs(head: Any, features: torch.Tensor, task: str, plugin: str) -> torch.
 
 
 def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plugin: str) -> torch.Tensor:
-    """Return what a head gives for features (B, D), checked: (B, ``count``) float32 on the CPU.
+    """Return what a head gives for features (B, D), checked: (B, ``count``) float32 on the CPU, of a regression float64.
 
     Args:
         task: of a regression the values are asked for, else probabilities.
@@ -65,7 +65,8 @@ def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plug
     found = outputs(head, features, task, plugin)
     if found.shape[1] != count:
         raise _bad_head(plugin, f"gives {shown(found)} for {len(features)} items and {count} classes")
-    out = found.detach().to("cpu", torch.float32, copy=True)
+    # Numbers that were learnt may lie far from 0, such as points of time in seconds.
+    out = found.detach().to("cpu", torch.float64 if task == "regression" else torch.float32, copy=True)
     if not torch.isfinite(out).all():
         raise _bad_head(plugin, "gives numbers that are not finite")
     if task != "regression" and len(out):

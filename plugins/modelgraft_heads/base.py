@@ -79,6 +79,21 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
                 f"the {what} of {len(broken)} of {len(features)} items (the first: item {int(broken[0])}) are not finite "
                 "numbers; leave these items out"
             )
+    weights = examples.class_weights
+    if weights is not None:
+        if weights.shape != (len(examples.classes),):
+            raise UsageError(
+                f"{tuple(weights.shape)} class weights for {len(examples.classes)} classes; give one for each"
+            )
+        if not bool((weights >= 0).all()) or not bool(torch.isfinite(weights).all()):
+            bad = int((~(weights >= 0) | ~torch.isfinite(weights)).nonzero()[0])
+            raise UsageError(
+                f"the class weight of {examples.classes[bad]!r} is {float(weights[bad])}; give finite numbers of at least 0"
+            )
+    if examples.folds.shape != (len(examples.features),) or examples.folds.is_floating_point():
+        raise UsageError(
+            f"{len(examples.features)} items and folds of shape {tuple(examples.folds.shape)}; give a whole number each"
+        )
     if not len(examples.features):
         raise UsageError(f"the head {head!r} has no example to learn from; give it labelled items")
     if len(examples.targets) != len(examples.features):
@@ -89,6 +104,15 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
             raise UsageError(
                 f"targets from {int(targets.min())} to {int(targets.max())} for {len(examples.classes)} classes"
             )
+        if weights is not None and not bool((weights[targets] > 0).any()):
+            raise UsageError(
+                "the class weights of all items are 0: there is nothing to learn from; give some a weight above 0"
+            )
+    elif examples.targets.ndim != 2 or examples.targets.shape[1] != len(examples.classes):
+        raise UsageError(
+            f"targets of shape {tuple(examples.targets.shape)} for {len(examples.features)} items and "
+            f"{len(examples.classes)} columns"
+        )
     elif not torch.isfinite(examples.targets).all():
         raise UsageError("some targets are not finite numbers; leave these items out")
     return examples

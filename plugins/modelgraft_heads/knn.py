@@ -83,9 +83,9 @@ class KNNHead(FittedHead):
 
 
 def _votes(examples: Examples) -> torch.Tensor:
-    """(N, C) float32: what each example votes for."""
+    """(N, C) float32: what each example votes for; of a regression its values, float64."""
     if examples.task != "single-label":
-        return examples.targets.float()
+        return examples.targets.double() if examples.task == "regression" else examples.targets.float()
     votes = one_hot(examples.targets, len(examples.classes))
     return votes if examples.class_weights is None else votes * examples.class_weights
 
@@ -107,7 +107,9 @@ def _neighbours(
         found.append(
             torch.stack(
                 [
-                    torch.einsum("bk,bkc->bc", F.softmax(similarity[:, :k] / temperature, dim=1), nearest[:, :k])
+                    torch.einsum(
+                        "bk,bkc->bc", F.softmax(similarity[:, :k] / temperature, dim=1).to(nearest), nearest[:, :k]
+                    )
                     for k in ks
                 ]
             )

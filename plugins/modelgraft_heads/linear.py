@@ -150,9 +150,10 @@ class LinearHead(nn.Module):
         return cls(weight, bias, examples.task, found)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C) float32 for features (B, D); of a regression the predicted values (B, K)."""
+        """(B, C) float32 for features (B, D); of a regression the predicted values (B, K) float64."""
         # In float64: of features far from 0 the sum is a small difference of large numbers.
-        return torch.addmm(self.bias, features.double(), self.weight.double().T).float()
+        found = torch.addmm(self.bias, features.double(), self.weight.double().T)
+        return found if self.task == "regression" else found.float()
 
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32: rows sum to 1 for single-label tasks; multi-label classes stand alone."""

@@ -35,7 +35,8 @@ class MLPHead(FittedHead):
     """``output(GELU(hidden((f − mean) · inverse_deviation)))``.
 
     Tensors: ``mean``, ``inverse_deviation`` (D,); ``hidden_weight`` (D, H), ``hidden_bias`` (H,), ``output_weight`` (H, C),
-    ``output_bias`` (C,); ``present`` (C,) bool; of a regression ``shift`` and ``spread`` (C,) of the targets. All float32.
+    ``output_bias`` (C,); ``present`` (C,) bool; of a regression ``shift`` and ``spread`` (C,) of the targets, in float64. All
+    else float32.
     """
 
     mean: torch.Tensor
@@ -126,7 +127,7 @@ class MLPHead(FittedHead):
         scaling = _Scaling(self.mean, self.inverse_deviation, self.shift, self.spread)
         outputs = _outputs(scaling.inputs(features), network)
         if self.settings["task"] == "regression":
-            return outputs * self.spread + self.shift
+            return outputs.double() * self.spread.double() + self.shift.double()
         return outputs.masked_fill(~self.present, ABSENT)
 
 
@@ -152,7 +153,7 @@ class _Scaling(NamedTuple):
             targets = examples.targets[rows].double()
             shift, spread = targets.mean(dim=0), targets.std(dim=0, correction=0)
             spread = torch.where(spread > 0, spread, 1.0)
-        return cls(mean.float(), inverse.float(), shift.float(), spread.float())
+        return cls(mean.float(), inverse.float(), shift, spread)
 
     def inputs(self, features: torch.Tensor) -> torch.Tensor:
         """(B, D) float32, standardised."""
@@ -160,7 +161,7 @@ class _Scaling(NamedTuple):
 
     def outputs(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets as the loss takes them: class numbers stay, the rest is float32, standardised in a regression."""
-        return targets if targets.ndim == 1 else (targets.float() - self.shift) / self.spread
+        return targets if targets.ndim == 1 else ((targets.double() - self.shift) / self.spread).float()
 
 
 def _outputs(inputs: torch.Tensor, network: _Network) -> torch.Tensor:

@@ -35,7 +35,7 @@ class Examples:
     features: torch.Tensor
     """(N, D) float32, as the backbone gives them: not normalised, not centred."""
     targets: torch.Tensor
-    """single-label: (N,) int64, class numbers. multi-label: (N, C) float32, 0 or 1. regression: (N, K) float32."""
+    """single-label: (N,) int64, class numbers. multi-label: (N, C) float32, 0 or 1. regression: (N, K) float64."""
     task: Task
     classes: tuple[str, ...]
     """C names; of a regression the K names of its columns."""
@@ -67,7 +67,7 @@ class LearnedHead(Protocol):
         ...
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C) float32 for features (B, D) on the head's device; of a regression the predicted values."""
+        """(B, C) float32 for features (B, D) on the head's device; of a regression the predicted values, which may be float64."""
         ...
 
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:

@@ -88,7 +88,7 @@ def test_logits_and_probabilities_have_their_shape_and_range(name: str, task: st
     examples = _examples(task=task)
     head = _fit(name, examples)
     logits = head.logits(examples.features)
-    assert logits.shape == (60, 3) and logits.dtype == torch.float32
+    assert logits.shape == (60, 3) and logits.dtype == (torch.float64 if task == "regression" else torch.float32)
     assert torch.isfinite(logits).all()
     assert head.logits(examples.features[:0]).shape == (0, 3)
     if task != "regression":

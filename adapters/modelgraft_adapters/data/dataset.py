@@ -25,7 +25,7 @@ class Dataset:
     task: Task = "single-label"
     targets: np.ndarray | None = None
     """single-label (N,) int64, -1 where there is no label; multi-label (N, C) float32, 0 or 1, a row of NaN where there is none;
-    regression (N, K) float32, NaN where there is none. None: nothing is known of any item."""
+    regression (N, K) float64, NaN where there is none. None: nothing is known of any item."""
     classes: tuple[str, ...] = ()
     """C names, in sorted order unless the source states an order; of a regression the names of its K columns."""
     identities: Sequence[str] = ()

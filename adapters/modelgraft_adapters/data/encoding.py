@@ -251,7 +251,7 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
     if len(widths) > 1:
         raise UsageError(f"numbers to learn come in rows of different length: {', '.join(map(str, sorted(widths)))}")
     width = next(iter(widths), 1)
-    targets = np.full((len(rows), width), np.nan, np.float32)
+    targets = np.full((len(rows), width), np.nan, np.float64)
     for index, row in enumerate(rows):
         if row is None or any(is_missing(value) for value in row):
             continue
@@ -261,7 +261,7 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
             marks = any(map(is_foreign_number, row))
             needs = "write numbers with a decimal point and no other mark" if marks else "a regression needs numbers"
             raise UsageError(f"the label of {call(index)} is no number: {some(row)}; {needs}") from None
-        if not np.isfinite(targets[index]).all():
+        if not (np.abs(targets[index]) <= np.finfo(np.float32).max).all():
             raise UsageError(f"the label of {call(index)} is not finite in float32: {some(row)}")
     names = tuple(names) if names else ("value",) if width == 1 else tuple(f"value {n}" for n in range(width))
     if len(names) != width:

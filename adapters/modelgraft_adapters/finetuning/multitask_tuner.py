@@ -175,9 +175,6 @@ class MultiTaskTuner(Estimator):
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
         backbone, identity = own_backbone(self.model, first, self.device, self.tuning, checked_seed(self.seed))
         self.notes_ += reading_notes(backbone, first)
-        for data in parts.values():
-            if data.task == "regression" and data.targets is not None:
-                self.notes_ += rounding_notes(data.targets[data.labelled], data.classes)
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
         with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced

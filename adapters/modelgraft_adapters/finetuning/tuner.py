@@ -206,8 +206,6 @@ class FineTuner(Adapter):
         more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
         backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, seed)
         self.notes_ += reading_notes(backbone, train)
-        if train.task == "regression" and train.targets is not None:
-            self.notes_ += rounding_notes(train.targets, train.classes)
         start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
         before = dict(backbone.module.named_parameters())
         with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced

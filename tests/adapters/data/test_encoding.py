@@ -102,7 +102,7 @@ def test_an_array_of_0_and_1_is_multi_label_and_other_arrays_are_refused() -> No
 
 def test_regression_reads_numbers_and_says_what_is_none() -> None:
     encoded = encode(["1.5", 2, None, "-3e2"], "regression")
-    assert encoded.targets.dtype == np.float32
+    assert encoded.targets.dtype == np.float64
     assert encoded.targets[[0, 1, 3], 0].tolist() == [1.5, 2.0, -300.0]
     assert np.isnan(encoded.targets[2, 0])
     assert encode([[1, 2], [3, 4]], "regression").targets.tolist() == [[1, 2], [3, 4]]
