@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numbers_page
 from finetuning_page import (
     finetuning_contrastive,
     finetuning_domains,
@@ -34,6 +35,7 @@ PAGES = (
     ROOT / "docs" / "benchmarks.md",
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "fine-tuning.md",
+    ROOT / "docs" / "intervals.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -181,6 +183,24 @@ def output_rows() -> str:
     return "\n".join(lines) + f"\n\n{data['labels']:,} labels.\n\n{_machine(data)}"
 
 
+def coverage() -> str:
+    """How often intervals hold the truth."""
+    data = _read("coverage")
+    return f"{numbers_page.coverage(data)}\n\n{_machine(data)}"
+
+
+def false_flags() -> str:
+    """How often a comparison flags a row that is no worse."""
+    data = _read("false_flags")
+    return f"{numbers_page.false_flags(data)}\n\n{_machine(data)}"
+
+
+def certificate() -> str:
+    """Whether the probe's certificate holds."""
+    data = _read("certificate")
+    return f"{numbers_page.certificate(data)}\n\n{_machine(data)}"
+
+
 def quality_machine() -> str:
     """Where the figures of quality.md come from: they were added over several runs."""
     return "The figures were added over several runs, the last of them here:\n" + _machine(_read("quality"))
@@ -216,6 +236,9 @@ SECTIONS = {
         probe_sweep,
         feature_store,
         output_rows,
+        coverage,
+        false_flags,
+        certificate,
         measured,
         quality_machine,
         quality_scratch,
