@@ -242,8 +242,8 @@ def test_labels_of_a_model_with_the_same_sums_are_encoded_anew(tmp_path: Path, m
     first, turned = Encoder(seed=5), Encoder(seed=5)
     with torch.no_grad():
         turned.module["text"].copy_(first.module["text"].flip(0))
-    ZeroShotClassifier(first, ["one", "two"])
-    ZeroShotClassifier(turned, ["one", "two"])
+    ZeroShotClassifier(first, ["one", "two"]).fit()
+    ZeroShotClassifier(turned, ["one", "two"]).fit()
     assert turned.texts_encoded == 2
 
 
