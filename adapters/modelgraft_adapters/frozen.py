@@ -20,7 +20,7 @@ from modelgraft_adapters.adapter import Adapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.grouping import few_groups
-from modelgraft_adapters.data.labels import check_for_training, rounding_notes
+from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
@@ -159,8 +159,6 @@ class FrozenAdapter(Adapter):
             )
         self._trained_on, self._data = data.places, data
         self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
-        if data.task == "regression" and data.targets is not None:
-            self.notes_ += rounding_notes(data.targets, data.classes)
         kind = load_head(self.head_name)
         self.head_, self.report_ = head_calls.fit_head(self.head_name, kind, examples, self.settings)
         self.notes_ += self.report_.get("notes", [])

@@ -144,12 +144,16 @@ def test_wilson_interval_as_published() -> None:
         assert wilson(hits, count) == pytest.approx(interval, abs=1e-4)
 
 
-def test_numbers_that_float32_holds_too_coarsely_are_said() -> None:
-    """Points of time in seconds are held to multiples of 128 from 2**30 on."""
+@pytest.mark.parametrize("head", ["linear", "knn", "mlp"])
+def test_numbers_far_from_zero_are_learnt_as_near_ones(head: str, tmp_path: Path) -> None:
+    """Points of time in seconds; float32 would hold them in steps of 128. Saved and loaded they are the same."""
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(12)]
-    times = 1.7e9 + 200 * rng.normal(size=12)
-    told = FrozenAdapter("embedded/sprig", "linear").fit(read_data(pictures, times, task="regression")).notes_
-    assert any("held to multiples of 128" in note for note in told)
-    near = read_data(pictures, times - 1.7e9, task="regression")
-    assert not any("multiples" in note for note in FrozenAdapter("embedded/sprig").fit(near).notes_)
+    times = 200 * rng.normal(size=12)
+    near = FrozenAdapter("embedded/sprig", head).fit(read_data(pictures, times, task="regression")).predict(pictures)
+    far = FrozenAdapter("embedded/sprig", head).fit(read_data(pictures, 1.7e9 + times, task="regression"))
+    found = far.predict(pictures)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found - 1.7e9, near, atol=1e-3 * 200)
+    assert np.abs(found.astype(np.float32) - 1.7e9 - near).max() > 10, "what float32 would have left of them"
+    np.testing.assert_array_equal(FrozenAdapter.load(far.save(tmp_path / "saved")).predict(pictures), found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from modelgraft.errors import UsageError
@@ -12,9 +10,6 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.data import cells
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
-
-_ROUNDED: Final = 0.01
-"""Part of their spread by which targets may be rounded without a word."""
 
 
 def check_for_training(dataset: Dataset) -> Dataset:
@@ -159,18 +154,3 @@ def _numbers(dataset: Dataset, train: np.ndarray) -> list[str]:
         )
     names = [name for name, same in zip(dataset.classes, constant, strict=True) if same]
     return [f"columns with one value only: {some(names)}"] if names else []
-
-
-def rounding_notes(targets: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Say, a line each, which columns of targets (N, K) lie so far from 0 that float32, in which heads are stored
-    and predict, rounds away more than a hundredth of their spread: points of time in seconds."""
-    notes = []
-    for name, column in zip(names, targets.T, strict=True):
-        largest = np.abs(column).max(initial=0.0)
-        step = float(np.spacing(np.float32(largest)))
-        if step / 2 > _ROUNDED * float(column.std(dtype=np.float64)):
-            notes.append(
-                f"the numbers of {name!r} reach {largest:.6g} and are held to multiples of {step:g} there, which is coarse beside "
-                f"their spread of {float(column.std(dtype=np.float64)):.3g}; subtract a constant near their mean first"
-            )
-    return notes

@@ -19,7 +19,6 @@ from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
-from modelgraft_adapters.data.labels import rounding_notes
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
 from modelgraft_adapters.estimating import Estimator, anew
 from modelgraft_adapters.examples import checked_seed

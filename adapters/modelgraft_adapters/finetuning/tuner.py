@@ -16,7 +16,7 @@ from modelgraft.guard import prints_aside
 from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
-from modelgraft_adapters.data.labels import check_for_training, rounding_notes
+from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
