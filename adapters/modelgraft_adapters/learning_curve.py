@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,6 +48,7 @@ def learning_curve(
     seeds: Sequence[int] = SEEDS,
     whole: Evaluation | None = None,
     unlabelled: np.ndarray | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[CurvePoint]:
     """Learn the adapter's head, with its settings, on ``shots`` labels of each class, and score it on the test split.
 
@@ -64,6 +65,7 @@ def learning_curve(
         shots: labels of each class, 1 or more; None is all.
         seeds: of the draws, and of heads that draw at random.
         whole: the score of what was learnt from all of ``train``, if it is known; it is then not learnt again.
+        progress: told what is being done, how many labels were learnt from, and how many there are over all draws.
         unlabelled: (U, D), for semi-supervised heads; they learn from the items that are not drawn as well.
 
     Returns:
@@ -77,7 +79,19 @@ def learning_curve(
     rows, found = _rows(train, train_features, "train"), _embedded(test, test_features)
     good = np.flatnonzero(np.isfinite(rows).all(axis=1) & train.labelled)
     data, rows = replace(train.take(good), split=None), rows[good]
-    points = []
+    points: list[CurvePoint] = []
+    draws = {count: [_drawn(data, count, seed) for seed in seeds] for count in shots if count is not None}
+    work = [len(index) for drawn in draws.values() for index in drawn if len(index) < len(data)]
+    work += [len(data)] * (None in shots and whole is None)
+    learnt = 0
+
+    def tell(labels: int) -> None:
+        nonlocal learnt
+        learnt += labels
+        if progress is not None:
+            progress("learning curve", learnt, sum(work))
+
+    tell(0)
     for count in shots:
         if count is None:
             everything = np.arange(len(data))
@@ -86,16 +100,17 @@ def learning_curve(
                 None, float(len(data)), result.score.value, result.score.low, result.score.high, (result.score.value,)
             )
             points.append(point)
+            tell(len(data) if whole is None else 0)
             continue
-        drawn = [_drawn(data, count, seed) for seed in seeds]
+        drawn = draws[count]
         if all(len(index) == len(data) for index in drawn):
             if None not in shots:
                 raise UsageError(f"{count} shots are all {len(data)} items there are; None stands for all")
             continue
-        results = [
-            _learnt(adapter, data, rows, index, test, found, seed, unlabelled).score
-            for index, seed in zip(drawn, seeds, strict=True)
-        ]
+        results = []
+        for index, seed in zip(drawn, seeds, strict=True):
+            results.append(_learnt(adapter, data, rows, index, test, found, seed, unlabelled).score)
+            tell(len(index) if len(index) < len(data) else 0)
         mean, low, high = mean_interval(results)
         if data.task != "regression":
             low, high = max(low, 0.0), min(high, 1.0)

@@ -179,7 +179,7 @@ def _table(run: Any, data: str) -> str:
         ("head", f"{adapter.head_name}{'; ' + chosen if chosen else ''}"),
     ]
     if certificate:
-        lines.append(("optimum", f"certified to {certificate:.1e} nats"))
+        lines.append(("optimum", _certified(adapter)))
     lines += [(score.name, interval(score)) for score in evaluation.scores]
     if run.zero_shot is not None:
         lines.append(
@@ -194,6 +194,14 @@ def _table(run: Any, data: str) -> str:
     return aligned(lines)
 
 
+def _certified(adapter: Any) -> str:
+    unit = "of the targets' squares" if adapter.task == "regression" else "nats"
+    certificate = adapter.report_["certificate"]
+    if not adapter.report_.get("converged", True):
+        return f"not converged: at most {certificate:.1e} {unit} above it"
+    return f"certified to {certificate:.1e} {unit}"
+
+
 def _what(adapter: Any) -> str:
     return f"{len(adapter.classes)} {'numbers' if adapter.task == 'regression' else 'classes'}"
 
@@ -205,5 +213,7 @@ def _number(value: Any) -> str:
 def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
-    page = collect(run, data_name=Path(data).name, command="modelgraft " + shlex.join(sys.argv[1:]))
+    with Bar() as bar:
+        command = "modelgraft " + shlex.join(sys.argv[1:])
+        page = collect(run, data_name=Path(data).name, command=command, progress=bar.tell)
     write_output(path, build_report(page).encode())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from modelgraft import list_heads
 from modelgraft.errors import ModelgraftError, UsageError
+from modelgraft.learning import listening
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.duplicates import Pair, near_duplicates, report
@@ -122,7 +123,7 @@ def run_probe(
         )
     readable = train.take(good)
     features = np.ascontiguousarray(found.features[good])
-    with _timed(seconds, "learning"):
+    with _timed(seconds, "learning"), listening(progress):
         adapter.fit_features(features, readable, extra)
     with _timed(seconds, "testing"):
         evaluation = adapter.evaluate_features(tested, test)

@@ -108,7 +108,7 @@ def _neighbours(
             torch.stack(
                 [
                     torch.einsum(
-                        "bk,bkc->bc", F.softmax(similarity[:, :k] / temperature, dim=1).to(nearest), nearest[:, :k]
+                        "bk,bkc->bc", F.softmax(similarity[:, :k].to(nearest) / temperature, dim=1), nearest[:, :k]
                     )
                     for k in ks
                 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import torch
 from modelgraft.errors import UsageError
-from modelgraft.learning import Examples
+from modelgraft.learning import Examples, progress
 from torch import nn
 
 from modelgraft_heads.base import Given, checked
@@ -188,16 +188,22 @@ class Sweep:
     def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
         """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
         inside = torch.stack([self.examples.folds != fold for fold in folds])
-        found = [self._held_out(strengths, inside, label) for label in self._labels()]
+        labels, each = self._labels(), len(strengths) * len(folds)
+
+        def tell(before: int) -> Callable[[int], None]:
+            return lambda done: progress("choosing the strength", before + done, each * len(labels))
+
+        found = [self._held_out(strengths, inside, label, tell(each * n)) for n, label in enumerate(labels)]
+        progress("choosing the strength", each * len(labels), each * len(labels))
         hits = torch.stack([right for right, _ in found]).mean(dim=0)
         losses = torch.stack([loss for _, loss in found]).mean(dim=0)
         return [_point(c, hits[n], losses[n], self.examples.task) for n, c in enumerate(strengths)]
 
     def _held_out(
-        self, strengths: list[float], inside: torch.Tensor, label: int | None
+        self, strengths: list[float], inside: torch.Tensor, label: int | None, tell: Callable[[int], None] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hits and log losses (strengths, N) float64: every item by the model that has not seen its fold."""
-        solution = self._solve(self.design, strengths, inside, SELECTION, label)
+        solution = self._solve(self.design, strengths, inside, SELECTION, label, tell=tell)
         shape = (len(strengths), len(inside), solution.weight.shape[1])
         weight, bias = solution.weight.view(*shape, -1), solution.bias.view(shape)
         right = torch.zeros(len(strengths), inside.shape[1], dtype=torch.float64, device=weight.device)
@@ -264,11 +270,12 @@ class Sweep:
         tolerance: float,
         label: int | None,
         start: tuple[torch.Tensor, torch.Tensor] | None = None,
+        tell: Callable[[int], None] | None = None,
     ) -> Solution:
         """Every strength with every fold, in this order."""
         problems = self._problems(design, strengths, inside, label)
         final = design.rotated.dtype == torch.float64
-        return solve(design, problems, tolerance=tolerance, certified=final, certify=final, start=start)
+        return solve(design, problems, tolerance=tolerance, certified=final, certify=final, start=start, tell=tell)
 
     def _labels(self) -> list[int | None]:
         """The labels that are learnt apart: each of a multi-label task; None, once, where classes exclude each other."""

@@ -12,6 +12,7 @@ An iteration is two matrix products of width (problems x classes).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,6 +84,7 @@ def solve(
     certify: bool = True,
     start: tuple[torch.Tensor, torch.Tensor] | None = None,
     max_iterations: int = 2000,
+    tell: Callable[[int], None] | None = None,
 ) -> Solution:
     """Minimise every problem, in the dtype of the design, on its device.
 
@@ -90,6 +92,7 @@ def solve(
         tolerance: stop a problem when its objective is within this of the optimum, in nats: by the Newton decrement with the
             preconditioner for Hessian (an estimate), or with ``certified`` by the certificate (a bound).
         certify: find the certificates and objectives at the end, in float64.
+        tell: told now and then how many problems are done.
         start: (K, C, R) and (K, C) to start from; None starts at the model without features.
 
     A problem that stops for another reason (``max_iterations``, the end of the dtype's precision) is told by its certificate.
@@ -99,7 +102,10 @@ def solve(
     found = []
     for which in parts:
         begin = None if start is None else (start[0][which], start[1][which])
-        found.append(_Batch(design, problems.take(which), begin).run(tolerance, certified, certify, max_iterations))
+        batch = _Batch(design, problems.take(which), begin)
+        if tell is not None:
+            batch.tell = _after(tell, sum(len(s.bias) for s in found))
+        found.append(batch.run(tolerance, certified, certify, max_iterations))
     return Solution(
         torch.cat([s.weight for s in found]),
         torch.cat([s.bias for s in found]),
@@ -109,9 +115,15 @@ def solve(
     )
 
 
+def _after(tell: Callable[[int], None], before: int) -> Callable[[int], None]:
+    return lambda done: tell(before + done)
+
+
 class _Batch:
     """One batch under way. Arrays are (C, K, N) and (C, K, R + 1), classes first: sums over classes then run along contiguous
     items. The last coordinate of the parameters is the intercept."""
+
+    tell: Callable[[int], None] = staticmethod(lambda done: None)
 
     def __init__(self, design: Design, problems: Problems, start: tuple[torch.Tensor, torch.Tensor] | None) -> None:
         x = design.rotated
@@ -151,6 +163,7 @@ class _Batch:
             going = (size > tolerance) & (stalled < PATIENCE[self.x.dtype])
             if not bool(going.any()) or iteration >= max_iterations:
                 break
+            self.tell(len(everything[0]) - int(going.sum()))
             if int(going.sum()) <= 0.85 * len(going):
                 keep = going.nonzero().squeeze(1)
                 self._retire(keep)

@@ -6,7 +6,9 @@ model or a file: so one head serves pictures and texts, and every provider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
@@ -17,6 +19,27 @@ if TYPE_CHECKING:
 
 Task = Literal["single-label", "multi-label", "regression"]
 """One class per item; any number of classes per item, each alone; numbers."""
+
+_listener: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Callable[[str, int, int], None] | None) -> Iterator[None]:
+    """Tell ``listener`` what heads do within a ``with``: what it is, how much is done, how much there is. None hears nothing."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Say how far a head has got with ``what``: ``done`` of ``total``, in steps that take about as long as one another.
+
+    A head that takes long calls it now and then; a user at a terminal then sees how much is left.
+    """
+    if (listener := _listener.get()) is not None:
+        listener(what, done, total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,3 +156,18 @@ def test_numbers_far_from_zero_keep_their_differences() -> None:
 
     far, expected = predicted(1.7e9 + near), predicted(near)
     assert far.dtype == np.float64 and np.abs(far - 1.7e9 - expected).max() < 1e-3 < expected.std()
+
+
+@pytest.mark.parametrize("head", ["linear", "knn", "mlp"])
+def test_numbers_far_from_zero_are_learnt_as_near_ones(head: str, tmp_path: Path) -> None:
+    """Points of time in seconds; float32 would hold them in steps of 128. Saved and loaded they are the same."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(12)]
+    times = 200 * rng.normal(size=12)
+    near = FrozenAdapter("embedded/sprig", head).fit(read_data(pictures, times, task="regression")).predict(pictures)
+    far = FrozenAdapter("embedded/sprig", head).fit(read_data(pictures, 1.7e9 + times, task="regression"))
+    found = far.predict(pictures)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found - 1.7e9, near, atol=1e-3 * 200)
+    assert np.abs(found.astype(np.float32) - 1.7e9 - near).max() > 10, "what float32 would have left of them"
+    np.testing.assert_array_equal(FrozenAdapter.load(far.save(tmp_path / "saved")).predict(pictures), found)

@@ -396,3 +396,14 @@ def test_data_lie_where_the_axes_say() -> None:
     assert chart.up(1) < chart.up(0)
     flat = Chart("c", (3, 3), (2, 2))
     assert math.isfinite(flat.across(3)) and math.isfinite(flat.up(2))
+
+
+def test_the_curve_tells_how_far_it_is() -> None:
+    train, features = gaussian(30)
+    told: list[tuple[str, int, int]] = []
+    learning_curve(
+        adapter(), train, features, train, features, (1, 2, 64, None), (0, 1), progress=lambda *what: told.append(what)
+    )
+    classes = len(train.classes)
+    steps = [0, classes, 2 * classes, 4 * classes, 6 * classes, 6 * classes + 30]
+    assert [done for _, done, _ in told] == steps and {total for *_, total in told} == {steps[-1]}

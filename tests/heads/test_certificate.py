@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from modelgraft.errors import UsageError
-from modelgraft.learning import Examples
+from modelgraft.learning import Examples, listening
 from modelgraft_heads import linear
 from modelgraft_heads.certificate import Kept
 from modelgraft_heads.design import Design
@@ -169,3 +169,19 @@ def test_weights_and_folds_that_cannot_be_reach_no_solver(kind: Any, wrong: dict
     }
     with pytest.raises(UsageError, match=says):
         kind.fit(Examples(**{**given, **wrong}))
+
+
+def test_the_sweep_tells_how_far_it_is() -> None:
+    features, targets = CASES["plain"](np.random.default_rng(0))
+    told: list[tuple[str, int, int]] = []
+    examples = Examples(
+        torch.tensor(features, dtype=torch.float32), torch.tensor(targets), "single-label", ("a", "b", "c"),
+        torch.arange(len(targets)) % 5,
+    )  # fmt: skip
+    with listening(lambda *what: told.append(what)):
+        LinearHead.fit(examples)
+    done = [number for what, number, total in told if (what, total) == ("choosing the strength", 120)]
+    assert done == sorted(done) and len(set(done)) > 3 and done[-1] == 120
+    told.clear()
+    LinearHead.fit(examples)
+    assert not told

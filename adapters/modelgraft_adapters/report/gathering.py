@@ -16,7 +16,7 @@ import numpy as np
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.frozen import FrozenAdapter
 from modelgraft_adapters.learning_curve import SEEDS, SHOTS, learning_curve
-from modelgraft_adapters.probing import ProbeRun, peak_mib
+from modelgraft_adapters.probing import ProbeRun, Progress, peak_mib
 from modelgraft_adapters.report.contents import Cost, HardExample, ProbeReport, Repeat
 from modelgraft_adapters.report.pictures import quote, thumbnail
 from modelgraft_adapters.scores import Evaluation
@@ -33,6 +33,7 @@ def collect(
     seeds: Sequence[int] = SEEDS,
     hardest: int = HARDEST,
     command: str | None = None,
+    progress: Progress | None = None,
 ) -> ProbeReport:
     """Gather what the report shows. Nothing is embedded; the hardest test items are read again for their thumbnails.
 
@@ -43,6 +44,7 @@ def collect(
         seeds: of the learning curve.
         hardest: how many of the hardest test items to show.
         command: what to type to make it again.
+        progress: of the learning curve.
     """
     adapter, train, test, result = run.adapter, run.train, run.test, run.evaluation
     seconds = dict(run.seconds)
@@ -52,7 +54,16 @@ def collect(
     curve = []
     if len(shots):
         curve = learning_curve(
-            adapter, known, rows, test, run.test_features, shots, seeds, whole=result, unlabelled=run.unlabelled
+            adapter,
+            known,
+            rows,
+            test,
+            run.test_features,
+            shots,
+            seeds,
+            whole=result,
+            unlabelled=run.unlabelled,
+            progress=progress,
         )
         seconds["learning curve"] = time.perf_counter() - begin
     broken = {

@@ -60,6 +60,8 @@ def build_report(report: ProbeReport) -> str:
         class_rows=rows,
         chosen={k: v for k, v in (report.found.get("chosen") or {}).items() if v is not None},
         certificate=report.found.get("certificate"),
+        converged=report.found.get("converged", True),
+        certified_in="of the targets' squares" if report.task == "regression" else "nats",
         cost=cost_rows(report.cost),
         facts=flat(report.facts),
         unit="times the typical error" if report.task == "regression" else "nats",
