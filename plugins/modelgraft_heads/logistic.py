@@ -99,7 +99,7 @@ def solve(
     """
     width = max(1, LARGEST_BATCH // max(1, problems.classes * len(design.rotated)))
     parts = torch.arange(len(problems), device=design.rotated.device).split(width)
-    found = []
+    found: list[Solution] = []
     for which in parts:
         begin = None if start is None else (start[0][which], start[1][which])
         batch = _Batch(design, problems.take(which), begin)
