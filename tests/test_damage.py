@@ -45,6 +45,21 @@ def test_every_bit_of_a_feature_store(tmp_path: Path) -> None:
     assert found.tried > 1000 and found.wrong == 0
 
 
+def test_damage_to_the_name_of_the_checksum(tmp_path: Path) -> None:
+    """A card may state no checksum, where somebody wrote it by hand: one under a damaged name is none that was left out."""
+    case = damage.saved_cards(tmp_path)
+    (path,) = case.files
+    whole, good = path.read_bytes(), case.read()
+    start = whole.rindex(b"checksum")
+    for bit in range(8 * start, 8 * (start + len(b"checksum"))):
+        flipped = whole[bit // 8] ^ 1 << bit % 8
+        path.write_bytes(whole[: bit // 8] + bytes([flipped]) + whole[bit // 8 + 1 :])
+        assert case.read() is None, chr(flipped)
+    by_hand = {key: value for key, value in json.loads(whole).items() if key != "checksum"}
+    path.write_text(json.dumps(by_hand))
+    assert case.read() == good
+
+
 def test_a_card_with_another_shape_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
     names = [b"a" * 16, b"b" * 16]

@@ -21,6 +21,7 @@ _MAGIC: Final = b"modelgraft sealed 1\n"
 _DIGEST: Final = 64
 _CHUNK: Final = 1 << 22
 _KEY: Final = "checksum"
+_KIND: Final = "sha256:"
 
 
 def write_sealed(path: Path, data: bytes) -> None:
@@ -115,7 +116,16 @@ def without_checksum(record: Mapping[str, Any], what: str, *, needed: bool = Tru
     rest = {key: value for key, value in record.items() if key != _KEY}
     if (needed or _KEY in record) and record.get(_KEY) != _of_json(rest):
         raise _damaged(what)
+    if _KEY not in record and any(_is_checksum(key, record) for key in record):
+        raise _damaged(what)  # the damage is in the key's own name
     return rest
+
+
+def _is_checksum(key: str, record: Mapping[str, Any]) -> bool:
+    value = record[key]
+    if not (isinstance(value, str) and value.startswith(_KIND)):
+        return False
+    return value == _of_json({other: record[other] for other in record if other != key})
 
 
 class _Hashing:
@@ -138,7 +148,7 @@ class _Hashing:
 def _of_json(record: Mapping[str, Any]) -> str:
     """The checksum of the content: white space and the order of keys are no part of it."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{_KIND}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _seal_of(data: bytes) -> bytes:
