@@ -42,6 +42,22 @@ class Ended:
     """What the terminal got, of whatever led to it."""
 
 
+def two_classes(folder: Path, name: str, count: int) -> list[str]:
+    """Small photographs of a cat and a cup, ``count`` of each, at ``folder/name/CLASS/NUMBER.png``; the lines of their table."""
+    from PIL import Image
+
+    photos = Path(__file__).resolve().parent.parent / "docs" / "photos"
+    rows = ["path,label,kind"]
+    for label in ("cat", "cup"):
+        (folder / name / label).mkdir(parents=True)
+        with Image.open(photos / f"{label}.jpg") as image:
+            small = image.convert("RGB").resize((64, 64))
+        for number in range(count):
+            small.rotate(number).save(folder / name / label / f"{number:02}.png")
+            rows.append(f"{name}/{label}/{number:02}.png,{label},{label}s")
+    return rows
+
+
 class Terminals:
     """Starts the process that forks, and ends it."""
 

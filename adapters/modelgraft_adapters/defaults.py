@@ -14,6 +14,11 @@ IMAGE_MODEL: Final = "embedded/sprig"
 TEXT_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number, Python's or numpy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def checked_count(name: str, value: Any, least: int = 1) -> int | None:
     """Return a number of items, threads or such as an int; None where it is None, which chooses.
 
@@ -22,7 +27,7 @@ def checked_count(name: str, value: Any, least: int = 1) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not is_whole(value) or value < least:
         raise UsageError(f"{name}={value!r}: a whole number, {least} or more; None chooses")
     return int(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import some
 from modelgraft_adapters.data.own_labels import place_of, places
 from modelgraft_adapters.data.splitting import folds
+from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, templates_for
 
@@ -45,7 +46,7 @@ def checked_seed(seed: Any) -> int:
     """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, Integral) or not 0 <= int(seed) < 1 << 32:
+    if not is_whole(seed) or not 0 <= int(seed) < 1 << 32:
         raise UsageError(f"seed={seed!r}: a whole number from 0 to {(1 << 32) - 1}, or None for one that is drawn")
     return int(seed)
 

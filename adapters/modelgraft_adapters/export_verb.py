@@ -10,6 +10,7 @@ import typer
 from modelgraft.cli import render
 from modelgraft.cli.completion import model_names
 
+from modelgraft_adapters.adapter_options import Backbone
 from modelgraft_adapters.export_formats import check_target
 from modelgraft_adapters.items import expand_paths, expand_texts
 from modelgraft_adapters.result_text import Format, aligned, check_format
@@ -34,13 +35,7 @@ def export(
             "Can be repeated."
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="The backbone, where it is not to be found by the adapter's card: a name, or a folder.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    backbone: Backbone = None,
     format: Format = "table",
 ) -> None:
     """Write a saved adapter to one file that runs without modelgraft: ONNX, or a program of torch.export.

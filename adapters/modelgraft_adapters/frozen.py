@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import training_facts
 from modelgraft_adapters.data.grouping import few_groups
 from modelgraft_adapters.data.labels import check_for_training
+from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.estimating import anew
 from modelgraft_adapters.examples import ClassWeight, make_examples, text_classes, wants_text
 from modelgraft_adapters.features.embedding import Embedded
@@ -205,7 +205,7 @@ def checked_folds(n_folds: Any) -> int:
     Raises:
         UsageError: no whole number of 2 or more.
     """
-    if isinstance(n_folds, (bool, np.bool_)) or not isinstance(n_folds, Integral) or n_folds < 2:
+    if not is_whole(n_folds) or n_folds < 2:
         raise UsageError(
             f"n_folds={n_folds!r}: a whole number, 2 or more; hyper-parameters are chosen on parts held out of training"
         )

@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from modelgraft_adapters.intervals import CONFIDENCE
 from modelgraft_adapters.paired import Answers, Corrected, covariance, spread
 
 DRAWS: Final = 4000
 """Tables of chance that the bound is taken from."""
-_CONFIDENCE: Final = 0.95
 _BLOCK: Final = 500
 
 
@@ -31,8 +31,8 @@ def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Correcte
     count = len(rows)
     parts = [None if n == best else spread(row, rows[best]) for n, row in enumerate(rows)]
     largest = _largest_by_chance(rows)
-    alone = _two_sided(_CONFIDENCE)
-    bound = max(alone, float(np.quantile(largest, _CONFIDENCE))) if count > 2 else alone
+    alone = _two_sided(CONFIDENCE)
+    bound = max(alone, float(np.quantile(largest, CONFIDENCE))) if count > 2 else alone
     found: list[Corrected | None] = []
     for row, part in zip(rows, parts, strict=True):
         if part is None:

@@ -10,6 +10,7 @@ import typer
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.adapter_options import Backbone
 from modelgraft_adapters.device_options import Device, TrainedDtype
 from modelgraft_adapters.items import expand_paths, expand_texts
 from modelgraft_adapters.prediction_rows import write_rows
@@ -35,13 +36,7 @@ def predict(
             autocompletion=model_names,
         ),
     ],
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="The backbone, where it is not to be found by the adapter's card: a name, or a folder.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    backbone: Backbone = None,
     text: Annotated[
         bool, typer.Option("--text", help="The items are texts. Need not be said: the adapter knows.")
     ] = False,

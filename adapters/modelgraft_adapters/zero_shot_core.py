@@ -38,6 +38,21 @@ class _Ready:
     head: Any
     notes: list[str]
 
+    def read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
+        """An item as the backbone reads it, and a note."""
+        image, note = read_image(item)
+        return plugin_calls.preprocess(self.backbone, image), note
+
+    @torch.inference_mode()
+    def infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
+        """Scores (B, C) of preprocessed images, on the CPU."""
+        return self.head.probabilities(plugin_calls.encode_images(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def infer_texts(self, texts: list[str]) -> torch.Tensor:
+        """Scores (B, C) of texts, on the CPU."""
+        return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
+
 
 _GIVEN: Final = (
     "model",
@@ -165,38 +180,27 @@ class ZeroShot:
         return said
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:
-        items, backbone = kept(each_item(items)), self.backbone
-        reason = plugin_calls.not_finite(backbone)
-        size = checked_count("batch_size", self.batch_size) or (256 if backbone.device.type == "cuda" else 32)
+        items = kept(each_item(items))
+        made = self._made()  # once: with many labels, to look whether it is made anew costs as much as an item
+        reason = plugin_calls.not_finite(made.backbone)
+        size = checked_count("batch_size", self.batch_size) or (256 if made.backbone.device.type == "cuda" else 32)
         if self.modality == "text":
-            return self._of_texts(items, size, reason)
+            return self._of_texts(made, items, size, reason)
         workers = checked_count("workers", self.workers, 0) or default_workers()
-        return stream(items, self._read_image, self._infer_images, batch_size=size, workers=workers, not_finite=reason)
+        return stream(items, made.read_image, made.infer_images, batch_size=size, workers=workers, not_finite=reason)
 
-    def _of_texts(self, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
+    def _of_texts(self, made: _Ready, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
         cut = CutTexts()
 
         def infer(texts: list[str]) -> torch.Tensor:
-            lengths = cut_lengths(self.backbone, texts)
+            lengths = cut_lengths(made.backbone, texts)
             cut.take(range(len(texts)), {n: told for n, told in enumerate(lengths) if told is not None})
-            return self._infer_texts(texts)
+            return made.infer_texts(texts)
 
         try:
             yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason)
         finally:
             self._said = cut.notes()
-
-    def _read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
-        image, note = read_image(item)
-        return plugin_calls.preprocess(self.backbone, image), note
-
-    @torch.inference_mode()
-    def _infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
-        return self.head.probabilities(plugin_calls.encode_images(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def _infer_texts(self, texts: list[str]) -> torch.Tensor:
-        return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
 
 
 def _read_text(item: Any) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.terminals import Ended, Terminals
+from tests.terminals import Ended, Terminals, two_classes
 
 NO_WORK = """
 import modelgraft.host.host as host, modelgraft_adapters.data.reading as reading, socket
@@ -57,17 +57,8 @@ threading._start_new_thread = one
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Path:
     """``few`` pictures of two classes, a table of them, and an adapter that was learnt on them."""
-    from PIL import Image
-
     folder = tmp_path_factory.mktemp("place")
-    rows = ["path,label,kind"]
-    for name in ("cat", "cup"):
-        (folder / "few" / name).mkdir(parents=True)
-        with Image.open(ROOT / "docs" / "photos" / f"{name}.jpg") as image:
-            small = image.convert("RGB").resize((64, 64))
-        for number in range(8):
-            small.rotate(number).save(folder / "few" / name / f"{number}.png")
-            rows.append(f"few/{name}/{number}.png,{name},{name}s")
+    rows = two_classes(folder, "few", 8)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
     done = terminals.run("probe", "few", "--save", "adapter", "--no-repeats", cwd=folder)
     assert done.code == 0, done.err
@@ -135,16 +126,20 @@ def test_the_place_is_tried_before_the_work(output: str, terminals: Terminals, p
     assert not list(tmp_path.iterdir())
 
 
+def _trained_without_help(terminals: Terminals, place: Path, setup: str) -> None:
+    shutil.rmtree(place / "new", ignore_errors=True)
+    done = terminals.run(
+        "finetune", "few", "-o", "new", "--strategy", "head-only", "--steps", "3", "--workers", "2",
+        setup=setup, cwd=place, seconds=60,
+    )  # fmt: skip
+    assert done.code == 0 and b"items are read without processes of their own" in done.err, done
+
+
 def test_without_threads_everything_ends(terminals: Terminals, place: Path) -> None:
     for verb in ("classify", "probe"):
         done = terminals.run(*VERBS[verb], setup=NO_THREADS, stderr="tty", cwd=place, seconds=60)
         assert done.code == 0, (verb, done)
-    shutil.rmtree(place / "new", ignore_errors=True)
-    done = terminals.run(
-        "finetune", "few", "-o", "new", "--strategy", "head-only", "--steps", "3", "--workers", "2",
-        setup=NO_THREADS, cwd=place, seconds=60,
-    )  # fmt: skip
-    assert done.code == 0 and b"items are read without processes of their own" in done.err, done
+    _trained_without_help(terminals, place, NO_THREADS)
 
 
 def test_with_the_barrier_it_hung(terminals: Terminals, place: Path) -> None:
@@ -156,12 +151,7 @@ def test_with_the_barrier_it_hung(terminals: Terminals, place: Path) -> None:
 
 
 def test_without_processes_everything_ends(terminals: Terminals, place: Path) -> None:
-    shutil.rmtree(place / "new", ignore_errors=True)
-    done = terminals.run(
-        "finetune", "few", "-o", "new", "--strategy", "head-only", "--steps", "3", "--workers", "2",
-        setup=NO_PROCESSES, cwd=place, seconds=60,
-    )  # fmt: skip
-    assert done.code == 0 and b"items are read without processes of their own" in done.err, done
+    _trained_without_help(terminals, place, NO_PROCESSES)
     done = terminals.run(*VERBS["compare"], "-s", "zero-shot", setup=NO_PROCESSES, cwd=place, seconds=60)
     assert done.code == 1 and b"no process could be started for it (Resource temporarily unavailable)" in done.err
     done = terminals.run("doctor", setup=NO_PROCESSES, cwd=place, seconds=120)
@@ -200,9 +190,9 @@ def test_proxies_and_tokens_that_cannot_be_used(words: tuple[str, ...], terminal
 
 
 def test_a_label_and_a_text_that_look_like_options(terminals: Terminals, place: Path) -> None:
-    done = terminals.run("classify", "few/cat/0.png", "--labels", "--5,cat", "-f", "csv", cwd=place)
+    done = terminals.run("classify", "few/cat/00.png", "--labels", "--5,cat", "-f", "csv", cwd=place)
     assert done.code == 0 and b"score:--5" in done.out
-    done = terminals.run("classify", "few/cat/0.png", "-l", "--5", "-l", "cat", "-f", "jsonl", cwd=place)
+    done = terminals.run("classify", "few/cat/00.png", "-l", "--5", "-l", "cat", "-f", "jsonl", cwd=place)
     assert done.code == 0 and b'"--5"' in done.out
     done = terminals.run("embed", "--text", "--5", "-o", "x.npy", cwd=place)
     assert done.code == 2 and b"goes after --" in done.err

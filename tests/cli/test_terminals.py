@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminals import Ended, Terminals
+from tests.terminals import Ended, Terminals, two_classes
 
 PICTURES = 16
 BARS = "from modelgraft_adapters.telling import Bar; Bar.LEAST = 1"
@@ -19,20 +19,8 @@ BARS = "from modelgraft_adapters.telling import Bar; Bar.LEAST = 1"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Path:
     """``pictures`` of two classes, a table of them, and an adapter that was learnt on them."""
-    from PIL import Image
-
-    from tests.conftest import ROOT
-
     folder = tmp_path_factory.mktemp("place")
-    rows = ["path,label,kind"]
-    for name in ("cat", "cup"):
-        (folder / "pictures" / name).mkdir(parents=True)
-        with Image.open(ROOT / "docs" / "photos" / f"{name}.jpg") as image:
-            small = image.convert("RGB").resize((64, 64))
-        for number in range(PICTURES // 2):
-            path = folder / "pictures" / name / f"{number:02}.png"
-            small.rotate(number).save(path)
-            rows.append(f"{path},{name},{name}s")
+    rows = two_classes(folder, "pictures", PICTURES // 2)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
     done = terminals.run("probe", "pictures", "--save", "adapter", "--no-repeats", cwd=folder)
     assert done.code == 0, done.err

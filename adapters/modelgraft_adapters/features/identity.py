@@ -78,9 +78,12 @@ def weights_digest(module: torch.nn.Module) -> str:
         for name, tensor in module.state_dict().items():
             if isinstance(tensor, torch.Tensor):
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-                digest.update(content.numpy().data)
+                digest.update(_content(tensor).data)
     return digest.hexdigest()
+
+
+def _content(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
 def settings_digest(backbone: BackboneBase) -> str:
@@ -94,9 +97,8 @@ def settings_digest(backbone: BackboneBase) -> str:
         set_to = [(name, _shown(value)) for name, value in sorted(_attributes(backbone).items())]
     for name, part in backbone.module.named_modules():
         inner = {key: value for key, value in _attributes(part).items() if key[0] != "_"}
-        inner |= {
-            key: part._buffers.get(key) for key in part._non_persistent_buffers_set
-        }  # the others are among the weights
+        # The other buffers are among the weights.
+        inner |= {key: part._buffers.get(key) for key in part._non_persistent_buffers_set}
         set_to.append([name, type(part).__qualname__, [(key, _shown(value)) for key, value in sorted(inner.items())]])
     return hashlib.sha256(repr(set_to).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -122,12 +124,7 @@ def _shown(value: Any) -> Any:
     if isinstance(value, torch.nn.Module):
         return "a part of its own"
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        values = value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else torch.empty(0)
-        raw = (
-            values.flatten().view(torch.uint8).numpy()
-            if isinstance(value, torch.Tensor)
-            else np.ascontiguousarray(value)
-        )
+        raw = _content(value) if isinstance(value, torch.Tensor) else value
         return [str(value.dtype), list(value.shape), hashlib.sha256(raw.tobytes()).hexdigest()]
     named = f"{kind.__module__}.{kind.__qualname__}"
     shown = repr(value)[:10_000]

@@ -6,11 +6,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Final
 
 import numpy as np
 from modelgraft.errors import UsageError
+
+from modelgraft_adapters.defaults import is_whole
 
 STRATEGIES: Final = {
     "full": "every block and a new head, at once",
@@ -286,12 +288,8 @@ def check_workers(workers: Any) -> None:
     Raises:
         UsageError: no whole number of 0 or more.
     """
-    if workers is not None and (not _whole(workers) or workers < 0):
+    if workers is not None and (not is_whole(workers) or workers < 0):
         raise UsageError(f"workers is {workers!r}; it takes a whole number of 0 or more")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _plain(name: str, value: Any, kind: str) -> Any:
@@ -300,7 +298,7 @@ def _plain(name: str, value: Any, kind: str) -> Any:
     Raises:
         UsageError: a value of another kind.
     """
-    if name == "block" and _whole(value):
+    if name == "block" and is_whole(value):
         return str(int(value))
     if value is None and "None" in kind:
         return None
@@ -310,7 +308,7 @@ def _plain(name: str, value: Any, kind: str) -> Any:
     elif "str" in kind:
         if isinstance(value, str):
             return str(value)
-    elif _whole(value):
+    elif is_whole(value):
         return int(value)
     elif isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)

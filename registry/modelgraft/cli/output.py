@@ -10,7 +10,6 @@ rest; here each write goes on until nothing is left of it, and what failed is to
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
@@ -114,9 +113,13 @@ class _Whole(io.RawIOBase):
             except BlockingIOError:  # a pipe that somebody made non-blocking, and whose reader is slow
                 _wait(self._descriptor)
             except OSError as error:
-                self._failed = error
-                self.check()
+                self._fail(error)
+                break
         return whole
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = error
+        self.check()
 
     def check(self) -> None:
         """Tell again what failed."""
@@ -135,31 +138,11 @@ class _Whole(io.RawIOBase):
         return os.isatty(self._descriptor)
 
 
-class _Heedless(io.RawIOBase):
-    """A descriptor that is written to as far as it can be."""
+class _Heedless(_Whole):
+    """The same, and what cannot be written goes nowhere, without a word."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        whole = len(view)
-        with contextlib.suppress(OSError):
-            while view:
-                try:
-                    view = view[os.write(self._descriptor, view) :]
-                except BlockingIOError:
-                    _wait(self._descriptor)
-        return whole
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
+    def _fail(self, error: OSError) -> None:
+        pass
 
 
 _made: list[_Whole] = []

@@ -73,7 +73,7 @@ def library_digest(name: str) -> str | None:
     try:
         dist = distribution(name)
         record = dist.read_text("RECORD")
-        if record and not _editable(dist):
+        if record and not is_editable(dist):
             return hashlib.sha256(record.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         # A torch that is built by hand states its commit as its version.
         return None if name == "torch" else _digest(_tops(dist, ""))
@@ -115,10 +115,11 @@ def _tops(dist: Distribution, plugin: str) -> list[str]:
 
 
 def _top(point: EntryPoint) -> str:
-    return point.value.partition(":")[0].strip().partition(".")[0]
+    return point.module.partition(".")[0]
 
 
-def _editable(dist: Distribution) -> bool:
+def is_editable(dist: Distribution) -> bool:
+    """Tell whether a distribution is installed editable: its RECORD then says nothing of its files."""
     stated = json.loads(dist.read_text("direct_url.json") or "{}")
     return bool(stated.get("dir_info", {}).get("editable"))
 

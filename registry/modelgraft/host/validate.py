@@ -20,6 +20,7 @@ import pluggy
 from modelgraft.entry import Entry
 from modelgraft.errors import ModelgraftError
 from modelgraft.fields import shown
+from modelgraft.host.code import is_editable
 from modelgraft.host.discovery import GROUP, Found
 from modelgraft.host.imports import load_plugin, new_manager, register
 from modelgraft.host.records import MOST_BYTES, MOST_ENTRIES, MOST_SPECS, failed_record, lines, new_record, one_line
@@ -154,8 +155,7 @@ def _watched(found: Found) -> list[list[Any]]:
         dist = distribution(found.distribution)
     except PackageNotFoundError:
         return []
-    direct = json.loads(dist.read_text("direct_url.json") or "{}")
-    if dist.read_text("RECORD") is not None and not direct.get("dir_info", {}).get("editable"):
+    if dist.read_text("RECORD") is not None and not is_editable(dist):
         return []
     module = EntryPoint(found.name, found.value, GROUP).module
     # The module itself may have failed to import, so it is found as the import finds it.
@@ -167,6 +167,7 @@ def _watched(found: Found) -> list[list[Any]]:
         # Folders too: a file that is added or removed changes the time of its folder.
         inside = (p for p in folder.rglob("*") if p.is_dir() or p.suffix in (".py", ".json"))
         files |= {folder, *(p for p in inside if "__pycache__" not in p.parts)}
+    direct = json.loads(dist.read_text("direct_url.json") or "{}")
     project = unquote(urlsplit(str(direct.get("url", ""))).path)
     if project:  # what it imports beside itself, out of the same project
         loaded = (getattr(other, "__file__", None) for other in list(sys.modules.values()))
