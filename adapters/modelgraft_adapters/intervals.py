@@ -16,6 +16,13 @@ FEW: Final = 50
 FEW_OF_A_CLASS: Final = 5
 UNEVEN: Final = 0.4
 """Skewness of the items' values by the root of their number; above it a few items decide the mean."""
+HEAVY: Final = 3.5
+"""Skewness of the items' values; above it, values with a heavier tail than squared normal errors (2.8) are to be expected, of
+which a sample rarely holds the largest."""
+MORE_SKEW: Final = 1.3
+"""What a sample's skewness is multiplied by: it falls short of the truth, most of all where the tail is heavy."""
+WIDER: Final = 1.2
+"""By how much the interval of R2 is widened where a few items decide."""
 
 
 def wilson(hits: float, count: float, z: float = Z) -> Interval:
@@ -49,14 +56,17 @@ def mean_of_shares(hits: np.ndarray, counts: np.ndarray) -> Interval:
 
 
 def mean_of_losses(values: np.ndarray) -> Interval:
-    """Return the interval of the mean of values (N,) that are not below 0: Student's t with Hall's correction for their skewness
-    (Hall 1992, "On the removal of skewness by transformation"). Unknown of one value, or where all are one."""
+    """Return the interval of the mean of values (N,) that are not below 0. Unknown of one value, or where all are one.
+
+    At each end the wider of two: Student's t with Hall's correction for skewness (Hall 1992, "On the removal of skewness by
+    transformation"), and Student's t on the scale of the logarithm, right where the mean is of many small and a few large values.
+    """
     count = len(values)
     spread = float(values.std()) if count > 1 else 0.0
     mean = float(values.mean()) if count else math.nan
     if spread <= 1e-12 * abs(mean) or spread < 1e-150:
         return UNKNOWN
-    scale = skewness(values) / math.sqrt(count)
+    scale = MORE_SKEW * skewness(values) / math.sqrt(count)
     error = spread / math.sqrt(count - 1)
 
     def turned(t: float) -> float:
@@ -65,7 +75,17 @@ def mean_of_losses(values: np.ndarray) -> Interval:
         return 3 / scale * (math.copysign(abs(1 + scale * (t - scale / 6)) ** (1 / 3), 1 + scale * (t - scale / 6)) - 1)
 
     t = student(count - 1)
-    return max(0.0, mean - turned(t) * error), mean - turned(-t) * error
+    low, high = max(0.0, mean - turned(t) * error), mean - turned(-t) * error
+    times = math.exp(t * error / mean)
+    return min(low, mean / times), max(high, mean * times)
+
+
+def few_decide(values: np.ndarray) -> bool:
+    """Tell whether a few of the values (N,) decide their mean, or are likely to among more of their kind."""
+    if len(values) < 3 or not values.std() > 1e-12 * abs(values.mean()):
+        return False
+    skew = skewness(values)
+    return skew > HEAVY or skew / math.sqrt(len(values)) > UNEVEN
 
 
 def skewness(values: np.ndarray) -> float:
@@ -89,7 +109,8 @@ def share_with_error(value: float, error: float, count: int) -> Interval:
 def explained(errors: np.ndarray, spreads: np.ndarray, rng: np.random.Generator, resamples: int) -> Interval:
     """Return the interval of R2, the mean over K columns of ``1 - sum(errors) / sum(spreads**2)``.
 
-    It is the studentised bootstrap (Hall 1988), over items, of the logarithm of what is not explained.
+    At each end the wider of two, on the scale of the logarithm of what is not explained: the studentised bootstrap over items
+    (Hall 1988), made wider by a fifth where a few items decide; and Student's t.
 
     Args:
         errors: (N, K), squared errors.
@@ -126,6 +147,11 @@ def explained(errors: np.ndarray, spreads: np.ndarray, rng: np.random.Generator,
     if not error > 0 or len(ratios) < max(20, resamples // 2):
         return UNKNOWN
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    t, wider = (
+        student(count - 1),
+        WIDER if few_decide(errors.mean(axis=1)) or few_decide((spreads**2).mean(axis=1)) else 1.0,
+    )
+    low, high = min(wider * float(low), -t), max(wider * float(high), t)
     ends = (1 - math.exp(min(value - float(low) * error, 700.0)), 1 - math.exp(min(value - float(high) * error, 700.0)))
     return ends if all(map(math.isfinite, ends)) else UNKNOWN
 

@@ -15,7 +15,7 @@ import numpy as np
 from modelgraft.learning import Task
 
 from modelgraft_adapters import intervals
-from modelgraft_adapters.intervals import CONFIDENCE, FEW, FEW_OF_A_CLASS, UNEVEN, UNKNOWN, wilson
+from modelgraft_adapters.intervals import CONFIDENCE, FEW, FEW_OF_A_CLASS, UNKNOWN, wilson
 
 RESAMPLES: Final = 1000
 GROUPS: Final = 400
@@ -295,8 +295,4 @@ def _few(count: int, least: int = FEW, has: str = "") -> str:
 
 def _uneven(values: np.ndarray) -> str:
     """What is said beside an interval of values of which a few decide."""
-    if len(values) < 3 or not values.std() > 1e-12 * abs(values.mean()):
-        return ""
-    if intervals.skewness(values) / math.sqrt(len(values)) <= UNEVEN:
-        return ""
-    return "a few items decide it: its interval may be too narrow"
+    return "a few items decide it: its interval may be too narrow" if intervals.few_decide(values) else ""
