@@ -30,8 +30,8 @@ from modelgraft_adapters import FineTuner, FrozenAdapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import few_shot
 from modelgraft_adapters.finetuning.contrastive import PairSampler
-from modelgraft_adapters.learning_curve import mean_interval
-from modelgraft_adapters.scores import Score, wilson
+from modelgraft_adapters.metrics.scores import Score, wilson
+from modelgraft_adapters.metrics.spread import mean_interval
 from quality import DATA, load_set, minilm
 from setfit import SetFitModel, Trainer, TrainingArguments
 from setfit.sampler import ContrastiveDataset

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from measure import save
-from modelgraft_adapters.scores import average_precisions, evaluate, explained_share
+from modelgraft_adapters.metrics.scores import average_precisions, evaluate, explained_share
 
 SIZES = (20, 50, 100, 200)
 LARGE = 400_000

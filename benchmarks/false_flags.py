@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 from measure import save
-from modelgraft_adapters.many_rows import corrected
-from modelgraft_adapters.paired import Answers, difference
+from modelgraft_adapters.metrics.many_rows import corrected
+from modelgraft_adapters.metrics.paired import Answers, difference
 from scipy.special import ndtr
 
 ROWS = (3, 5, 10, 20)

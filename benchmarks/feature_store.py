@@ -21,7 +21,7 @@ from measure import PYTHON, run_once, save
 
 MEMORY = """
 import sys, time
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.features.extractor import FeatureExtractor
 class Texts:
     def __init__(self, count): self.count = count
     def __len__(self): return self.count
@@ -32,7 +32,7 @@ assert found.features.shape == (int(sys.argv[1]), 256) and all(e is None for e i
 START = """
 import sys, time, json
 import modelgraft, torch, PIL, numpy
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.features.extractor import FeatureExtractor
 names = [line.rstrip() for line in open(sys.argv[1])]
 start = time.perf_counter()
 extractor = FeatureExtractor("embedded/sprig")
@@ -76,8 +76,8 @@ def _pictures(archive: Path, into: Path, count: int) -> list[str]:
 
 def _throughput(options: argparse.Namespace, paths: list[str], folder: Path) -> dict[str, object]:
     import torch
-    from modelgraft_adapters.features.embedding import FeatureExtractor
-    from modelgraft_adapters.images import read_image
+    from modelgraft_adapters.features.extractor import FeatureExtractor
+    from modelgraft_adapters.media.images import read_image
 
     backbone = _backbone(options.data)
     ready = torch.stack([backbone.preprocess(read_image(p)[0]) for p in paths[: options.batch_size]])

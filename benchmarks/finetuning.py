@@ -30,7 +30,7 @@ from modelgraft_adapters import FineTuner
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.splitting import few_shot
-from modelgraft_adapters.finetuning.robust import wise_curve
+from modelgraft_adapters.finetuning.weight_averaging import wise_curve
 from quality import DATA, load_set, minilm, mobilenet_folder
 
 SIDE, SHOTS, STEPS = 96, (4, 16, 64), 40

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from modelgraft_adapters.learning_curve import mean_interval
-from modelgraft_adapters.scores import Score, wilson
+from modelgraft_adapters.metrics.scores import Score, wilson
+from modelgraft_adapters.metrics.spread import mean_interval
 from quality_page import prose
 from scipy.stats import t as student
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from measure import save
 from modelgraft.learning import Examples
-from modelgraft_adapters.images import FORMATS
+from modelgraft_adapters.media.images import FORMATS
 from modelgraft_heads.design import Design
 from modelgraft_heads.linear import SELECTION, STRENGTHS, Sweep
 from PIL import Image

@@ -27,9 +27,10 @@ from modelgraft_adapters import FrozenAdapter
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.splitting import few_shot
-from modelgraft_adapters.images import read_image
-from modelgraft_adapters.learning_curve import learning_curve, mean_interval
-from modelgraft_adapters.scores import Score, wilson
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.metrics.scores import Score, wilson
+from modelgraft_adapters.metrics.spread import mean_interval
+from modelgraft_adapters.runs.learning_curve import learning_curve
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IMAGES = {

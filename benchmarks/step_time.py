@@ -27,7 +27,7 @@ from measure import save
 from modelgraft_adapters import FineTuner
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.finetuning.augmentation import training_transform
-from modelgraft_adapters.images import FORMATS
+from modelgraft_adapters.media.images import FORMATS
 from PIL import Image
 from quality import DATA
 from torch.utils.data import DataLoader, Dataset

@@ -19,7 +19,7 @@ import torch
 from measure import save
 from modelgraft import Entry
 from modelgraft_adapters import ZeroShotClassifier
-from modelgraft_adapters.images import FORMATS
+from modelgraft_adapters.media.images import FORMATS
 from PIL import Image
 
 

@@ -26,12 +26,16 @@ from modelgraft import load
 from modelgraft.errors import ModelgraftError
 from modelgraft.resolution import File, Part
 from modelgraft.sealed import seal
-from modelgraft_adapters import FineTuner, FrozenAdapter, card, label_embeddings, read_data, tuned
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, read_card
-from modelgraft_adapters.features import records, store
+from modelgraft_adapters import FineTuner, FrozenAdapter, read_data
+from modelgraft_adapters.estimators import label_embeddings
+from modelgraft_adapters.features import store
 from modelgraft_adapters.features.store import FeatureStore
-from modelgraft_adapters.finetuning import checkpoint, running
-from modelgraft_adapters.finetuning.running import Interrupted
+from modelgraft_adapters.finetuning import checkpoint
+from modelgraft_adapters.finetuning import run as running
+from modelgraft_adapters.finetuning.run import Interrupted
+from modelgraft_adapters.saved import card, tensors
+from modelgraft_adapters.saved.card import CARD_FILE, HEAD_FILE, read_card
+from modelgraft_adapters.storage import records
 from modelgraft_sources import stored
 
 MODEL: Final = "embedded/sprig"
@@ -242,14 +246,14 @@ def saved_heads(folder: Path) -> Case:
 
     def read() -> Any:
         try:
-            found = tuned.checked_tensors(path, whole.head_sha256, dict(whole.tensors), "it")
+            found = tensors.checked_tensors(path, whole.head_sha256, dict(whole.tensors), "it")
         except ModelgraftError:
             return None
         return {name: tensor.numpy().tobytes() for name, tensor in found.items()}
 
     return Case(
         "saved adapters: tensors", (path,), read,
-        lambda: mock.patch.object(tuned, "digest", lambda path, kind: whole.head_sha256),
+        lambda: mock.patch.object(tensors, "digest", lambda path, kind: whole.head_sha256),
     )  # fmt: skip
 
 

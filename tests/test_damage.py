@@ -14,7 +14,7 @@ from modelgraft.sealed import seal, with_checksum
 from modelgraft.weights import verifying
 from modelgraft_adapters import ZeroShotClassifier
 from modelgraft_adapters.features import store
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_sources import web
 from PIL import Image
@@ -88,7 +88,7 @@ def test_stored_rows_that_are_no_numbers_are_computed_again(tmp_path: Path, monk
     texts = ["red wine", "blue sea"]
     right = FeatureExtractor("embedded/sprig", modality="text", device="cpu", store=False).embed(texts).features
     extractor = FeatureExtractor("embedded/sprig", modality="text", device="cpu")
-    from modelgraft_adapters.features.keys import text_digest
+    from modelgraft_adapters.storage.keys import text_digest
 
     names = [text_digest(text) for text in texts]
     assert isinstance(extractor.store, FeatureStore)
@@ -126,7 +126,7 @@ def test_a_flipped_bit_in_the_label_cache_does_not_change_what_is_seen(
         assert np.array_equal(scores(), right)
         assert path.read_bytes() == content, "and it is written anew"
     monkeypatch.setattr(
-        "modelgraft_adapters.label_embeddings.read_sealed", lambda path: path.read_bytes()[damage.HEAD :]
+        "modelgraft_adapters.estimators.label_embeddings.read_sealed", lambda path: path.read_bytes()[damage.HEAD :]
     )
     place = len(content) - 1
     path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])

@@ -73,8 +73,8 @@ def test_everything_is_there_and_every_mean_is_that_of_its_draws(results: dict[s
 
 
 def test_intervals_are_those_of_the_scores(results: dict[str, Any]) -> None:
-    from modelgraft_adapters.learning_curve import mean_interval
-    from modelgraft_adapters.scores import Score, wilson
+    from modelgraft_adapters.metrics.scores import Score, wilson
+    from modelgraft_adapters.metrics.spread import mean_interval
 
     for name, found in results["sets"].items():
         count = results["data"][name]["test"]

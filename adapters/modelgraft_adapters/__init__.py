@@ -10,39 +10,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modelgraft_adapters.adapter import Adapter
     from modelgraft_adapters.data.dataset import Dataset
     from modelgraft_adapters.data.reading import read_data
-    from modelgraft_adapters.estimators import (
+    from modelgraft_adapters.estimators.base import Adapter
+    from modelgraft_adapters.estimators.frozen import FrozenAdapter
+    from modelgraft_adapters.estimators.prediction import Prediction
+    from modelgraft_adapters.estimators.probes import (
         FewShotClassifier,
         KNNClassifier,
         LinearProbe,
         PrototypeClassifier,
         SemiSupervisedClassifier,
     )
-    from modelgraft_adapters.features.embedding import FeatureExtractor
+    from modelgraft_adapters.estimators.zero_shot import ZeroShotClassifier
+    from modelgraft_adapters.features.extractor import FeatureExtractor
     from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
     from modelgraft_adapters.finetuning.tuner import FineTuner
-    from modelgraft_adapters.frozen import FrozenAdapter
-    from modelgraft_adapters.predictions import Prediction
-    from modelgraft_adapters.scores import Evaluation
-    from modelgraft_adapters.zero_shot import ZeroShotClassifier
+    from modelgraft_adapters.metrics.scores import Evaluation
 
 _WHERE = {
-    "Adapter": "adapter",
+    "Adapter": "estimators.base",
     "Dataset": "data.dataset",
-    "Evaluation": "scores",
-    "FeatureExtractor": "features.embedding",
-    "FewShotClassifier": "estimators",
+    "Evaluation": "metrics.scores",
+    "FeatureExtractor": "features.extractor",
+    "FewShotClassifier": "estimators.probes",
     "FineTuner": "finetuning.tuner",
-    "FrozenAdapter": "frozen",
-    "KNNClassifier": "estimators",
-    "LinearProbe": "estimators",
-    "Prediction": "predictions",
+    "FrozenAdapter": "estimators.frozen",
+    "KNNClassifier": "estimators.probes",
+    "LinearProbe": "estimators.probes",
+    "Prediction": "estimators.prediction",
     "MultiTaskTuner": "finetuning.multitask_tuner",
-    "PrototypeClassifier": "estimators",
-    "SemiSupervisedClassifier": "estimators",
-    "ZeroShotClassifier": "zero_shot",
+    "PrototypeClassifier": "estimators.probes",
+    "SemiSupervisedClassifier": "estimators.probes",
+    "ZeroShotClassifier": "estimators.zero_shot",
     "read_data": "data.reading",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from numbers import Integral
 from typing import Any, Final
@@ -43,3 +44,21 @@ def checked_model(model: Any) -> Any:
     if not isinstance(model, (str, Entry)) and not isinstance(getattr(model, "entry", None), Entry):
         raise UsageError(f"model={model!r:.100}: the name of a model, a folder, an entry, or a loaded backbone")
     return model
+
+
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` words; values are JSON where they read so, else text.
+
+    Raises:
+        UsageError: a word that reads otherwise.
+    """
+    found: dict[str, Any] = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set {word!r} does not read NAME=VALUE, such as C=0.1")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

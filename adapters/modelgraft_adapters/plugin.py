@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from modelgraft import LocalWeights
 
-    from modelgraft_adapters.frozen import FrozenAdapter
+    from modelgraft_adapters.estimators.frozen import FrozenAdapter
 
 MODELGRAFT_API = 1
 
@@ -22,52 +22,52 @@ def modelgraft_verbs() -> list[VerbSpec]:
     return [
         VerbSpec(
             "classify",
-            "modelgraft_adapters.classify_verb:classify",
+            "modelgraft_adapters.cli.classify:classify",
             "Classify pictures or texts by label names, without training.",
         ),
         VerbSpec(
             "embed",
-            "modelgraft_adapters.embed_verb:embed",
+            "modelgraft_adapters.cli.embed:embed",
             "Turn pictures or texts into embeddings, and write them to a file.",
         ),
         VerbSpec(
             "probe",
-            "modelgraft_adapters.probe_verb:probe",
+            "modelgraft_adapters.cli.probe:probe",
             "Learn a head on the features of a frozen model, and test it.",
         ),
         VerbSpec(
             "finetune",
-            "modelgraft_adapters.finetune_verb:finetune",
+            "modelgraft_adapters.cli.finetune:finetune",
             "Train a pretrained model further on data of yours, and test it.",
         ),
         VerbSpec(
             "multitask",
-            "modelgraft_adapters.multitask_verb:multitask",
+            "modelgraft_adapters.cli.multitask:multitask",
             "Train a pretrained model further on several tasks at once, and say what sharing is worth.",
         ),
         VerbSpec(
             "compare",
-            "modelgraft_adapters.compare_verb:compare",
+            "modelgraft_adapters.cli.compare:compare",
             "Say which of several models, learnt in which way, is right for data of yours.",
         ),
         VerbSpec(
             "explore",
-            "modelgraft_adapters.explore_verb:explore",
+            "modelgraft_adapters.cli.explore:explore",
             "See what is in data without training: clusters, a map, outliers, repeated items.",
         ),
         VerbSpec(
             "predict",
-            "modelgraft_adapters.predict_verb:predict",
+            "modelgraft_adapters.cli.predict:predict",
             "Predict with a saved adapter: pictures or texts.",
         ),
         VerbSpec(
             "export",
-            "modelgraft_adapters.export_verb:export",
+            "modelgraft_adapters.cli.export:export",
             "Write a saved adapter to one file that runs without modelgraft: ONNX or torch.export.",
         ),
         VerbSpec(
             "push",
-            "modelgraft_adapters.push_verb:push",
+            "modelgraft_adapters.cli.push:push",
             "Put a saved adapter on the Hugging Face Hub.",
         ),
     ]
@@ -76,7 +76,7 @@ def modelgraft_verbs() -> list[VerbSpec]:
 @hookimpl
 def modelgraft_recognise(name: str, configs: Mapping[str, Any]) -> Entry | None:
     """A folder or repository with the card of a saved adapter."""
-    from modelgraft_adapters.adapter_entry import entry_of
+    from modelgraft_adapters.saved.registry_entry import entry_of
 
     return entry_of(name, configs)
 
@@ -84,7 +84,7 @@ def modelgraft_recognise(name: str, configs: Mapping[str, Any]) -> Entry | None:
 @hookimpl
 def modelgraft_weights(entry: Entry) -> list[Weights]:
     """The adapter's own files, and those of its backbone."""
-    from modelgraft_adapters.adapter_entry import places_of
+    from modelgraft_adapters.saved.registry_entry import places_of
 
     return places_of(entry)
 
@@ -94,6 +94,8 @@ def modelgraft_load(
     entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights
 ) -> FrozenAdapter:
     """The adapter with its head and its backbone."""
-    from modelgraft_adapters.loading import restored
+    from modelgraft_adapters.estimators.frozen import FrozenAdapter
+    from modelgraft_adapters.estimators.restoring import restored
 
-    return restored(entry, weights, None, {"device": device, "dtype": dtype})
+    found: FrozenAdapter = restored(FrozenAdapter, entry, weights, None, {"device": device, "dtype": dtype})
+    return found

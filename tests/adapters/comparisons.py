@@ -6,10 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-from modelgraft_adapters.comparison import Comparison, Row
-from modelgraft_adapters.learning_curve import CurvePoint
-from modelgraft_adapters.paired import Difference, Reach
-from modelgraft_adapters.scores import Score
+from modelgraft_adapters.compare.results import Comparison, Row
+from modelgraft_adapters.metrics.paired import Difference, Reach
+from modelgraft_adapters.metrics.scores import Score
+from modelgraft_adapters.metrics.spread import CurvePoint
 
 
 def mobilenet(shared_data: Path, folder: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters import images
+from modelgraft_adapters.media import images
 from PIL import Image, PngImagePlugin
 
 WATCHED = (

@@ -14,9 +14,11 @@ import timm
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.sealed import with_checksum
-from modelgraft_adapters import Adapter, FrozenAdapter, LinearProbe, adapter_entry, loading
-from modelgraft_adapters.card import CARD_FILE
-from modelgraft_adapters.publishing import contents
+from modelgraft_adapters import FrozenAdapter, LinearProbe
+from modelgraft_adapters.estimators import restoring as loading
+from modelgraft_adapters.runs.publishing import contents
+from modelgraft_adapters.saved import registry_entry as adapter_entry
+from modelgraft_adapters.saved.card import CARD_FILE
 from timm.models import save_for_hf
 
 rng = np.random.default_rng(0)
@@ -97,7 +99,9 @@ def test_that_the_place_beside_it_is_looked_at_matters(
     other = tmp_path / "other"
     shutil.move(project, other)
     monkeypatch.setattr(adapter_entry, "backbone_names", lambda backbone, where: [backbone.name])
-    monkeypatch.setattr("modelgraft_adapters.loading.backbone_names", lambda backbone, where: [backbone.name])
+    monkeypatch.setattr(
+        "modelgraft_adapters.estimators.restoring.backbone_names", lambda backbone, where: [backbone.name]
+    )
     with pytest.raises(ModelgraftError, match="no longer where it was"):
         _found(other / "adapters" / "it")
 
@@ -110,7 +114,7 @@ def test_a_place_that_no_card_may_state(place: object, project: Path) -> None:
     record["backbone"]["beside"] = place
     path.write_text(json.dumps(with_checksum(record)))
     with pytest.raises(ModelgraftError, match=r"wrong at backbone\.beside"):
-        Adapter.load(path.parent)
+        FrozenAdapter.load(path.parent)
 
 
 def test_a_card_without_the_place(project: Path) -> None:

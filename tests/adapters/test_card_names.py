@@ -13,9 +13,10 @@ import torch
 from modelgraft.errors import BadNameError, ModelgraftError, UnsafeWeightsError
 from modelgraft.project.files import short
 from modelgraft.weights.recognising import location_of
-from modelgraft_adapters import FrozenAdapter, LinearProbe, loading
-from modelgraft_adapters.adapter_entry import backbone_entry
-from modelgraft_adapters.card import CARD_FILE, read_card
+from modelgraft_adapters import FrozenAdapter, LinearProbe
+from modelgraft_adapters.estimators import restoring as loading
+from modelgraft_adapters.saved.card import CARD_FILE, read_card
+from modelgraft_adapters.saved.registry_entry import backbone_entry
 from timm.models._hub import save_for_hf
 
 from tests.adapters.test_pushed_contents import original as original

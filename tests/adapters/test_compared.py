@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelgraft_adapters import Dataset, comparing, read_data
-from modelgraft_adapters.comparing import compare
-from modelgraft_adapters.comparison import Comparison
+from modelgraft_adapters import Dataset, read_data
+from modelgraft_adapters.compare import runner as comparing
+from modelgraft_adapters.compare.results import Comparison
+from modelgraft_adapters.compare.runner import compare
 
 SPRIG = "embedded/sprig"
 COLOURS = {
@@ -59,7 +60,7 @@ def test_what_is_printed_in_the_process_is_no_answer(
 ) -> None:
     """``sitecustomize`` and ``.pth`` files run before any line of ours."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'modelgraft_adapters.compared' in ' '.join(sys.orig_argv):\n"
+        "import os, sys\nif 'modelgraft_adapters.compare.worker' in ' '.join(sys.orig_argv):\n"
         '    print(\'hello\', flush=True); os.write(1, b\'{"cell": null, "failed": "forged\')\n'
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

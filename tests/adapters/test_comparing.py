@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from modelgraft.errors import UsageError
 from modelgraft_adapters import Dataset, FrozenAdapter, read_data
-from modelgraft_adapters.compare_ways import parse_way
-from modelgraft_adapters.comparing import compare
-from modelgraft_adapters.comparison import Comparison, Row, short_names
+from modelgraft_adapters.compare.results import Comparison, Row, short_names
+from modelgraft_adapters.compare.runner import compare
+from modelgraft_adapters.compare.strategies import parse_way
 from modelgraft_adapters.data.splitting import few_shot
-from modelgraft_adapters.learning_curve import mean_interval
+from modelgraft_adapters.metrics.spread import mean_interval
 
 from tests.adapters.comparisons import mobilenet
 from tests.adapters.flowers import flowers
@@ -164,7 +164,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(data: Dataset, tmp_path:
         if "last-1" in line and len(told) == 1:  # the first of two learnings is done
             for task in Path("/proc/self/task").iterdir():
                 for child in (task / "children").read_text().split():
-                    if "modelgraft_adapters.compared" in Path(f"/proc/{child}/cmdline").read_text():
+                    if "modelgraft_adapters.compare.worker" in Path(f"/proc/{child}/cmdline").read_text():
                         os.kill(int(child), signal.SIGKILL)
 
     ways, settings = ["last-1", "zero-shot"], {"steps": 40}

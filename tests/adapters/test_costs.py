@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from modelgraft_adapters.costs import Cost, Meter
+from modelgraft_adapters.metrics.costs import Cost, Meter
 
 
 def zone(folder: Path, name: str, energy: int, span: int = 262143328850) -> Path:
@@ -58,7 +58,7 @@ def test_costs_add_up() -> None:
 def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     """``ru_maxrss`` of a program that is started is at least what its parent had: the figure must not be that."""
     ballast = np.ones(100_000_000, np.float64)  # 763 MiB
-    code = "from modelgraft_adapters.costs import own_peak_mib; print(own_peak_mib())"
+    code = "from modelgraft_adapters.metrics.costs import own_peak_mib; print(own_peak_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, check=True)
     assert ballast[-1] == 1
     assert 20 < float(done.stdout) < 700

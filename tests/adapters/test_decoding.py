@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters import images, samples
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.features.keys import picture_digest
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.media import images, samples
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.storage.keys import picture_digest
 from PIL import Image
 
 from tests.conftest import ROOT, Run

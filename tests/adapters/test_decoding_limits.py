@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.media.images import read_image
 from PIL import Image
 
 
@@ -35,7 +35,7 @@ def _png(
 MEASURE = """
 import resource, sys, warnings
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.media.images import read_image
 import numpy
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 warnings.simplefilter("ignore")

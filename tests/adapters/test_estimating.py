@@ -17,9 +17,9 @@ from modelgraft_adapters import (
     MultiTaskTuner,
     PrototypeClassifier,
     SemiSupervisedClassifier,
-    head_calls,
 )
-from modelgraft_adapters.estimating import Estimator, anew
+from modelgraft_adapters.calls import head_calls
+from modelgraft_adapters.estimators.habits import Estimator, anew
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted

@@ -26,7 +26,7 @@ from modelgraft_adapters.explore import (
     project,
 )
 from modelgraft_adapters.explore.clusters import silhouette
-from modelgraft_adapters.explore.page import build_page
+from modelgraft_adapters.report.explore_page import build_page
 from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits

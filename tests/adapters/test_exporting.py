@@ -15,11 +15,12 @@ import onnxruntime
 import pytest
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters import FineTuner, FrozenAdapter, exporting
-from modelgraft_adapters.adapter import Adapter
+from modelgraft_adapters import FineTuner, FrozenAdapter
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.exporting import KEY, TOLERANCE, export
-from modelgraft_adapters.tracing import _bags
+from modelgraft_adapters.estimators.base import Adapter
+from modelgraft_adapters.export import exporter as exporting
+from modelgraft_adapters.export.exporter import KEY, TOLERANCE, export
+from modelgraft_adapters.export.tracing import _bags
 from PIL import Image
 
 from tests.conftest import ROOT
@@ -185,7 +186,7 @@ def test_a_fine_tuned_adapter(tmp_path: Path, pictures: list[str]) -> None:
     tuner = FineTuner(MODEL, "full", steps=4, device="cpu").fit(
         pictures * 2, ["thing", "animal", "animal", "thing"] * 2
     )
-    adapter = Adapter.load(tuner.save(tmp_path / "tuned"), device="cpu", dtype="float32", store=False)
+    adapter = FrozenAdapter.load(tuner.save(tmp_path / "tuned"), device="cpu", dtype="float32", store=False)
     path = export(adapter, tmp_path / "tuned.pt2").path
     same(path, adapter, pictures, tuner.predict_proba(pictures))
     assert np.abs(tuner.predict_proba(pictures) - probe(pictures).predict_proba(pictures)).max() > 1e-3

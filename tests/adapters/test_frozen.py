@@ -17,7 +17,7 @@ from modelgraft_adapters import (
 )
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.splitting import few_shot
-from modelgraft_adapters.scores import wilson
+from modelgraft_adapters.metrics.scores import wilson
 from PIL import Image
 
 MODEL = "embedded/sprig"

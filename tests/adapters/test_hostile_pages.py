@@ -10,10 +10,11 @@ import pytest
 from modelgraft import load
 from modelgraft_adapters import Dataset, LinearProbe, read_data
 from modelgraft_adapters.explore import Explorer
-from modelgraft_adapters.explore.page import build_page
-from modelgraft_adapters.probing import run_probe
-from modelgraft_adapters.report import build_report, collect, page
-from modelgraft_adapters.report.comparison import build_comparison
+from modelgraft_adapters.report import build_report, collect
+from modelgraft_adapters.report import probe_page as page
+from modelgraft_adapters.report.compare_page import build_comparison
+from modelgraft_adapters.report.explore_page import build_page
+from modelgraft_adapters.runs.probe import run_probe
 
 from tests.adapters.comparisons import made_up
 from tests.hostile import ALL

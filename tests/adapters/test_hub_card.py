@@ -12,10 +12,11 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from modelgraft_adapters import FrozenAdapter, hub_card
-from modelgraft_adapters.card import CARD_FILE, Card, read_card
+from modelgraft_adapters import FrozenAdapter
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.hub_card import readme
+from modelgraft_adapters.saved import model_card as hub_card
+from modelgraft_adapters.saved.card import CARD_FILE, Card, read_card
+from modelgraft_adapters.saved.model_card import readme
 
 from tests.hostile import ALL
 

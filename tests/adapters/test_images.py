@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters import samples
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.media import samples
+from modelgraft_adapters.media.images import read_image
 from PIL import Image, ImageOps
 
 rng = np.random.default_rng(0)

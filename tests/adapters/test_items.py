@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
-from modelgraft_adapters import walking
+from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.files import Unread
-from modelgraft_adapters.images import read_image
-from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
-from modelgraft_adapters.texts import decoded, lines, reason_against
-from modelgraft_adapters.walking import matching, walk
+from modelgraft_adapters.media import walking
+from modelgraft_adapters.media.files import Unread
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.media.texts import decoded, lines, reason_against
+from modelgraft_adapters.media.walking import matching, walk
 from PIL import Image
 
 NONE = io.StringIO("")

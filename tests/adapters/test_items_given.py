@@ -110,7 +110,7 @@ def test_a_crop_without_pixels(use: str, empty: Any, uses: dict[str, Use]) -> No
 
 def test_that_it_is_looked_at_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     zero = ZeroShotClassifier(MODEL, ["dark", "bright"]).fit()
-    monkeypatch.setattr("modelgraft_adapters.zero_shot_core.each_item", lambda items: items)
+    monkeypatch.setattr("modelgraft_adapters.estimators.zero_shot_core.each_item", lambda items: items)
     assert len(zero.predict(DARK)) == 8, "a label for each row of one picture"
     assert arrays.each_item([1]) == [1]
 

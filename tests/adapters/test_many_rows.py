@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from modelgraft_adapters import many_rows
-from modelgraft_adapters.many_rows import corrected
-from modelgraft_adapters.paired import Answers, difference
+from modelgraft_adapters.metrics import many_rows
+from modelgraft_adapters.metrics.many_rows import corrected
+from modelgraft_adapters.metrics.paired import Answers, difference
 
 
 def table(rng: np.random.Generator, accuracies: list[float], draws: int, items: int = 150) -> list[list[Answers]]:

@@ -13,7 +13,7 @@ import timm
 import torch
 from modelgraft.errors import ModelgraftError, PluginError
 from modelgraft_adapters import FeatureExtractor, FrozenAdapter, LinearProbe, ZeroShotClassifier
-from modelgraft_adapters.stream import stream
+from modelgraft_adapters.calls.stream import stream
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models import save_for_hf
@@ -60,7 +60,7 @@ def test_zero_shot(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="8 of 8 items cannot be read"):
         assert half.predict(PICTURES).tolist() == [None] * 8
     # That it matters: without the look at the rows the first label comes out.
-    monkeypatch.setattr("modelgraft_adapters.zero_shot_core.stream", _unlooked)
+    monkeypatch.setattr("modelgraft_adapters.estimators.zero_shot_core.stream", _unlooked)
     assert [row.label for row in half.classify(PICTURES)] == ["a"] * 8
 
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 from modelgraft.learning import Task
-from modelgraft_adapters.learning_curve import CurvePoint
-from modelgraft_adapters.paired import Answers, difference, main_score, mcnemar, reach
-from modelgraft_adapters.scores import evaluate
+from modelgraft_adapters.metrics.paired import Answers, difference, main_score, mcnemar, reach
+from modelgraft_adapters.metrics.scores import evaluate
+from modelgraft_adapters.metrics.spread import CurvePoint
 from scipy.stats import binomtest
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from modelgraft_adapters import FrozenAdapter, placing
+from modelgraft_adapters import FrozenAdapter
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.placing import recover, replace_files
-from modelgraft_adapters.saving import OWN_FILES
+from modelgraft_adapters.saved import folder_swap as placing
+from modelgraft_adapters.saved.folder_swap import recover, replace_files
+from modelgraft_adapters.saved.writing import OWN_FILES
 
 TEXTS = ["a red rose", "a blue sky", "red wine", "blue sea", "red brick", "blue whale"]
 
@@ -154,7 +155,7 @@ def test_two_who_save_at_once_leave_one_whole(both: tuple[dict[str, bytes], dict
         for name, content in files.items():
             (tmp_path / f"given{number}" / name).write_bytes(content)
     code = (
-        "import sys; from pathlib import Path; from modelgraft_adapters.placing import replace_files\n"
+        "import sys; from pathlib import Path; from modelgraft_adapters.saved.folder_swap import replace_files\n"
         "files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}\n"
         "for _ in range(25): replace_files(Path(sys.argv[2]), files, set(files))"
     )

@@ -12,8 +12,9 @@ import pytest
 import torch
 from modelgraft import Entry, ScoreRule
 from modelgraft.errors import PluginError
-from modelgraft_adapters import ZeroShotClassifier, head_calls, plugin_calls
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters import ZeroShotClassifier
+from modelgraft_adapters.calls import head_calls, plugin_calls
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from PIL import Image
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modelgraft.errors import ModelgraftError
-from modelgraft_adapters import FrozenAdapter, publishing
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, README_FILE
+from modelgraft_adapters import FrozenAdapter
+from modelgraft_adapters.runs import publishing
+from modelgraft_adapters.saved.card import CARD_FILE, HEAD_FILE, README_FILE
 from PIL import Image
 
 SECRET = "the secret of somebody's home folder"

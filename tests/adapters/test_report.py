@@ -15,14 +15,15 @@ import pytest
 from modelgraft import load
 from modelgraft.errors import UsageError
 from modelgraft_adapters import Dataset, FrozenAdapter, LinearProbe, read_data
-from modelgraft_adapters.features.embedding import Embedded
-from modelgraft_adapters.learning_curve import learning_curve, mean_interval
-from modelgraft_adapters.probing import run_probe
+from modelgraft_adapters.features.extractor import Embedded
+from modelgraft_adapters.metrics.scores import Score, evaluate
+from modelgraft_adapters.metrics.spread import mean_interval
 from modelgraft_adapters.report import ProbeReport, build_report, collect
 from modelgraft_adapters.report.charts import Chart, power_ticks, round_ticks, spaced
-from modelgraft_adapters.report.gathering import losses
-from modelgraft_adapters.report.tables import class_table, confusion
-from modelgraft_adapters.scores import Score, evaluate
+from modelgraft_adapters.report.collecting import losses
+from modelgraft_adapters.report.probe_tables import class_table, confusion
+from modelgraft_adapters.runs.learning_curve import learning_curve
+from modelgraft_adapters.runs.probe import run_probe
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_fscore_support
@@ -328,7 +329,7 @@ def test_numbers() -> None:
 
 def reported(data: Dataset, features: np.ndarray) -> ProbeReport:
     """The report of a probe on features that are given, the first 100 items to learn from."""
-    from modelgraft_adapters.probing import ProbeRun
+    from modelgraft_adapters.runs.probe import ProbeRun
 
     def embedded(rows: np.ndarray) -> Embedded:
         return Embedded(rows, (None,) * len(rows), (), 0, {})

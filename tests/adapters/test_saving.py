@@ -23,9 +23,9 @@ import torch
 from huggingface_hub import ModelCard
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError, UsageError
 from modelgraft_adapters import FrozenAdapter, LinearProbe
-from modelgraft_adapters.card import CARD_FILE, HEAD_FILE, README_FILE, plain, read_card
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.hub_card import readme
+from modelgraft_adapters.saved.card import CARD_FILE, HEAD_FILE, README_FILE, plain, read_card
+from modelgraft_adapters.saved.model_card import readme
 from safetensors.torch import load_file, save_file
 
 from tests.adapters.flowers import flowers

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from modelgraft_adapters import intervals
-from modelgraft_adapters.paired import Answers, difference, main_score
-from modelgraft_adapters.scores import Evaluation, Score, average_precisions, evaluate
+from modelgraft_adapters.metrics import intervals
+from modelgraft_adapters.metrics.paired import Answers, difference, main_score
+from modelgraft_adapters.metrics.scores import Evaluation, Score, average_precisions, evaluate
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss, r2_score
 
 

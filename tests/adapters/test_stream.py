@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters.stream import read_ahead, stream
+from modelgraft_adapters.calls.stream import read_ahead, stream
 
 
 @pytest.fixture(autouse=True)

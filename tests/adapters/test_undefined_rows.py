@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from modelgraft_adapters.card import plain
-from modelgraft_adapters.compare_verb import table
-from modelgraft_adapters.comparison import Row, judge, read
-from modelgraft_adapters.paired import Answers
-from modelgraft_adapters.report.comparison import build_comparison
-from modelgraft_adapters.scores import evaluate
+from modelgraft_adapters.cli.compare import table
+from modelgraft_adapters.compare.results import Row, judge, read
+from modelgraft_adapters.metrics.paired import Answers
+from modelgraft_adapters.metrics.scores import evaluate
+from modelgraft_adapters.report.compare_page import build_comparison
+from modelgraft_adapters.saved.card import plain
 
 from tests.adapters.comparisons import made_up
 

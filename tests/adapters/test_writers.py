@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from modelgraft.cli import render
-from modelgraft_adapters.writers import FORMATS, make_writer
+from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 
 LABELS = ["cat", "dog=1", "a\rb", "é"]
 ODD = "caf\udce9.jpg"
@@ -64,7 +64,7 @@ def test_parquet_in_row_groups_is_one_table(tmp_path: Path, monkeypatch: pytest.
     pytest.importorskip("pyarrow")
     rows = [*ROWS, *(_row(f"{n}.jpg", n, text=None) for n in range(40))]
     whole = _parquet(_written("parquet", rows, tmp_path))
-    monkeypatch.setattr("modelgraft_adapters.writers.VALUES_PER_GROUP", 10)
+    monkeypatch.setattr("modelgraft_adapters.cli.prediction_writers.VALUES_PER_GROUP", 10)
     assert _parquet(_written("parquet", rows, tmp_path)) == whole
     assert whole["scores"][1] == list(ROWS[1]["scores"].items()) and whole["score"][3] is None
     assert list(_parquet(_written("parquet", [], tmp_path))) == ["path", "label", "score", "error", "note", "scores"]
@@ -93,7 +93,7 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory_does_not_grow_with_rows(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand labels; kept, a row of them takes over 100 kB. (Of Parquet, what Python holds; its row groups are small here.)"""
-    monkeypatch.setattr("modelgraft_adapters.writers.VALUES_PER_GROUP", 20_000)
+    monkeypatch.setattr("modelgraft_adapters.cli.prediction_writers.VALUES_PER_GROUP", 20_000)
     labels = [f"label {n}" for n in range(1000)]
 
     def peak(rows: int) -> int:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from modelgraft import Entry, ScoreRule
 from modelgraft.errors import UsageError
 from modelgraft_adapters import ZeroShotClassifier
-from modelgraft_adapters.class_names import check_labels
-from modelgraft_adapters.templates import ENSEMBLES, templates_for
+from modelgraft_adapters.estimators.class_names import check_labels
+from modelgraft_adapters.estimators.prompt_templates import ENSEMBLES, templates_for
 from PIL import Image
 
 
@@ -384,7 +384,7 @@ def test_an_array_that_is_filled_again_for_every_item_is_read_as_it_was(monkeypa
         return np.array([[row.scores[label] for label in LABELS] for row in classifier.classify(frames())])
 
     assert np.abs(found() - expected).max() < 1e-6
-    monkeypatch.setattr("modelgraft_adapters.images._copied", lambda item: item)
+    monkeypatch.setattr("modelgraft_adapters.media.images._copied", lambda item: item)
     monkeypatch.setattr(classifier, "workers", 1)
     slow = Encoder.preprocess
     monkeypatch.setattr(Encoder, "preprocess", lambda self, image: (time.sleep(0.02), slow(self, image))[1])

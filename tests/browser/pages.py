@@ -14,9 +14,9 @@ import numpy as np
 from modelgraft_adapters import Dataset, LinearProbe, read_data
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.explore import Explorer
-from modelgraft_adapters.explore.page import build_page
-from modelgraft_adapters.probing import run_probe
 from modelgraft_adapters.report import ProbeReport, build_report, collect
+from modelgraft_adapters.report.explore_page import build_page
+from modelgraft_adapters.runs.probe import run_probe
 from sklearn.datasets import load_digits
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from modelgraft_adapters.report.comparison import build_comparison
+from modelgraft_adapters.report.compare_page import build_comparison
 
 from tests.adapters.comparisons import made_up
 from tests.browser.test_report import light, opened, requests

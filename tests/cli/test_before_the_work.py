@@ -15,7 +15,7 @@ NO_WORK = """
 import modelgraft.host.host as host, modelgraft_adapters.data.reading as reading, socket
 class Worked(BaseException): pass
 def worked(*a, **k): raise Worked("the work was begun")
-from modelgraft_adapters import items, embed_verb, predict_verb, classify_verb
+from modelgraft_adapters.cli import inputs as items, embed as embed_verb, predict as predict_verb, classify as classify_verb
 import modelgraft.weights, modelgraft.registry as registry
 modelgraft.weights.local_weights = registry.local_weights = worked
 reading.read_data = items.expand_paths = embed_verb.expand_paths = predict_verb.expand_paths = worked
@@ -35,7 +35,7 @@ os.fork = none
 subprocess._fork_exec = none
 """
 OLD_POOL = """
-import modelgraft_adapters.stream as s, threading
+import modelgraft_adapters.calls.stream as s, threading
 from concurrent.futures import ThreadPoolExecutor
 def old(workers):
     started = threading.Barrier(workers + 1)
@@ -223,7 +223,7 @@ def test_in_python_too(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the work was begun")
 
     monkeypatch.setattr(modelgraft.registry, "local_weights", worked)
-    monkeypatch.setattr("modelgraft_adapters.loading.local_weights", worked)
+    monkeypatch.setattr("modelgraft_adapters.estimators.restoring.local_weights", worked)
     for options in (
         {"device": "meta"}, {"device": torch.device("meta")}, {"device": "mps:9"}, {"device": "nowhere"}, {"device": 7.5},
         {"dtype": "float8_e5m2"}, {"dtype": torch.float8_e5m2}, {"dtype": torch.int8}, {"dtype": "int8"}, {"dtype": bool},

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from modelgraft_adapters.compare_verb import parse_shots, table
+from modelgraft_adapters.cli.compare import parse_shots, table
 
 from tests.adapters.comparisons import made_up, mobilenet
 from tests.adapters.flowers import flowers

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from modelgraft_adapters import FrozenAdapter
-from modelgraft_adapters.exporting import export
+from modelgraft_adapters.export.exporter import export
 from PIL import Image
 
 from tests.conftest import ROOT, Run

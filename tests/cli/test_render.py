@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelgraft.cli import render
-from modelgraft_adapters.result_text import aligned
-from modelgraft_adapters.telling import say
-from modelgraft_adapters.writers import Row, make_writer
+from modelgraft_adapters.cli.prediction_writers import Row, make_writer
+from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.result_text import aligned
 from PIL import Image
 
 from tests.hostile import ALL, FORMULAS, TERMINAL

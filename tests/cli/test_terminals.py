@@ -12,7 +12,7 @@ import pytest
 from tests.terminals import Ended, Terminals, two_classes
 
 PICTURES = 16
-BARS = "from modelgraft_adapters.telling import Bar; Bar.LEAST = 1"
+BARS = "from modelgraft_adapters.cli.progress import Bar; Bar.LEAST = 1"
 """Run in the child first: a bar is shown however little there is to wait for."""
 
 
@@ -110,7 +110,7 @@ def test_with_richs_own_redirection_the_file_stays_empty(terminals: Terminals, p
 
 def test_lines_go_above_a_bar_uncut(terminals: Terminals, place: Path) -> None:
     code = (
-        "import sys\nfrom modelgraft_adapters.telling import Bar, say\n"
+        "import sys\nfrom modelgraft_adapters.cli.progress import Bar, say\n"
         "with Bar() as bar:\n"
         "    bar.tell('doing', 1, 100); say('[bold]x[/] ' + 'long ' * 60); bar.tell('doing', 2, 100)\n"
         "raise SystemExit(0)"

@@ -18,7 +18,7 @@ from modelgraft import Entry
 from modelgraft.host import code
 from modelgraft_adapters import ZeroShotClassifier
 from modelgraft_adapters.features import identity
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from PIL import Image
 
 from tests.attacks.harness import Place

@@ -13,7 +13,7 @@ import torch
 from modelgraft.errors import ModelgraftError
 from modelgraft_adapters import FineTuner, MultiTaskTuner
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.robust import move, souped
+from modelgraft_adapters.finetuning.weight_averaging import move, souped
 from PIL import Image
 
 from tests.adapters.finetuning.backbones import Pictures, Texts

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError, UsageError
-from modelgraft_adapters.class_names import check_labels
-from modelgraft_adapters.images import read_image
-from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
-from modelgraft_adapters.templates import templates_for
-from modelgraft_adapters.texts import decoded, lines, reason_against
+from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
+from modelgraft_adapters.estimators.class_names import check_labels
+from modelgraft_adapters.estimators.prompt_templates import templates_for
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.media.texts import decoded, lines, reason_against
 from PIL import Image
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -15,13 +15,13 @@ CLASSIFY = ("classify", "0.png", "--labels", "cat,cup")
 MANY = ("classify", ".", "--labels", "cat,cup", "-f", "jsonl")
 IN_A_GONE_FOLDER = "import os, tempfile; p = tempfile.mkdtemp(); os.chdir(p); os.rmdir(p)"
 INTERRUPTED = """
-import modelgraft_adapters.zero_shot_core as z
+import modelgraft_adapters.estimators.zero_shot_core as z
 def stop(*a, **k): raise KeyboardInterrupt
 old, seen = z.prediction, []
 z.prediction = lambda *a, **k: stop() if len(seen) > 2 else (seen.append(1), old(*a, **k))[1]
 """
 GONE_MEANWHILE = """
-import os, shutil, modelgraft_adapters.zero_shot_core as z
+import os, shutil, modelgraft_adapters.estimators.zero_shot_core as z
 os.mkdir("gone"); old = z.prediction
 z.prediction = lambda *a, **k: (shutil.rmtree("gone"), old(*a, **k))[1]
 """

@@ -21,8 +21,8 @@ from PIL import Image
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import counted
-from modelgraft_adapters.files import open_regular
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.media.files import open_regular
+from modelgraft_adapters.media.images import read_image
 
 HASH_BITS: Final = 128
 """Bits of `difference_hash`: 64 across and 64 down."""

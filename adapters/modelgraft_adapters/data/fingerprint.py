@@ -10,7 +10,7 @@ import numpy as np
 from modelgraft.errors import UnreadableItemError
 
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
+from modelgraft_adapters.storage.keys import FileDigests, picture_digest, text_digest
 
 
 def training_facts(data: Dataset, width: int, unlabelled: int) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from modelgraft_adapters.data.names import (
     some,
     split_names,
 )
-from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular
-from modelgraft_adapters.formats import begins_as_picture, is_named_picture, is_picture_name
-from modelgraft_adapters.texts import decoded, reason_against
-from modelgraft_adapters.walking import Parts, walk
+from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular
+from modelgraft_adapters.media.formats import begins_as_picture, is_named_picture, is_picture_name
+from modelgraft_adapters.media.texts import decoded, reason_against
+from modelgraft_adapters.media.walking import Parts, walk
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from modelgraft_adapters.data.names import (
 )
 from modelgraft_adapters.data.parquet_files import ALWAYS_ALLOWED, LARGEST_RATIO
 from modelgraft_adapters.data.tables import file_bytes
-from modelgraft_adapters.files import MOST_TEXT_BYTES, read_regular, regular_state
+from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular, regular_state
 
 
 def is_huggingface(source: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from modelgraft_adapters.formats import is_picture_name
+from modelgraft_adapters.media.formats import is_picture_name
 
 UNLABELLED: Final = "unlabelled"
 _SPLITS: Final = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelgraft.errors import UnreadableItemError
 
-from modelgraft_adapters.features.keys import picture_digest, text_digest
+from modelgraft_adapters.storage.keys import picture_digest, text_digest
 
 
 def warning(seen: int, count: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modelgraft.errors import ModelgraftError, UsageError
 
-from modelgraft_adapters.files import regular_state
+from modelgraft_adapters.media.files import regular_state
 
 LARGEST_RATIO: Final = 20
 """A table takes at most this many times the bytes of its file."""

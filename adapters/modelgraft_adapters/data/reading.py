@@ -16,9 +16,9 @@ from modelgraft_adapters.data import arrays, folders, huggingface, parquet_files
 from modelgraft_adapters.data.dataset import Dataset, Modality, join
 from modelgraft_adapters.data.grouping import across, with_groups
 from modelgraft_adapters.data.names import UNLABELLED, counted, is_split, renamed, some, split_names
-from modelgraft_adapters.files import Unread
-from modelgraft_adapters.formats import is_picture_name
-from modelgraft_adapters.walking import is_hidden, matching
+from modelgraft_adapters.media.files import Unread
+from modelgraft_adapters.media.formats import is_picture_name
+from modelgraft_adapters.media.walking import is_hidden, matching
 
 MOST_FILES: Final = 100_000
 """A pattern ``{0..N}`` names no more files than this."""

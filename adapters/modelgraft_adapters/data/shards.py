@@ -31,10 +31,10 @@ from modelgraft_adapters.data.names import (
 )
 from modelgraft_adapters.data.tar_files import TarItem, list_members
 from modelgraft_adapters.data.uncompressing import uncompressed
-from modelgraft_adapters.files import MOST_TEXT_BYTES
-from modelgraft_adapters.formats import is_named_picture, is_picture_name
-from modelgraft_adapters.texts import decoded
-from modelgraft_adapters.walking import is_hidden
+from modelgraft_adapters.media.files import MOST_TEXT_BYTES
+from modelgraft_adapters.media.formats import is_named_picture, is_picture_name
+from modelgraft_adapters.media.texts import decoded
+from modelgraft_adapters.media.walking import is_hidden
 
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
 """Extensions of what lies beside the picture in a WebDataset sample."""

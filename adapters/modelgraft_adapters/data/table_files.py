@@ -16,7 +16,7 @@ from modelgraft.errors import ModelgraftError, UsageError
 
 from modelgraft_adapters.data.names import counted, some
 from modelgraft_adapters.data.parquet_files import read_parquet
-from modelgraft_adapters.files import MOST_TABLE_BYTES, read_regular
+from modelgraft_adapters.media.files import MOST_TABLE_BYTES, read_regular
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 MOST_COLUMNS: Final = 16_384

@@ -20,7 +20,7 @@ from modelgraft_adapters.data.names import UNLABELLED, renamed, some, split_name
 from modelgraft_adapters.data.parquet_files import BytesColumn
 from modelgraft_adapters.data.paths_in_cells import paths_of
 from modelgraft_adapters.data.table_files import Table
-from modelgraft_adapters.files import MOST_PICTURE_BYTES, read_regular
+from modelgraft_adapters.media.files import MOST_PICTURE_BYTES, read_regular
 
 
 @dataclass(frozen=True, slots=True)

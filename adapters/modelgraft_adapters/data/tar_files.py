@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, Final
 
 from modelgraft.errors import ModelgraftError, UnreadableItemError
 
-from modelgraft_adapters.files import open_regular
+from modelgraft_adapters.media.files import open_regular
 
 SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK: Final = tarfile.BLOCKSIZE

@@ -18,7 +18,7 @@ from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
 from modelgraft.paths import cache_dir
 from modelgraft.sealed import read_sealed, write_sealed
 
-from modelgraft_adapters.files import open_regular
+from modelgraft_adapters.media.files import open_regular
 
 LARGEST_RATIO: Final = 200
 """A tar is not uncompressed to more than this many times its size. Pictures come to 1, texts to 10, tiny labels to 140."""

@@ -27,8 +27,8 @@ from modelgraft_adapters.explore.clusters import (
 )
 from modelgraft_adapters.explore.neighbours import NEIGHBOURS, nearest, outlier_scores
 from modelgraft_adapters.explore.projection import KINDS, PCA, Kind, project
-from modelgraft_adapters.features.embedding import FeatureExtractor
-from modelgraft_adapters.predictions import short
+from modelgraft_adapters.features.extractor import FeatureExtractor
+from modelgraft_adapters.media.texts import short
 
 CENTRAL: Final = 6
 """Items shown of each cluster: those nearest to its centre."""

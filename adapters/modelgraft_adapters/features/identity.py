@@ -24,7 +24,7 @@ from modelgraft.weights.resolving import resolve_weights
 from modelgraft.weights.verifying import sha256
 
 READING: Final = 2
-"""Raise it when `modelgraft_adapters.images` gives other pixels for the same file."""
+"""Raise it when `modelgraft_adapters.media.images` gives other pixels for the same file."""
 _DEFAULT: Final = "default"
 
 

@@ -18,7 +18,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.grouping import with_groups
 from modelgraft_adapters.data.own_labels import own_order
-from modelgraft_adapters.features.embedding import Embedded, Row
+from modelgraft_adapters.features.extractor import Embedded, Row
 
 
 class WrongValues(UsageError, ValueError):

@@ -21,7 +21,7 @@ from modelgraft.errors import DamagedFileError
 from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.sealed import with_checksum, without_checksum
 
-from modelgraft_adapters.features.records import RecordStore
+from modelgraft_adapters.storage.records import RecordStore
 
 _CUT: Final = struct.Struct("<II")
 

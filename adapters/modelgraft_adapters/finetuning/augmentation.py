@@ -10,7 +10,7 @@ import torch
 from modelgraft.errors import UsageError
 from PIL import Image
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.calls import plugin_calls
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 

@@ -20,8 +20,8 @@ from modelgraft.errors import UnreadableItemError, UsageError
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from modelgraft_adapters.images import read_image
-from modelgraft_adapters.texts import reason_against
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.media.texts import reason_against
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from modelgraft_adapters.finetuning.batches import Batch, PictureItems, TextItems, seed_of
-from modelgraft_adapters.finetuning.grafted import Grafted
+from modelgraft_adapters.finetuning.model import Grafted
 
 Sampling = Literal["oversampling", "undersampling", "unique"]
 _BLOCK: Final = 256

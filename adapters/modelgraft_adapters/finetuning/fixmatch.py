@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled, drawn_from
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.objective import Objective
-from modelgraft_adapters.images import read_image
+from modelgraft_adapters.finetuning.losses import Objective
+from modelgraft_adapters.finetuning.model import Grafted
+from modelgraft_adapters.media.images import read_image
 
 View = Callable[[Image.Image], torch.Tensor]
 _TRIES = 20

@@ -19,12 +19,12 @@ from modelgraft.learning import LearnedHead
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.examples import text_classes
+from modelgraft_adapters.estimators.head_inputs import text_classes
+from modelgraft_adapters.estimators.prompt_templates import DEFAULT_BY_MODALITY, fill, templates_for
 from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled, seed_of
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.templates import DEFAULT_BY_MODALITY, fill, templates_for
+from modelgraft_adapters.finetuning.model import Grafted
 
 PIXELS = "pixels"
 """Among a step's inputs the pictures; the others are tokens."""

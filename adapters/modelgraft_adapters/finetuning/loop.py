@@ -16,12 +16,12 @@ from typing import Any, Final, Protocol
 import torch
 from modelgraft.errors import ModelgraftError, PluginError
 
-from modelgraft_adapters import plugin_calls
+from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.planning import HEAD, Plan, open_blocks
+from modelgraft_adapters.finetuning.model import Grafted
+from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimiser
+from modelgraft_adapters.finetuning.parameter_groups import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
-from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
 
 PARTS_DIFFER: Final = (
     "batch norms that are trained normalise by the part of a step they see: a step in parts (accumulate) is not that of the "

@@ -22,10 +22,10 @@ from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.examples import class_weights
+from modelgraft_adapters.estimators.head_inputs import class_weights
 from modelgraft_adapters.finetuning.batches import Batch, PictureItems, TextItems, seed_of, shuffled
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.objective import Objective, Units
+from modelgraft_adapters.finetuning.losses import Objective, Units
+from modelgraft_adapters.finetuning.model import Grafted
 
 PIXELS: Final = "pixels"
 """Among a step's inputs the pictures; of texts there are tokens."""

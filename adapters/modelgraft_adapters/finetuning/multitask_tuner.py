@@ -14,16 +14,18 @@ from modelgraft import Entry
 from modelgraft.errors import UsageError
 from modelgraft.guard import prints_aside
 
-from modelgraft_adapters import plugin_calls
-from modelgraft_adapters.adapter import Adapter, Tuned
+from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.data import overlap
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.tasks import read_tasks, training_parts
-from modelgraft_adapters.estimating import Estimator, anew
-from modelgraft_adapters.examples import checked_seed
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.estimators.base import Adapter, Tuned
+from modelgraft_adapters.estimators.frozen import FrozenAdapter
+from modelgraft_adapters.estimators.habits import Estimator, anew
+from modelgraft_adapters.estimators.head_inputs import checked_seed
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
+from modelgraft_adapters.finetuning.methods import Given, Way, begin_head, linear_head, low_rank, plain_items
 from modelgraft_adapters.finetuning.multitask import (
     MultiTaskHead,
     MultiTaskObjective,
@@ -35,16 +37,14 @@ from modelgraft_adapters.finetuning.multitask import (
     checked_weights,
     drowned,
 )
-from modelgraft_adapters.finetuning.planning import HEAD
-from modelgraft_adapters.finetuning.preparing import Ready, check_model, merge, own_backbone, prepare, reading_notes
-from modelgraft_adapters.finetuning.robust import move
-from modelgraft_adapters.finetuning.running import Course, run
+from modelgraft_adapters.finetuning.parameter_groups import HEAD
+from modelgraft_adapters.finetuning.run import Course, run
+from modelgraft_adapters.finetuning.savable import OF_THE_RUN, check_savable, moved_report
 from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import OF_THE_RUN, check_savable, moved_report
-from modelgraft_adapters.finetuning.ways import Given, Way, begin_head, linear_head, low_rank, plain_items
-from modelgraft_adapters.frozen import FrozenAdapter
-from modelgraft_adapters.low_rank import LowRankChange
-from modelgraft_adapters.scores import Evaluation
+from modelgraft_adapters.finetuning.setup import Ready, check_model, merge, own_backbone, prepare, reading_notes
+from modelgraft_adapters.finetuning.weight_averaging import move
+from modelgraft_adapters.metrics.scores import Evaluation
+from modelgraft_adapters.saved.low_rank import LowRankChange
 
 VARIANCE_RATE = 1e-2
 """Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""

@@ -13,25 +13,25 @@ import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.guard import prints_aside
 
-from modelgraft_adapters.adapter import Adapter, Tuned
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
-from modelgraft_adapters.estimating import anew
-from modelgraft_adapters.examples import ClassWeight, aligned_targets, checked_seed, head_spec
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.estimators.base import Adapter, Tuned
+from modelgraft_adapters.estimators.frozen import FrozenAdapter
+from modelgraft_adapters.estimators.habits import anew
+from modelgraft_adapters.estimators.head_inputs import ClassWeight, aligned_targets, checked_seed, head_spec
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.finetuning.loop import Loop, Progress
-from modelgraft_adapters.finetuning.planning import Plan
-from modelgraft_adapters.finetuning.preparing import Ready, check_model, merge, own_backbone, prepare, reading_notes
-from modelgraft_adapters.finetuning.range_test import RangeTest, range_test
-from modelgraft_adapters.finetuning.robust import move
-from modelgraft_adapters.finetuning.running import Course, run
+from modelgraft_adapters.finetuning.lr_finder import RangeTest, range_test
+from modelgraft_adapters.finetuning.methods import Given, Way, make_way
+from modelgraft_adapters.finetuning.parameter_groups import Plan
+from modelgraft_adapters.finetuning.run import Course, run
+from modelgraft_adapters.finetuning.savable import OF_THE_RUN, check_savable, mean_loss, moved_report
 from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.stated import OF_THE_RUN, check_savable, mean_loss, moved_report
-from modelgraft_adapters.finetuning.ways import Given, Way, make_way
-from modelgraft_adapters.frozen import FrozenAdapter
-from modelgraft_adapters.low_rank import LowRankChange
+from modelgraft_adapters.finetuning.setup import Ready, check_model, merge, own_backbone, prepare, reading_notes
+from modelgraft_adapters.finetuning.weight_averaging import move
+from modelgraft_adapters.saved.low_rank import LowRankChange
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +88,9 @@ class FineTuner(Adapter):
     _way: Way | None = None
     _transient = OF_THE_RUN
     _changes: Mapping[str, LowRankChange] = MappingProxyType({})
+
+    load = staticmethod(FrozenAdapter.load)
+    """What training made, read back, predicts as a `FrozenAdapter`."""
 
     @with_settings
     def __init__(

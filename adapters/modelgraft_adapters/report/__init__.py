@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from modelgraft_adapters.report.collecting import collect
 from modelgraft_adapters.report.contents import Cost, HardExample, ProbeReport, Repeat
-from modelgraft_adapters.report.gathering import collect
-from modelgraft_adapters.report.page import build_report
+from modelgraft_adapters.report.probe_page import build_report
 
 __all__ = ["Cost", "HardExample", "ProbeReport", "Repeat", "build_report", "collect"]

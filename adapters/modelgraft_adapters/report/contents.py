@@ -8,8 +8,8 @@ from typing import Any
 
 from modelgraft.learning import Task
 
-from modelgraft_adapters.learning_curve import CurvePoint
-from modelgraft_adapters.scores import Evaluation, Score
+from modelgraft_adapters.metrics.scores import Evaluation, Score
+from modelgraft_adapters.metrics.spread import CurvePoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modelgraft_adapters.comparison import Comparison, Row
+from modelgraft_adapters.compare.results import Comparison, Row
 
 
 def sentence(result: Comparison, name: Callable[[Row], str]) -> str:

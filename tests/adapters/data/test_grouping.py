@@ -13,7 +13,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint, training_facts
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.splitting import few_shot, folds, stratified_split
-from modelgraft_adapters.finetuning.whole_multitask import parted_tasks
+from modelgraft_adapters.runs.multitask import parted_tasks
 from sklearn.model_selection import StratifiedGroupKFold
 
 rng = np.random.default_rng(0)

@@ -12,11 +12,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular
-from modelgraft_adapters.images import read_image
-from modelgraft_adapters.items import expand_paths, expand_texts, read_labels
-from modelgraft_adapters.walking import matching, walk
+from modelgraft_adapters.media.files import MOST_PICTURE_BYTES, Given, open_regular, read_regular
+from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.media.walking import matching, walk
 
 from tests.adapters.data.conftest import MakeTree, picture
 

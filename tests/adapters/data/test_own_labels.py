@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.sealed import with_checksum
-from modelgraft_adapters import Adapter, LinearProbe, ZeroShotClassifier
+from modelgraft_adapters import FrozenAdapter, LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.data.dataset import join
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.reading import read_data
@@ -48,7 +48,7 @@ def test_answers_are_of_the_labels_own_type(pair: tuple[Any, Any], tmp_path: Pat
     assert (predicted == np.array(y)).all() and probe.score(TEXTS, y) == accuracy_score(y, predicted) == 1.0
     ours = {score.name: score.value for score in probe.evaluate(TEXTS, y).scores}["log loss"]
     assert ours == pytest.approx(log_loss(y, probe.predict_proba(TEXTS)), rel=1e-5)
-    again = Adapter.load(probe.save(tmp_path / "saved"))
+    again = FrozenAdapter.load(probe.save(tmp_path / "saved"))
     assert again.classes_.dtype == probe.classes_.dtype
     assert np.array_equal(again.predict(TEXTS), predicted) and again.score(TEXTS, y) == 1.0
 
@@ -156,10 +156,10 @@ def test_a_card_whose_values_are_wrong(tmp_path: Path) -> None:
     ):
         path.write_text(json.dumps(with_checksum({**record, "class_values": wrong})))
         with pytest.raises(ModelgraftError, match="class_values"):
-            Adapter.load(folder)
+            FrozenAdapter.load(folder)
     del record["class_values"]  # a card of before
     path.write_text(json.dumps(with_checksum(record)))
-    assert Adapter.load(folder).classes_.tolist() == ["0", "1"]
+    assert FrozenAdapter.load(folder).classes_.tolist() == ["0", "1"]
 
 
 def test_zero_shot_scores_by_labels_or_by_their_numbers() -> None:

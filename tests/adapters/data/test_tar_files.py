@@ -253,7 +253,7 @@ def test_a_tar_that_changes_while_it_is_read_is_seen(tar: MakeTar) -> None:
 
 def test_a_flipped_content_has_another_digest(tar: MakeTar) -> None:
     """Tar keeps no checksum of contents; a changed picture is at least another item to every cache."""
-    from modelgraft_adapters.features.keys import picture_digest
+    from modelgraft_adapters.storage.keys import picture_digest
 
     path = tar({"a/1.png": picture(1)})
     before = picture_digest(read_data(path).items[0])[0]

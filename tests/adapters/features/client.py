@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from modelgraft import load
-from modelgraft_adapters.features.embedding import Embedded, FeatureExtractor
+from modelgraft_adapters.features.extractor import Embedded, FeatureExtractor
 
 BATCH = 16
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from modelgraft import Entry, load
 from modelgraft.errors import UsageError
-from modelgraft_adapters.features import gathering
-from modelgraft_adapters.features.embedding import FeatureExtractor
+from modelgraft_adapters.features import row_buffer as gathering
+from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.features.store import FeatureStore
 from PIL import Image
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters.features import feature_files
-from modelgraft_adapters.features.feature_files import SUFFIXES, feature_file
+from modelgraft_adapters.features import output_files as feature_files
+from modelgraft_adapters.features.output_files import SUFFIXES, feature_file
 from safetensors import safe_open
 
 CARD = {"model": "test/é", "layer": "pooled"}

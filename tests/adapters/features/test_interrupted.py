@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from modelgraft_adapters.features.embedding import Embedded
+from modelgraft_adapters.features.extractor import Embedded
 
 from tests.adapters.features.client import BATCH, embed
 from tests.conftest import ROOT

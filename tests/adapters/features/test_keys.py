@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modelgraft.errors import UnreadableItemError
-from modelgraft_adapters.features.keys import FileDigests, picture_digest, text_digest
+from modelgraft_adapters.storage.keys import FileDigests, picture_digest, text_digest
 from PIL import Image
 
 
@@ -79,7 +79,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_large_files_have_the_same_digest_and_are_not_held(tmp_path: Path, large: bool, monkeypatch) -> None:
-    from modelgraft_adapters.features import keys
+    from modelgraft_adapters.storage import keys
 
     path = tmp_path / "x"
     path.write_bytes(b"0123456789" * 1000)
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 def test_a_file_written_again_within_a_tick_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatch) -> None:
     """Frames of one size, saved under one name one after the other: size, inode and times may all be the same."""
-    from modelgraft_adapters.features import keys
+    from modelgraft_adapters.storage import keys
 
     def stale() -> int:
         path, wrong = tmp_path / "frame.bmp", 0

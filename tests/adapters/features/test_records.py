@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modelgraft_adapters.features.records import RecordStore
+from modelgraft_adapters.storage.records import RecordStore
 
 WIDTH = 24
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from modelgraft.errors import UsageError
-from modelgraft_adapters import Adapter, FineTuner, MultiTaskTuner
+from modelgraft_adapters import FineTuner, FrozenAdapter, MultiTaskTuner
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.finetuning.robust import move
 from modelgraft_adapters.finetuning.settings import Settings
+from modelgraft_adapters.finetuning.weight_averaging import move
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -95,7 +95,7 @@ def test_copies_of_what_was_fitted(copied: Any, tmp_path: Path) -> None:
     one, other = tuner.save(tmp_path / "one"), again.save(tmp_path / "other")
     for name in ("modelgraft_adapter.json", "head.safetensors", "backbone.safetensors"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
-    loaded = Adapter.load(other, model=model)
+    loaded = FrozenAdapter.load(other, model=model)
     np.testing.assert_array_equal(loaded.predict_proba(pictures), tuner.predict_proba(pictures))
     with pytest.raises(UsageError, match="only a tuner that was fitted here knows where it began"):
         move(again, 0.5)

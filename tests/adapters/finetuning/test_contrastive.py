@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from modelgraft.errors import UsageError
-from modelgraft_adapters.finetuning.accelerating import make_accelerator
+from modelgraft_adapters.finetuning.accelerator import make_accelerator
 from modelgraft_adapters.finetuning.batches import Batches, PictureItems, TextItems
 from modelgraft_adapters.finetuning.contrastive import CosineObjective, PairItems, PairSampler, Siamese, shuffled
 from modelgraft_adapters.finetuning.loop import Loop
-from modelgraft_adapters.finetuning.planning import make_plan
+from modelgraft_adapters.finetuning.parameter_groups import make_plan
 from modelgraft_adapters.finetuning.settings import Settings
 from PIL import Image
 from torch import nn

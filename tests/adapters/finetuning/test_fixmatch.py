@@ -16,8 +16,8 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.finetuning.augmentation import training_transform
 from modelgraft_adapters.finetuning.batches import Batches, PictureItems
 from modelgraft_adapters.finetuning.fixmatch import FixMatchObjective, MixedItems, WithUnlabelled
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.objective import Objective
+from modelgraft_adapters.finetuning.losses import Objective
+from modelgraft_adapters.finetuning.model import Grafted
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from modelgraft.errors import UsageError
-from modelgraft_adapters.finetuning.interpolation import greedy_soup, interpolate, recalibrate, soup
+from modelgraft_adapters.finetuning.weight_line import greedy_soup, interpolate, recalibrate, soup
 from torch import nn
 
 

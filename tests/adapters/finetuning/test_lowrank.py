@@ -16,9 +16,9 @@ import timm
 import torch
 from modelgraft.errors import UsageError
 from modelgraft.training import Block
-from modelgraft_adapters.finetuning.grafted import Grafted, Seal
-from modelgraft_adapters.finetuning.lowrank import LowRank, inject
-from modelgraft_adapters.finetuning.planning import make_plan
+from modelgraft_adapters.finetuning.lora import LowRank, inject
+from modelgraft_adapters.finetuning.model import Grafted, Seal
+from modelgraft_adapters.finetuning.parameter_groups import make_plan
 from modelgraft_adapters.finetuning.settings import Settings
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer

@@ -14,11 +14,12 @@ import pytest
 import torch
 from modelgraft import load
 from modelgraft.errors import UsageError
-from modelgraft_adapters import Adapter, FineTuner, LinearProbe
+from modelgraft_adapters import FineTuner, FrozenAdapter, LinearProbe
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.tasks import read_tasks
 from modelgraft_adapters.finetuning.batches import PictureItems, TextItems
+from modelgraft_adapters.finetuning.losses import Objective
 from modelgraft_adapters.finetuning.multitask import (
     MultiTaskHead,
     MultiTaskObjective,
@@ -31,8 +32,7 @@ from modelgraft_adapters.finetuning.multitask import (
     shares,
 )
 from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
-from modelgraft_adapters.finetuning.objective import Objective
-from modelgraft_adapters.finetuning.running import Interrupted
+from modelgraft_adapters.finetuning.run import Interrupted
 from torch.nn import functional as F
 
 MODEL = "embedded/sprig"
@@ -275,7 +275,7 @@ def test_each_task_has_an_adapter_like_any_other(tuner: MultiTaskTuner, test: Da
         alone = adapter.evaluate_features(adapter.extractor.embed(parts[name].items), parts[name])
         assert alone.score.value == pytest.approx(found[name].score.value, abs=1e-9)
     for name in ("fine", "bright"):
-        again = Adapter.load(tuner.adapters_[name].save(tmp_path / name))
+        again = FrozenAdapter.load(tuner.adapters_[name].save(tmp_path / name))
         np.testing.assert_array_equal(again.predict(test), tuner.adapters_[name].predict(test))
 
 

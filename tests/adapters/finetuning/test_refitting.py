@@ -12,11 +12,11 @@ import pytest
 import torch
 from modelgraft import load
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters import Adapter, FineTuner, MultiTaskTuner
+from modelgraft_adapters import Adapter, FineTuner, FrozenAdapter, MultiTaskTuner
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.robust import move, souped, wise_curve, zero_shot_kept
 from modelgraft_adapters.finetuning.settings import STRATEGIES
+from modelgraft_adapters.finetuning.weight_averaging import move, souped, wise_curve, zero_shot_kept
 from PIL import Image
 
 from tests.adapters.finetuning.backbones import Pictures, Texts
@@ -258,5 +258,5 @@ def test_what_is_saved_after_a_second_fit_loads(tmp_path: Path) -> None:
         )
         tuner = FineTuner(model, "lp-ft", steps=3, batch_size=8, lr=1e-2).fit(items, labels).fit(items, labels)
         folder = tuner.save(tmp_path / type(model).__name__)
-        again = Adapter.load(folder, model=copy.deepcopy(model))
+        again = FrozenAdapter.load(folder, model=copy.deepcopy(model))
         np.testing.assert_array_equal(again.predict_proba(items), tuner.predict_proba(items))

@@ -8,7 +8,7 @@ import torch
 from modelgraft.errors import UsageError
 from modelgraft_adapters import FineTuner, LinearProbe
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.finetuning.robust import move, souped, wise_curve, zero_shot_kept
+from modelgraft_adapters.finetuning.weight_averaging import move, souped, wise_curve, zero_shot_kept
 
 from tests.adapters.finetuning.conftest import photographs
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft_adapters import FineTuner, MultiTaskTuner
+from modelgraft_adapters.cli.training_log import Follower
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.following import Follower
 from modelgraft_adapters.finetuning.loop import PARTS_DIFFER, Progress
-from modelgraft_adapters.finetuning.objective import Units
-from modelgraft_adapters.finetuning.running import UNSCORED, Held
+from modelgraft_adapters.finetuning.losses import Units
+from modelgraft_adapters.finetuning.run import UNSCORED, Held
 from modelgraft_adapters.finetuning.settings import Settings
 
 from tests.adapters.finetuning.backbones import Pictures, Texts

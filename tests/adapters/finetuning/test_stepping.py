@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 import torch
 from modelgraft.training import Block
-from modelgraft_adapters.finetuning.planning import HEAD, make_plan, open_blocks
+from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimiser
+from modelgraft_adapters.finetuning.parameter_groups import HEAD, make_plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
-from modelgraft_adapters.finetuning.stepping import Average, Held, Schedule, make_optimiser
 from torch import nn
 
 STEPS = 100

@@ -17,10 +17,11 @@ import pytest
 import torch
 from modelgraft.errors import ModelgraftError, PluginError, UsageError
 from modelgraft.training import Block
-from modelgraft_adapters import Adapter, FineTuner, LinearProbe, plugin_calls
+from modelgraft_adapters import FineTuner, FrozenAdapter, LinearProbe
+from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.grafted import Grafted, Passing
+from modelgraft_adapters.finetuning.model import Grafted, Passing
 from torch import nn
 
 from tests.adapters.finetuning.backbones import WIDTH, Net, Pictures, Texts
@@ -44,7 +45,7 @@ def test_buffers_of_every_kind_and_tied_weights(strategy: str, tmp_path: Path) -
     assert "position_ids" not in names and "second.weight" not in names
     assert ("norm.running_mean" in names) == (strategy in ("lp-ft", "full"))
     assert {"lora": "conv.weight", "norm-only": "norm.weight"}.get(strategy, "first.weight") in names
-    again = Adapter.load(tuner.save(tmp_path / "tuned"), model=Pictures())
+    again = FrozenAdapter.load(tuner.save(tmp_path / "tuned"), model=Pictures())
     np.testing.assert_array_equal(again.predict_proba(data[0]), tuner.predict_proba(data[0]))
     module: Any = again.extractor.backbone.module
     assert module.first.weight is module.second.weight
@@ -69,11 +70,11 @@ def test_a_passing_buffer_that_decides_is_saved(tmp_path: Path, monkeypatch: pyt
     data = noise(16)
     tuner = FineTuner(Pictures(Drifting()), "full", **SHORT).fit(*data)
     assert tuner.tuned_ is not None and "drift" in tuner.tuned_.names
-    again = Adapter.load(tuner.save(tmp_path / "tuned"), model=Pictures(Drifting()))
+    again = FrozenAdapter.load(tuner.save(tmp_path / "tuned"), model=Pictures(Drifting()))
     np.testing.assert_array_equal(again.predict_proba(data[0]), tuner.predict_proba(data[0]))
     monkeypatch.setattr(Passing, "moved", lambda self, grafted: [])  # the guard taken out
     tuner = FineTuner(Pictures(Drifting()), "full", **SHORT).fit(*data)
-    again = Adapter.load(tuner.save(tmp_path / "other"), model=Pictures(Drifting()))
+    again = FrozenAdapter.load(tuner.save(tmp_path / "other"), model=Pictures(Drifting()))
     assert np.abs(again.predict_proba(data[0]) - tuner.predict_proba(data[0])).max() > 1e-5
 
 
@@ -90,7 +91,7 @@ def test_a_cache_that_grows_is_no_part_of_what_is_saved(tmp_path: Path) -> None:
 
     tuner = FineTuner(Pictures(Caching()), "last-1", **SHORT).fit(*noise(16))
     assert tuner.tuned_ is not None and "cache" not in tuner.tuned_.names
-    Adapter.load(tuner.save(tmp_path / "tuned"), model=Pictures(Caching()))
+    FrozenAdapter.load(tuner.save(tmp_path / "tuned"), model=Pictures(Caching()))
 
 
 def test_a_resumed_run_has_the_passing_buffers_too(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from modelgraft import load
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters import Adapter, FineTuner, LinearProbe
+from modelgraft_adapters import Adapter, FineTuner, FrozenAdapter, LinearProbe
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.finetuning.grafted import Grafted
-from modelgraft_adapters.finetuning.running import Interrupted
+from modelgraft_adapters.finetuning.model import Grafted
+from modelgraft_adapters.finetuning.run import Interrupted
 
 MODEL = "embedded/sprig"
 SHORT = {"steps": 6, "batch_size": 16}
@@ -112,7 +112,7 @@ def test_saved_loaded_and_predicting_the_same(train: Dataset, test: Dataset, tmp
     tuner = FineTuner(MODEL, "full", **SHORT).fit(train)
     tuner.evaluate(test)
     folder = tuner.save(tmp_path / "tuned")
-    again = Adapter.load(folder)
+    again = FrozenAdapter.load(folder)
     np.testing.assert_array_equal(again.predict_proba(test), tuner.predict_proba(test))
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "modelgraft_adapter.json", "backbone.safetensors", "head.safetensors"
@@ -120,7 +120,7 @@ def test_saved_loaded_and_predicting_the_same(train: Dataset, test: Dataset, tmp
     assert again.report_["chosen"]["strategy"] == "full"
     (folder / "backbone.safetensors").write_bytes((folder / "backbone.safetensors").read_bytes()[:-1] + b"\x01")
     with pytest.raises(ModelgraftError, match="is not the file that its card names"):
-        Adapter.load(folder)
+        FrozenAdapter.load(folder)
 
 
 def test_interrupted_and_resumed_is_uninterrupted(train: Dataset, tmp_path: Path) -> None:

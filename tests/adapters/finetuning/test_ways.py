@@ -11,9 +11,9 @@ import pytest
 import torch
 from modelgraft import load
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters import Adapter, FineTuner, LinearProbe, ZeroShotClassifier
+from modelgraft_adapters import FineTuner, FrozenAdapter, LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.finetuning.running import Interrupted
+from modelgraft_adapters.finetuning.run import Interrupted
 from safetensors.torch import load_file, save_file
 
 MODEL = "embedded/sprig"
@@ -35,11 +35,11 @@ def test_low_rank_matrices_end_up_in_the_weights(train: Dataset, test: Dataset, 
     half = FineTuner(MODEL, "lora", rank=4, steps=6, batch_size=16, wise=0.5).fit(train)
     name = f"body.{sorted(moved)[0]}"
     torch.testing.assert_close(half.run_.live[name].detach(), (tuner.start_[name] + tuner.end_[name]) / 2)
-    np.testing.assert_array_equal(Adapter.load(tuner.save(tmp_path / "low")).predict_proba(test), end)
+    np.testing.assert_array_equal(FrozenAdapter.load(tuner.save(tmp_path / "low")).predict_proba(test), end)
     # Half-way between two weights is no such product: it is stored whole, and predicts the same as well.
     folder = half.save(tmp_path / "half")
     assert set(load_file(folder / "backbone.safetensors")) == moved
-    np.testing.assert_array_equal(Adapter.load(folder).predict_proba(test), half.predict_proba(test))
+    np.testing.assert_array_equal(FrozenAdapter.load(folder).predict_proba(test), half.predict_proba(test))
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
@@ -52,7 +52,7 @@ def test_of_a_low_rank_run_the_matrices_are_stored(kind: str, train: Dataset, te
     assert set(held) == {name + ending for name in names for ending in endings}
     whole = sum(state[name].nbytes for name in names)
     assert sum(tensor.nbytes for tensor in held.values()) < 0.1 * whole
-    loaded = Adapter.load(folder)
+    loaded = FrozenAdapter.load(folder)
     again = loaded.extractor.backbone.module.state_dict()
     assert all(torch.equal(again[name], state[name]) for name in names)
     np.testing.assert_array_equal(loaded.predict_proba(test), expected)
@@ -72,11 +72,11 @@ def test_matrices_that_do_not_go_together_are_told(train: Dataset, tmp_path: Pat
     card["tuned"]["tensors"][name]["shape"] = list(tensors[name].shape)
     (folder / "modelgraft_adapter.json").write_text(json.dumps(card))
     with pytest.raises(ModelgraftError, match=r"the low-rank matrices of .* do not go together"):
-        Adapter.load(folder)
+        FrozenAdapter.load(folder)
     card["tuned"]["low_rank"] = {name: {"scaling": "much", "turned": False}}
     (folder / "modelgraft_adapter.json").write_text(json.dumps(card))
     with pytest.raises(ModelgraftError, match=r"wrong at tuned\.low_rank"):
-        Adapter.load(folder)
+        FrozenAdapter.load(folder)
 
 
 def test_low_rank_training_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_pairs_of_texts_then_the_exact_probe(texts: tuple[list[str], list[str]],
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     probe = LinearProbe(tuner.extractor.backbone, modality="text", store=False).fit(*texts)
     np.testing.assert_allclose(tuner.predict_proba(texts[0]), probe.predict_proba(texts[0]), atol=1e-6)
-    again = Adapter.load(tuner.save(tmp_path / "pairs"))
+    again = FrozenAdapter.load(tuner.save(tmp_path / "pairs"))
     np.testing.assert_array_equal(again.predict_proba(texts[0]), tuner.predict_proba(texts[0]))
 
 
@@ -115,7 +115,7 @@ def test_pictures_with_names_keep_other_names_askable(train: Dataset, test: Data
     assert tuner.score(test) > 0.8
     more = ZeroShotClassifier(tuner.extractor.backbone, labels=["airplane", "ship"])
     assert more.predict_proba(list(test.items[:2])).shape == (2, 2)
-    again = Adapter.load(tuner.save(tmp_path / "both"))
+    again = FrozenAdapter.load(tuner.save(tmp_path / "both"))
     np.testing.assert_array_equal(again.predict_proba(test), tuner.predict_proba(test))
 
 

@@ -1,0 +1,91 @@
+"""Calls into heads, which may be anybody's: as `plugin_calls` does it for backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from modelgraft.errors import PluginError
+from modelgraft.guard import plugin_code
+from modelgraft.host.host import current_host
+from modelgraft.host.records import key_of
+from modelgraft.learning import Examples
+
+from modelgraft_adapters.calls.plugin_calls import shown
+
+_UNIT: Final = 1e-3
+"""How far a probability may lie beyond [0, 1], and a row of them from the sum 1: half precision rounds."""
+
+
+def head_owner(name: str) -> str:
+    """Name who brings a head: the key of its plugin; the head's own name where nobody does."""
+    _, plugin = current_host().heads().get(name, (None, name))
+    return plugin
+
+
+def fit_head(name: str, kind: Any, examples: Examples, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a head fitted to examples, and its report.
+
+    Raises:
+        PluginError: it fails, or reports what is none.
+        UsageError: what the head itself says of its settings.
+    """
+    plugin = head_owner(name)
+    with plugin_code(plugin, f"fitting the head {name}"):
+        head = kind.fit(examples, **settings)
+        report = head.report()
+    if not isinstance(report, Mapping):
+        raise _bad_head(plugin, f"reports {shown(report)}, not a mapping")
+    return head, dict(report)
+
+
+def outputs(head: Any, features: torch.Tensor, task: str, plugin: str) -> torch.Tensor:
+    """Return what a head gives for features (B, D): a row each; of a regression the values, else probabilities.
+
+    Raises:
+        PluginError: the head fails, or gives something else.
+    """
+    with plugin_code(plugin, "predicting"):
+        found = head.logits(features) if task == "regression" else head.probabilities(features)
+    good = isinstance(found, torch.Tensor) and found.is_floating_point() and found.ndim == 2
+    if not good or len(found) != len(features):
+        raise _bad_head(plugin, f"gives {shown(found)} for {len(features)} items")
+    return found
+
+
+def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plugin: str) -> torch.Tensor:
+    """Return what a head gives for features (B, D), checked: (B, ``count``) float32 on the CPU, of a regression float64.
+
+    Args:
+        task: of a regression the values are asked for, else probabilities.
+
+    Raises:
+        PluginError: the head fails, or gives other rows, columns, or no probabilities.
+    """
+    found = outputs(head, features, task, plugin)
+    if found.shape[1] != count:
+        raise _bad_head(plugin, f"gives {shown(found)} for {len(features)} items and {count} classes")
+    # Numbers that were learnt may lie far from 0, such as points of time in seconds.
+    out = found.detach().to("cpu", torch.float64 if task == "regression" else torch.float32, copy=True)
+    if not torch.isfinite(out).all():
+        raise _bad_head(plugin, "gives numbers that are not finite")
+    if task != "regression" and len(out):
+        if out.min() < -_UNIT or out.max() > 1 + _UNIT:
+            raise _bad_head(plugin, f"gives probabilities from {out.min():.3g} to {out.max():.3g}")
+        sums = out.sum(dim=1)
+        if task == "single-label" and (sums - 1).abs().max() > _UNIT * max(1, count**0.5):
+            raise _bad_head(plugin, f"gives probabilities that sum to {sums[(sums - 1).abs().argmax()]:.3g}, not to 1")
+    return out
+
+
+def _bad_head(plugin: str, what: str) -> PluginError:
+    return PluginError(f"plugin {plugin} is wrong: its head {what}; tell its author")
+
+
+def brought_by(head: str) -> tuple[str, str]:
+    """Distribution and version that bring a head; two empty texts for one that nobody brings."""
+    host = current_host()
+    _, plugin = host.heads().get(head, (None, None))
+    record = next((record for record in host.records if key_of(record) == plugin), None)
+    return (str(record["distribution"]), str(record["version"])) if record else ("", "")

@@ -1,0 +1,137 @@
+"""``modelgraft classify``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from modelgraft.cli.completion import model_names
+from modelgraft.errors import UsageError
+
+from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
+from modelgraft_adapters.cli.prediction_rows import write_rows
+from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
+from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
+from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular
+
+
+def classify(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, patterns; '-' reads paths from standard input. With --text: texts, or files of one a line."
+        ),
+    ],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", "-l", help="Class names: 'cat,dog', or '@FILE' with one a line. Can be repeated."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"A model that can do zero-shot. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", help="Classify texts, not pictures.")] = False,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            "-t",
+            help="Prompt with {} for the label (can be repeated), or an ensemble: imagenet-80, simple, none.",
+        ),
+    ] = None,
+    descriptions: Annotated[
+        Path | None, typer.Option(help="JSON file: label to a list of texts that describe it.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Report only the best K labels.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Give no label where the best score is lower.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+) -> None:
+    """Classify pictures or texts by label names, without training.
+
+    Leaves with 0, with 1 if some item could not be read (it is a row with its reason), with 2 for wrong use.
+    """
+    names = read_labels(labels or [])
+    if not names:
+        raise UsageError("no labels; name the classes to choose from: --labels 'cat,dog'")
+    writer = make_writer(format, output, names if top_k is None else None)
+    identified = list(expand_texts(paths, sys.stdin)) if text else [(p, p) for p in expand_paths(paths, sys.stdin)]
+    if not identified:
+        raise UsageError(
+            "nothing to classify: no paths on standard input" if not text else "nothing to classify: no texts"
+        )
+
+    from modelgraft import resolve
+
+    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
+    _fits(entry, text)
+
+    # torch is imported from here on, when all that can be wrong with the call has been said.
+    from modelgraft_adapters.estimators.zero_shot_core import ZeroShot
+
+    classifier = ZeroShot(
+        entry,
+        names,
+        templates=None if not template else template[0] if len(template) == 1 else template,
+        descriptions=_read_descriptions(descriptions),
+        threshold=threshold,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    if len(names) == 1 and classifier.head.rule.kind == "softmax":
+        say("only one label: a softmax over one class is always 1; give it something to choose against")
+    for note in classifier.notes:
+        say(note)
+    predictions = classifier.classify(item for _, item in identified)
+    try:
+        write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
+    finally:
+        for note in classifier.take_notes():
+            say(note)
+
+
+def _fits(entry: Any, text: bool) -> None:
+    if text and entry.modality != "text":
+        raise UsageError(
+            f"{entry.name} compares pictures with texts; to classify texts take a text model, as {TEXT_MODEL}"
+        )
+    if not text and entry.modality == "text":
+        raise UsageError(f"{entry.name} reads texts; add --text, or take a model of modality image-text")
+
+
+def _read_descriptions(path: Path | None) -> dict[str, list[str]] | None:
+    if path is None:
+        return None
+    try:
+        data = json.loads(read_regular(path, MOST_TEXT_BYTES, pipe=True))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read descriptions from {str(path)!r}: {error}") from None
+    good = isinstance(data, dict) and all(
+        isinstance(v, str) or (isinstance(v, list) and v and all(isinstance(t, str) for t in v)) for v in data.values()
+    )
+    if not good:
+        raise UsageError(f"{str(path)!r} must hold an object: label to a text or a list of texts")
+    return {label: [texts] if isinstance(texts, str) else texts for label, texts in data.items()}

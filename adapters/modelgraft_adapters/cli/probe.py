@@ -1,0 +1,200 @@
+"""``modelgraft probe``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from modelgraft.cli import render
+from modelgraft.cli.completion import model_names
+from modelgraft.outputs import check_output, check_output_folder, write_output
+
+from modelgraft_adapters.cli.data_options import (
+    Balanced,
+    Data,
+    GroupColumn,
+    ItemColumn,
+    LabelColumns,
+    LabelSeparator,
+    SplitColumn,
+    TaskName,
+    TestFraction,
+    read_labelled,
+)
+from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.progress import Bar, say
+from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, show, spent
+from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL, parse_settings
+from modelgraft_adapters.metrics.wording import interval
+from modelgraft_adapters.saved.card import check_folder
+
+
+def probe(
+    data: Data,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"Any model. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    head: Annotated[str, typer.Option("--head", help="What is learnt; a wrong name lists those there are.")] = "linear",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
+    ] = None,
+    item_column: ItemColumn = None,
+    label_column: LabelColumns = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
+    label_separator: LabelSeparator = None,
+    task: TaskName = None,
+    test_fraction: TestFraction = 0.2,
+    shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Items without labels, for the heads that learn from them too.")
+    ] = None,
+    balanced: Balanced = False,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the training items that settings are chosen by.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
+    layer: Annotated[
+        str | None, typer.Option(help="Where to take the features. Default: the model's embedding.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", "-t", help="Prompts, for heads that start from class names.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the result to this folder: a model by its path from then on.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
+    format: Format = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
+    repeats: Annotated[
+        bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
+    ] = True,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+) -> None:
+    """Learn a head on the features of a frozen model, and test it: pictures or texts.
+
+    Everything is chosen on parts of the training items; the test items are looked at once. Leaves with 0, with 1 if some item could
+    not be read, with 2 for wrong use.
+    """
+    check_format(format)
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
+    if save is not None:
+        check_output_folder(check_folder(save))
+    settings = parse_settings(set_ or [])
+
+    found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
+
+    from modelgraft import resolve
+
+    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
+
+    # torch is imported from here on.
+    from modelgraft_adapters.estimators.frozen import FrozenAdapter
+    from modelgraft_adapters.runs.probe import run_probe
+
+    adapter = FrozenAdapter(
+        entry,
+        head,
+        layer=layer,
+        n_folds=folds,
+        class_weight="balanced" if balanced else None,
+        templates=None if not template else template[0] if len(template) == 1 else template,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        **settings,
+    )
+    with Bar() as bar:
+        run = run_probe(
+            adapter,
+            found,
+            test_fraction=test_fraction,
+            shots=shots,
+            unlabelled=unlabelled,
+            find_repeated=repeats,
+            progress=bar.tell,
+        )
+    for note in run.notes:
+        say(note)
+    table = _table(run, data)
+    if output is None:
+        show(format, run.record(), table)
+    else:
+        write_output(output, (render.json_text(run.record()) if format == "json" else table).encode())
+    if save is not None:
+        say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
+    if report is not None:
+        _write_report(run, report, data)
+        say(f"report in {report}")
+    broken = int((~run.train_features.good).sum() + (~run.test_features.good).sum())
+    if broken:
+        say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
+        raise typer.Exit(1)
+
+
+def _table(run: Any, data: str) -> str:
+    adapter, evaluation = run.adapter, run.evaluation
+    chosen = ", ".join(f"{name} = {_number(value)}" for name, value in adapter.report_.get("chosen", {}).items())
+    ties = [value for value in adapter.report_.get("ties", []) if isinstance(value, (int, float))]
+    if len(ties) > 1:
+        chosen += f" ({_number(min(ties))} to {_number(max(ties))} do as well)"
+    certificate = adapter.report_.get("certificate")
+    lines = [
+        ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {_what(adapter)}"),
+        ("model", f"{adapter.entry.name}, features of {run.train_features.features.shape[-1]} numbers"),
+        ("head", f"{adapter.head_name}{'; ' + chosen if chosen else ''}"),
+    ]
+    if certificate:
+        lines.append(("optimum", _certified(adapter)))
+    lines += [(score.name, interval(score)) for score in evaluation.scores]
+    if run.zero_shot is not None:
+        lines.append(
+            (
+                "zero-shot",
+                f"{interval(run.zero_shot.score)} {run.zero_shot.score.name}, by the names of the classes alone",
+            )
+        )
+    if run.chance.value == run.chance.value:
+        lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
+    lines.append(("cost", f"{spent(run.seconds)}; {run.encoded} items through the model, {run.peak_mib:.0f} MiB"))
+    return aligned(lines)
+
+
+def _certified(adapter: Any) -> str:
+    unit = "of the targets' squares" if adapter.task == "regression" else "nats"
+    certificate = adapter.report_["certificate"]
+    if not adapter.report_.get("converged", True):
+        return f"not converged: at most {certificate:.1e} {unit} above it"
+    return f"certified to {certificate:.1e} {unit}"
+
+
+def _what(adapter: Any) -> str:
+    return f"{len(adapter.classes)} {'numbers' if adapter.task == 'regression' else 'classes'}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _write_report(run: Any, path: Path, data: str) -> None:
+    from modelgraft_adapters.report import build_report, collect
+
+    with Bar() as bar:
+        command = "modelgraft " + shlex.join(sys.argv[1:])
+        page = collect(run, data_name=Path(data).name, command=command, progress=bar.tell)
+    write_output(path, build_report(page).encode())

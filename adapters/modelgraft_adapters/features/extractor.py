@@ -1,0 +1,397 @@
+"""Items to features, through the feature store: what is stored is not computed again, what fails is a row with its reason."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from modelgraft import Entry, load, resolve
+from modelgraft.contract import Layered
+from modelgraft.devices import check_words, device_of, dtype_of
+from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft.outputs import check_output_folder
+
+from modelgraft_adapters.calls import plugin_calls
+from modelgraft_adapters.calls.cut_texts import CutTexts, cut_lengths
+from modelgraft_adapters.calls.pickling import Packed
+from modelgraft_adapters.calls.stream import Prepared, default_workers, read_ahead
+from modelgraft_adapters.data.arrays import each_item
+from modelgraft_adapters.defaults import checked_count, checked_model
+from modelgraft_adapters.features.identity import (
+    backbone_identity,
+    builds,
+    entry_identity,
+    is_known,
+    settings_identity,
+    versions,
+)
+from modelgraft_adapters.features.row_buffer import Gathered
+from modelgraft_adapters.features.store import FeatureStore
+from modelgraft_adapters.media.images import kept, read_image
+from modelgraft_adapters.media.texts import read_text, short
+from modelgraft_adapters.storage.keys import FileDigests, picture_digest, text_digest
+
+_NOTES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The features of N items."""
+
+    features: np.ndarray
+    """(N, D) float32, or (N, D, h, w) for the layer ``map``; rows of failed items are NaN. Large ones are a memory map."""
+    errors: tuple[str | None, ...]
+    """(N): why an item has no features; None where it has."""
+    notes: tuple[str, ...]
+    """What a user should know of how the items were read, and of the store."""
+    encoded: int
+    """Items that went through the model in this call: 0 when all were stored."""
+    card: dict[str, Any]
+    """What the features depend on: model, digests of its files, layer, precision, preprocessing, versions."""
+
+    @property
+    def good(self) -> np.ndarray:
+        """(N,) bool: which items have features."""
+        return np.array([error is None for error in self.errors], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The features of one item, or why there are none."""
+
+    item: Any
+    features: np.ndarray | None
+    """float32."""
+    error: str | None
+    note: str | None
+
+
+@dataclass(slots=True)
+class _Read:
+    """An item on its way: its digest, and where it is not stored what the model reads."""
+
+    digest: bytes
+    ready: Any
+
+
+class FeatureExtractor:
+    """Features of pictures or texts by a pretrained model, kept on disk.
+
+    Items are taken in batches by their place in the sequence, and what a batch gave is stored whole: a run that was killed and
+    is started again on the same items encodes the batches that are missing, as they would have been, and gives the same bytes.
+
+    Args:
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. By name the weights are loaded when something
+            must be encoded, and not before.
+        modality: ``image`` or ``text``, which tower of a dual encoder; None takes the picture tower where there is one.
+        layer: where the embedding is taken (`modelgraft.contract.Layered`); None is the model's own embedding.
+        device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
+        batch_size: items per forward pass; None chooses by device. Another batch size can change features in the last bits.
+        workers: decoding threads; None chooses.
+        store: where features are kept; None is the cache's store for this model and setting, False keeps nothing.
+
+    Attributes:
+        entry: the model's entry.
+        modality: ``image`` or ``text``.
+        card: what the features depend on.
+        encoded: items that went through the model since the extractor was made.
+
+    Raises:
+        UsageError: no such model, device or dtype, or one that does not read such items.
+        WeightsUnavailableError: the model's files are not stored and cannot be asked for.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        modality: Literal["image", "text"] | None = None,
+        layer: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        store: FeatureStore | Literal[False] | None = None,
+    ) -> None:
+        check_words(device, dtype)
+        model = checked_model(model)
+        named = isinstance(model, (str, Entry))
+        options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
+        self._given = {**options, "batch_size": batch_size, "workers": workers}
+        self._named = named
+        self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
+        self.modality = _modality(self.entry, modality)
+        self.layer = layer
+        self._backbone: Any = None if named else model
+        self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
+        self.device: torch.device = device_of(device) if named else torch.device(model.device)
+        self.batch_size = checked_count("batch_size", batch_size) or (256 if self.device.type == "cuda" else 32)
+        self.workers = checked_count("workers", workers, 0) or default_workers()
+        about = entry_identity(self.entry) if named else backbone_identity(model)
+        self.card: dict[str, Any] = {
+            **about,
+            **settings_identity(self.modality, layer, self.device, self._dtype),
+            "versions": versions(self.entry.distribution),
+            "builds": builds(self.entry.distribution),
+        }
+        self.store = (FeatureStore(self.card) if is_known(about) else None) if store is None else store or None
+        self.encoded = 0
+        self._loading = threading.Lock()
+        self._checked = False
+        self._files: FileDigests | None = None
+        self._said: list[str] = []
+        self._unwritable = False
+        self._width: tuple[int, ...] | None = None
+        if self.store is not None:
+            self._try_keeping(self.store)
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = self.entry if self._named else Packed.of(self._backbone)
+        return {"model": model, "given": self._given, "weights": self.card["weights"]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model = state["model"]
+        FeatureExtractor.__init__(self, model.unpacked() if isinstance(model, Packed) else model, **state["given"])
+        if self.card["weights"] != state["weights"]:
+            raise ModelgraftError(
+                f"the pickle was made with other weights of {self.entry.name} than are here; get those, or make it anew"
+            )
+
+    @property
+    def backbone(self) -> Any:
+        """The model, loaded when first asked for. Errors as `modelgraft.load`; UsageError for a layer it has not."""
+        with self._loading:
+            if self._backbone is None:
+                self._backbone = load(self.entry, device=self.device, dtype=self._dtype)
+            if not self._checked:
+                self._check_layer()
+                self._checked = True
+        return self._backbone
+
+    def embed(self, items: Sequence[Any], progress: Callable[[int, int], None] | None = None) -> Embedded:
+        """The features of all items, in order.
+
+        Args:
+            items: pictures: paths, PIL pictures, uint8 arrays (H, W[, 3 or 4]), objects with ``read_bytes()``; or texts.
+            progress: told (items done, items there are), in the calling thread.
+        """
+        whole = each_item(items)
+        items = whole if isinstance(whole, Sized) else list(whole)  # type: ignore[assignment]  # which may be read lazily
+        before, total = self.encoded, len(items)
+        gathered = Gathered(total)
+        errors: list[str | None] = []
+        noted: list[str] = []
+        count = 0
+        for row in self.stream(items):
+            gathered.put(len(errors), row.features)
+            errors.append(row.error)
+            if row.note:
+                count += 1
+                if len(noted) < _NOTES:
+                    noted.append(f"{short(row.item)}: {row.note}")
+            if progress:
+                progress(len(errors), total)
+        if count > len(noted):
+            noted.append(f"and {count - len(noted)} more items with a note")
+        noted += self.take_notes()
+        features = gathered.array(len(errors), self._shape())
+        return Embedded(features, tuple(errors), tuple(noted), self.encoded - before, self.card)
+
+    def stream(self, items: Iterable[Any]) -> Iterator[Row]:
+        """A `Row` per item, in order, as they become known. Memory is constant in the number of items; they are read lazily."""
+        if self.store is not None and self.modality == "image" and self._files is None:
+            self._files = FileDigests()
+        read = self._read_text if self.modality == "text" else self._read_picture
+        # Tokenising is a part of encoding a text: reading texts needs no threads, but the digests are cheap in one.
+        workers = 1 if self.modality == "text" else self.workers
+        prepared = read_ahead(kept(each_item(items)), read, workers=workers, ahead=2 * self.batch_size)
+        cut = CutTexts(self.modality == "text")
+        try:
+            while batch := list(itertools.islice(prepared, self.batch_size)):
+                yield from self._batch(batch, cut)
+        finally:
+            prepared.close()
+            self._say(*cut.notes())
+
+    def take_notes(self) -> list[str]:
+        """What is to be said of the runs so far, each line once: a store that cannot be written, texts that are cut."""
+        said, self._said = self._said, []
+        return said
+
+    def _batch(self, batch: list[Prepared[Any, _Read]], cut: CutTexts) -> Iterator[Row]:
+        if self.store is not None:
+            self.store.refresh()
+        known: dict[bytes, np.ndarray] = {}
+        reads = {item.value.digest: item for item in batch if item.value is not None}
+        if self.store is not None:
+            found = self.store.get(list(reads))
+            known = {digest: row for digest, row in zip(reads, found, strict=True) if row is not None}
+        missing = {digest: item for digest, item in reads.items() if digest not in known}
+        if cut.counts:
+            stored = self.store.cut(list(known)) if self.store is not None else {}
+            cut.take([item.value.digest for item in batch if item.value], {**stored, **self._newly_cut(missing)})
+        errors = self._encode(missing, known)
+        for item in batch:
+            if item.value is None:
+                yield Row(item.item, None, item.error, None)
+            elif item.value.digest in errors:
+                yield Row(item.item, None, errors[item.value.digest], item.note)
+            else:
+                yield Row(item.item, known[item.value.digest], None, item.note)
+
+    def _encode(self, missing: dict[bytes, Prepared[Any, _Read]], known: dict[bytes, np.ndarray]) -> dict[bytes, str]:
+        """Encode what is missing, keep it, add it to ``known``; why some have no features."""
+        errors: dict[bytes, str] = {}
+        ready: dict[bytes, Any] = {}
+        for digest, item in missing.items():
+            assert item.value is not None
+            if item.value.ready is None:  # it was stored when it was read, and is damaged
+                try:
+                    item.value.ready = self._ready(item.item, None)[0]
+                except UnreadableItemError as error:
+                    errors[digest] = str(error)
+                    continue
+            ready[digest] = item.value.ready
+        new: dict[bytes, np.ndarray] = {}
+        for group in _by_shape(ready):
+            rows = self._forward([ready[digest] for digest in group])
+            self.encoded += len(group)
+            for digest, row in zip(group, rows, strict=True):
+                if np.isfinite(row).all():
+                    new[digest] = row
+                else:
+                    errors[digest] = plugin_calls.not_finite(self.backbone)
+        known.update(new)
+        self._keep(new)
+        return errors
+
+    def _newly_cut(self, missing: dict[bytes, Prepared[Any, _Read]]) -> dict[bytes, tuple[int, int]]:
+        """Of texts that are to be encoded those that are longer than is read; kept before their features are."""
+        if not missing:
+            return {}
+        texts = [str(item.item) for item in missing.values()]
+        lengths = cut_lengths(self.backbone, texts)
+        found = {digest: told for digest, told in zip(missing, lengths, strict=True) if told is not None}
+        if found and self.store is not None:
+            self._writing(lambda: self.store.note_cut(found))  # type: ignore[union-attr]
+        return found
+
+    @torch.inference_mode()
+    def _forward(self, ready: list[Any]) -> np.ndarray:
+        backbone = self.backbone
+        encode = plugin_calls.encode_texts if self.modality == "text" else plugin_calls.encode_images
+        found = encode(backbone, ready, self.layer)
+        if self.modality == "text" and self.encoded == 0:
+            # Texts that are cut are counted over all of them.
+            whole = [text for text, cut in zip(ready, cut_lengths(backbone, ready), strict=True) if cut is None]
+            about = plugin_calls.text_notes(backbone, whole) if whole else []
+            self._say(*(f"of the first {len(ready)} texts: {note}" for note in about))
+        return np.ascontiguousarray(found.cpu().numpy())
+
+    def _try_keeping(self, store: FeatureStore) -> None:
+        """A store that cannot be written costs time, not the result; it is said before that time is spent."""
+        try:
+            check_output_folder(store.folder)
+        except ModelgraftError as error:
+            self._unwritable = True
+            self._say(f"features are not kept for the next time: {error}")
+
+    def _keep(self, new: dict[bytes, np.ndarray]) -> None:
+        if new:
+            self._width = next(iter(new.values())).shape
+        if self.store is None:
+            return
+
+        def keep() -> None:
+            assert self.store is not None
+            if new:
+                self.store.add(list(new), np.stack(list(new.values())))
+            if self._files is not None:
+                self._files.save()
+
+        self._writing(keep)
+
+    def _writing(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self._unwritable:
+                self._unwritable = True
+                self._say(f"features are not kept for the next time: {error}")
+
+    def _say(self, *lines: str) -> None:
+        self._said += [line for line in lines if line not in self._said]
+
+    def _read_text(self, item: Any) -> tuple[_Read, str | None]:
+        return _Read(text_digest(read_text(item)), item), None
+
+    def _read_picture(self, item: Any) -> tuple[_Read, str | None]:
+        try:
+            if self._files is not None and isinstance(item, str):
+                digest, content = self._files.digest(item)
+            elif self._files is not None and hasattr(item, "__fspath__"):
+                digest, content = self._files.digest(item.__fspath__())
+            else:
+                digest, content = picture_digest(item)
+        except (TypeError, ValueError) as error:
+            raise UnreadableItemError(f"not a picture but {type(item).__name__}: {error}") from None
+        if self.store is not None and self.store.holds(digest):
+            return _Read(digest, None), None
+        ready, note = self._ready(item, content)
+        return _Read(digest, ready), note
+
+    def _ready(self, item: Any, content: bytes | None) -> tuple[Any, str | None]:
+        if self.modality == "text":
+            return item, None
+        image, note = read_image(item if content is None else io.BytesIO(content))
+        return plugin_calls.preprocess(self.backbone, image), note
+
+    def _check_layer(self) -> None:
+        if self.layer is None:
+            return
+        backbone = self._backbone
+        there = plugin_calls.layers(backbone, self.modality) if isinstance(backbone, Layered) else ()
+        if self.layer not in there:
+            has = f"there are: {', '.join(there)}" if there else "it has no layers to choose from, leave it out"
+            raise UsageError(f"{self.entry.name} has no layer {self.layer!r} for {self.modality}s; {has}")
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of one item's features; what the entry states where nothing is known better."""
+        if self.store is not None and self.store.shape is not None:
+            return self.store.shape
+        return self._width or (self._backbone.embed_dim if self._backbone is not None else self.entry.embed_dim or 0,)
+
+
+def _by_shape(ready: dict[bytes, Any]) -> list[list[bytes]]:
+    groups: dict[Any, list[bytes]] = {}
+    for digest, value in ready.items():
+        groups.setdefault(tuple(value.shape) if isinstance(value, torch.Tensor) else None, []).append(digest)
+    return list(groups.values())
+
+
+def _modality(entry: Entry, wanted: str | None) -> Literal["image", "text"]:
+    if not {"features", "zero-shot"} & set(entry.tasks):
+        raise UsageError(
+            f"{entry.name} gives predictions and no embeddings; take a backbone ('modelgraft list --task features')"
+        )
+    reads = ("image", "text") if entry.modality == "image-text" else (entry.modality,)
+    if wanted is None:
+        return "text" if entry.modality == "text" else "image"
+    if wanted not in ("image", "text"):
+        raise UsageError(f"no modality {wanted!r}; there are image and text")
+    if wanted not in reads:
+        raise UsageError(
+            f"{entry.name} reads {entry.modality}s, not {wanted}s; 'modelgraft list --modality {wanted}' shows the models that do"
+        )
+    return "text" if wanted == "text" else "image"
+
+
+def _dtype_of_module(module: torch.nn.Module) -> torch.dtype | None:
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    return None if first is None else first.dtype
