@@ -157,16 +157,6 @@ class Entry:
             data["weights"] = Weights(**stated)
         return cls(**data)
 
-    def check(self) -> None:
-        """Refuse an entry with any field that is not what it must be; run once per plugin version, not at every start.
-
-        Raises:
-            ValueError: the name of the entry, the field, and what is wrong with it.
-        """
-        from modelgraft.fields import check, shown  # it knows this module
-
-        check(self, f"the model {shown(self.name)}: ")
-
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value

@@ -44,6 +44,15 @@ def check(spec: Any, where: str = "") -> None:
         rules[field.name](getattr(spec, field.name), where + field.name)
 
 
+def check_entry(entry: Entry) -> None:
+    """Refuse an entry with any field that is not what it must be; run once per plugin version, not at every start.
+
+    Raises:
+        ValueError: the name of the entry, the field, and what is wrong with it.
+    """
+    check(entry, f"the model {shown(entry.name)}: ")
+
+
 def shown(value: Any, depth: int = 2) -> str:
     """Any object, in a few printable words; no code of its own runs."""
     kind = type(value)

@@ -170,7 +170,7 @@ def test_pictures_are_opened_in_one_place() -> None:
                 found.setdefault(path.relative_to(ROOT).as_posix(), []).append("formats=FORMATS" in call)
     assert all(all(named) for named in found.values()), found
     shipped = [path for path in found if "/training/" not in path and not path.startswith("benchmarks/")]
-    assert shipped == ["adapters/modelgraft_adapters/images.py"]
+    assert shipped == ["adapters/modelgraft_adapters/media/images.py"]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from modelgraft import resolve
 from modelgraft.entry import Entry
+from modelgraft.fields import check_entry
 from modelgraft.shipped import read_catalogue, write_catalogue
 from modelgraft_open_clip.catalogue import LIBRARY, SHIPPED, entries
 
@@ -33,7 +34,7 @@ def test_every_pair_is_listed_and_sound() -> None:
     assert set(ENTRIES) == {f"open_clip/{model}:{tag}" for model, tag in open_clip.list_pretrained()}
     assert list(ENTRIES) == sorted(ENTRIES)
     for entry in ENTRIES.values():
-        entry.check()
+        check_entry(entry)
         assert entry.params and entry.embed_dim and entry.input_size and entry.max_tokens
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from modelgraft.fields import check_entry
 from modelgraft.shipped import read_catalogue
 from modelgraft_sentence_transformers.catalogue import SHIPPED, entries
 from modelgraft_sentence_transformers.describe import describe
@@ -20,7 +21,7 @@ def test_every_entry_is_sound_and_named_once() -> None:
     found = entries()
     assert len(found) == len(BY_NAME) == len(TABLE) + len(OTHERS) == 61
     for entry in found:
-        entry.check()
+        check_entry(entry)
         assert entry.modality == "text" and entry.score == "softmax"
         assert entry.weights is not None and entry.weights.repo is not None
     assert [e.name for e in found] == sorted(e.name for e in found)

@@ -18,6 +18,7 @@ import timm
 import timm.data
 import torch
 from modelgraft.entry import Entry
+from modelgraft.fields import check_entry
 from modelgraft.listing.catalogue import Catalogue
 from modelgraft.shipped import read_catalogue, write_catalogue
 from modelgraft_timm import catalogue
@@ -43,7 +44,7 @@ def test_every_pretrained_model_of_timm_once_and_no_other() -> None:
     assert list(modelgraft_entries()) == ENTRIES
     assert [e.name for e in ENTRIES] == sorted(e.name for e in ENTRIES)
     for entry in ENTRIES:
-        entry.check()
+        check_entry(entry)
         assert entry.name == entry_name(timm_name(entry))
 
 

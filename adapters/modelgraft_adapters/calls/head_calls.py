@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 import torch
 from modelgraft.errors import PluginError
 from modelgraft.guard import plugin_code
@@ -14,6 +15,8 @@ from modelgraft.learning import Examples
 
 from modelgraft_adapters.calls.plugin_calls import shown
 
+ROWS: Final = 4096
+"""Features that go through a head at once."""
 _UNIT: Final = 1e-3
 """How far a probability may lie beyond [0, 1], and a row of them from the sum 1: half precision rounds."""
 
@@ -81,6 +84,16 @@ def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plug
 
 def _bad_head(plugin: str, what: str) -> PluginError:
     return PluginError(f"plugin {plugin} is wrong: its head {what}; tell its author")
+
+
+def outputs_of(head: Any, features: np.ndarray, count: int, task: str, plugin: str, device: torch.device) -> np.ndarray:
+    """Return (N, C): `probabilities` of features (N, D), N at least 1, some thousands of rows at a time."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(features), ROWS):
+            rows = torch.from_numpy(np.array(features[start : start + ROWS]))  # a copy: stored features are read-only
+            parts.append(probabilities(head, rows.to(device), count, task, plugin).numpy())
+    return np.concatenate(parts)
 
 
 def brought_by(head: str) -> tuple[str, str]:

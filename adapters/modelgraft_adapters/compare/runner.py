@@ -1,7 +1,7 @@
 """Which model, learnt in which way, is right for these data: what ``modelgraft compare`` does.
 
 Each model is learnt in each way, from few labels and from all, with several seeds, and tested on the same items; each way of each
-model in a process of its own (`compared`).
+model in a process of its own (`worker`).
 """
 
 from __future__ import annotations

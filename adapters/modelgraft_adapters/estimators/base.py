@@ -36,8 +36,6 @@ from modelgraft_adapters.saved.card import Card, check_folder
 from modelgraft_adapters.saved.low_rank import Tuned as Tuned
 from modelgraft_adapters.saved.writing import write
 
-ROWS = 4096
-"""Features that go through a head at once."""
 _OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
 
 
@@ -389,14 +387,8 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C): probabilities in float32, or of a regression the values in float64."""
-        device = self._head_device
-        owner = head_calls.head_owner(self.head_name)
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(features), ROWS):
-                rows = torch.from_numpy(np.array(features[start : start + ROWS])).to(
-                    device
-                )  # a copy: stored features are read-only
-                found = head_calls.probabilities(head, rows, len(self.classes), self.task, owner)
-                parts.append(found.numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), self._dtype)
+        if not len(features):
+            return np.zeros((0, len(self.classes)), self._dtype)
+        return head_calls.outputs_of(
+            head, features, len(self.classes), self.task, head_calls.head_owner(self.head_name), self._head_device
+        )

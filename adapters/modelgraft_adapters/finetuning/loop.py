@@ -86,7 +86,7 @@ class Loop:
         goal: the loss of a row.
         batches: what each step sees.
         targets: what ``Batch.index`` points into, as the goal takes them.
-        mix: of `objective.mixer`.
+        mix: of `losses.mixer`.
         accelerator: an ``accelerate.Accelerator``.
     """
 

@@ -79,7 +79,7 @@ class Tasks:
         """From data of the same items in the same order, one for each task.
 
         Args:
-            class_weight: as `examples.class_weights` takes it, of all tasks.
+            class_weight: as `head_inputs.class_weights` takes it, of all tasks.
             smoothing: of labels.
         """
         tasks, columns, outputs, width = [], [], 0, 0

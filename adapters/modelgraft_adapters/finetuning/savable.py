@@ -53,7 +53,8 @@ def check_savable(adapter: Adapter, backbone: Any, settings: Settings, needed: b
 
 OF_THE_RUN: Final = ("run_", "_way", "_tasks", "_head", "plan_", "course_", "probe_", "start_", "end_")
 """What a fitted tuner does not take along when it is pickled or copied: the loop, with the items that were trained on, and the
-weights it began with. The copy predicts, is evaluated and is saved; only where it was fitted can weights be moved (`robust`)."""
+weights it began with. The copy predicts, is evaluated and is saved; only where it was fitted can weights be moved
+(`weight_averaging`)."""
 
 
 def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class FineTuner(Adapter):
         tuned_: how the backbone differs from the pretrained one.
         probe_: lp-ft: the adapter on the frozen backbone that it began as.
         start_, end_: what was trained, as it was before the first step and after the last: full name -> tensor, on the CPU.
-        alpha_: where the weights are between the two (`robust.move`).
+        alpha_: where the weights are between the two (`weight_averaging.move`).
 
     Raises:
         UsageError: no such model, strategy or setting.

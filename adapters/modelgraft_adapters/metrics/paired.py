@@ -117,7 +117,7 @@ def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
     For each seed the difference has an interval over the test items: single-label from the two counts of items that one alone got
     right (Agresti and Min 2005, doi 10.1002/sim.1781, who add a half to each cell of the table, so that no difference at all is
     not taken for certainty); else by resampling items, for both at once (paired percentile bootstrap, Efron 1979). The seeds are
-    joined by `learning_curve.mean_interval`. One seed of a single-label task gets McNemar's exact test too (McNemar 1947): the
+    joined by `spread.mean_interval`. One seed of a single-label task gets McNemar's exact test too (McNemar 1947): the
     binomial of those two counts. Items that either could not read are left out.
     """
     parts = _parts(one, other)

@@ -28,7 +28,7 @@ def build_comparison(result: Comparison, data_name: str = "data", command: str |
     """The page, complete in itself as the report of a probe is. All texts are escaped.
 
     Args:
-        result: what `comparing.compare` found.
+        result: what `compare.runner.compare` found.
         data_name: what the title says.
         command: what to type to make it again.
     """

@@ -37,7 +37,7 @@ class TuningRun:
     gpu_peak_mib: float | None
     notes: list[str] = field(default_factory=list)
     elsewhere: tuple[Evaluation, Evaluation] | None = None
-    """Zero-shot on other data, before and after: `robust.zero_shot_kept`."""
+    """Zero-shot on other data, before and after: `weight_averaging.zero_shot_kept`."""
 
     def record(self) -> dict[str, Any]:
         """Plain JSON types: a contract (docs/command-line.md)."""

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from modelgraft.cli.render import printable
 from modelgraft.entry import Entry
 from modelgraft.errors import DamagedFileError, ModelgraftError, UsageError
+from modelgraft.fields import check_entry
 from modelgraft.learning import Task
 from modelgraft.project.files import short
 from modelgraft.sealed import without_checksum
@@ -241,7 +242,7 @@ def _backbone(found: Fields) -> Backbone:
     # A name of this project's own would mean what the reader's project says, so only full names and places are names here.
     if not name.startswith(("hub:", "file:")):
         try:
-            Entry(name=name, modality="image", tasks=("features",)).check()
+            check_entry(Entry(name=name, modality="image", tasks=("features",)))
         except (ValueError, ModelgraftError):
             found.refuse("name", f"{short(name)} is no full name of a model")
         if name.startswith(f"{PROVIDER}/"):

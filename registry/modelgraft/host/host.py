@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelgraft.errors import UsageError
+from modelgraft.fields import check_entry
 from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import OWN_DISTRIBUTION, Found, barred_by_user, discover
 from modelgraft.host.records import key_of
@@ -133,7 +134,7 @@ class Host:
             found = self.ask(key_of(record), "modelgraft_recognise", about, **hook)
             if found is not None:
                 with plugin_code(key_of(record), about):
-                    found.check()
+                    check_entry(found)
                 return found, record, []
         from modelgraft.host.recognisers import ask_strangers
 

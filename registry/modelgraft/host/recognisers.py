@@ -19,6 +19,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from modelgraft.entry import Entry, Weights
+from modelgraft.fields import check_entry
 from modelgraft.host.records import key_of, one_line
 from modelgraft.host.trials import INSIDE, time_limit
 
@@ -162,7 +163,7 @@ class _Asked:
         if found["entry"] is None:
             return None
         entry = Entry.from_dict(found["entry"])
-        entry.check()
+        check_entry(entry)
         if entry.name != f"{entry.provider}/{self._name}":
             raise ValueError(f"it calls the model {entry.name!r}, not PROVIDER/{self._name}")
         return entry

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from modelgraft.entry import Entry
 from modelgraft.errors import PluginError
-from modelgraft.fields import check
+from modelgraft.fields import check, check_entry
 from modelgraft.host.discovery import Found
 from modelgraft.host.records import MOST_ENTRIES, MOST_NAME, MOST_SPECS, failed_record, lines, new_record, one_line
 from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
@@ -76,7 +76,7 @@ def check_entries(entries: list[Entry]) -> None:
         raise ValueError(f"brings more than {MOST_ENTRIES:,} models")
     seen: set[str] = set()
     for entry in entries:
-        entry.check()
+        check_entry(entry)
         if len(entry.name) > MOST_NAME:
             raise ValueError(f"the name of a model may have {MOST_NAME} characters, and one has {len(entry.name):,}")
         if entry.name in seen:
