@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from modelgraft_adapters.report.compare_page import build_comparison
 
-from tests.adapters.comparisons import made_up
+from tests.adapters.compare.comparisons import made_up
 from tests.browser.test_report import light, opened, requests
 
 HOSTILE = "<script>document.title='run'</script>"

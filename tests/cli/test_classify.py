@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.adapters.test_images import _bomb
+from tests.adapters.media.test_images import _bomb
 from tests.conftest import Run
 
 LABELS = "cat,cup,orange flower,rocket"

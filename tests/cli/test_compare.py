@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from modelgraft_adapters.cli.compare import parse_shots, table
 
-from tests.adapters.comparisons import made_up, mobilenet
+from tests.adapters.compare.comparisons import made_up, mobilenet
 from tests.adapters.flowers import flowers
 from tests.conftest import Run
 

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from tests.adapters.test_images import _bomb
+from tests.adapters.media.test_images import _bomb
 from tests.conftest import Run
 
 

@@ -236,7 +236,7 @@ def test_the_digest_of_installed_code() -> None:
 
 def test_labels_of_a_model_with_the_same_sums_are_encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in another order have the same sum and the same sum of squares."""
-    from tests.adapters.test_zero_shot import Encoder
+    from tests.adapters.estimators.test_zero_shot import Encoder
 
     monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
     first, turned = Encoder(seed=5), Encoder(seed=5)

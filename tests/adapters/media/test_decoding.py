@@ -132,7 +132,7 @@ def test_a_column_of_labels_is_not_decoded(tmp_path: Path, ghostscript: Path) ->
 
 def _child(folder: Path, guard: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.adapters.decoding_child", str(folder), "2", "3", guard],
+        [sys.executable, "-m", "tests.adapters.media.decoding_child", str(folder), "2", "3", guard],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from modelgraft_adapters.compare.strategies import parse_way
 from modelgraft_adapters.data.splitting import few_shot
 from modelgraft_adapters.metrics.spread import mean_interval
 
-from tests.adapters.comparisons import mobilenet
+from tests.adapters.compare.comparisons import mobilenet
 from tests.adapters.flowers import flowers
 
 SPRIG = "embedded/sprig"

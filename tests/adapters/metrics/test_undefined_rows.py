@@ -14,7 +14,7 @@ from modelgraft_adapters.metrics.scores import evaluate
 from modelgraft_adapters.report.compare_page import build_comparison
 from modelgraft_adapters.saved.card import plain
 
-from tests.adapters.comparisons import made_up
+from tests.adapters.compare.comparisons import made_up
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -16,7 +16,7 @@ from modelgraft_adapters.report.compare_page import build_comparison
 from modelgraft_adapters.report.explore_page import build_page
 from modelgraft_adapters.runs.probe import run_probe
 
-from tests.adapters.comparisons import made_up
+from tests.adapters.compare.comparisons import made_up
 from tests.hostile import ALL
 
 TAGS = frozenset(

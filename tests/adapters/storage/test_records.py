@@ -112,7 +112,7 @@ def test_a_flipped_bit_is_seen_and_the_row_can_be_stored_anew(suffix: str, at: i
 
 def test_processes_that_write_at_once_do_no_harm(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.adapters.features.test_records import *\n"
+        "import sys; from pathlib import Path; from tests.adapters.storage.test_records import *\n"
         "store = RecordStore(Path(sys.argv[1]), WIDTH); start = int(sys.argv[2])\n"
         "for n in range(start, start + 150, 3):\n"
         "    fill(store, range(n, n + 3)); store.refresh(); held(store, 400)\n"

@@ -19,7 +19,7 @@ from modelgraft_adapters.saved.card import CARD_FILE, read_card
 from modelgraft_adapters.saved.registry_entry import backbone_entry
 from timm.models._hub import save_for_hf
 
-from tests.adapters.test_pushed_contents import original as original
+from tests.adapters.runs.test_publishing import original as original
 
 NAMES = [
     "file:./x", "file:x", "file:../x", "file:~/x", "file:/a/../etc", "./x", "../x", "/etc", "~/x", "https://127.0.0.1:9/x",
