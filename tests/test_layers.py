@@ -178,3 +178,14 @@ def test_files_stay_small() -> None:
         if (n := f.read_text(encoding="utf-8").count("\n")) > 400
     }
     assert not long
+
+
+def test_verbs_are_thin() -> None:
+    """A verb reads its options, has the work done and shows what came of it."""
+    lengths = {}
+    for file in sorted(ROOT.glob("*/modelgraft*/cli/*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and any("typer." in ast.unparse(a) for a in node.args.args):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lengths[f"{file.parent.parent.name}/{file.name}"] = body[-1].end_lineno - body[0].lineno + 1
+    assert len(lengths) > 15 and max(lengths.values()) < 40, lengths

@@ -68,6 +68,21 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
         raise UsageError(
             f"the head {head!r} does not learn {examples.task} tasks, only {', '.join(tasks)}; take another head"
         )
+    _check_features(examples)
+    _check_weights(examples)
+    if examples.folds.shape != (len(examples.features),) or examples.folds.is_floating_point():
+        raise UsageError(
+            f"{len(examples.features)} items and folds of shape {tuple(examples.folds.shape)}; give a whole number each"
+        )
+    if not len(examples.features):
+        raise UsageError(f"the head {head!r} has no example to learn from; give it labelled items")
+    if len(examples.targets) != len(examples.features):
+        raise UsageError(f"{len(examples.features)} items and {len(examples.targets)} targets; give one for each")
+    _check_targets(examples)
+    return examples
+
+
+def _check_features(examples: Examples) -> None:
     for what, features in (("features", examples.features), ("features without labels", examples.unlabelled)):
         if features is None:
             continue
@@ -79,6 +94,9 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
                 f"the {what} of {len(broken)} of {len(features)} items (the first: item {int(broken[0])}) are not finite "
                 "numbers; leave these items out"
             )
+
+
+def _check_weights(examples: Examples) -> None:
     weights = examples.class_weights
     if weights is not None:
         if weights.shape != (len(examples.classes),):
@@ -90,14 +108,10 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
             raise UsageError(
                 f"the class weight of {examples.classes[bad]!r} is {float(weights[bad])}; give finite numbers of at least 0"
             )
-    if examples.folds.shape != (len(examples.features),) or examples.folds.is_floating_point():
-        raise UsageError(
-            f"{len(examples.features)} items and folds of shape {tuple(examples.folds.shape)}; give a whole number each"
-        )
-    if not len(examples.features):
-        raise UsageError(f"the head {head!r} has no example to learn from; give it labelled items")
-    if len(examples.targets) != len(examples.features):
-        raise UsageError(f"{len(examples.features)} items and {len(examples.targets)} targets; give one for each")
+
+
+def _check_targets(examples: Examples) -> None:
+    weights = examples.class_weights
     if examples.task == "single-label":
         targets = examples.targets
         if int(targets.min()) < 0 or int(targets.max()) >= len(examples.classes):
@@ -115,7 +129,6 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
         )
     elif not torch.isfinite(examples.targets).all():
         raise UsageError("some targets are not finite numbers; leave these items out")
-    return examples
 
 
 def text_of(examples: Examples, head: str) -> TextClasses:

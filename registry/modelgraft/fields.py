@@ -181,7 +181,13 @@ def _plain(value: Any, where: str, printable: bool, depth: int) -> None:
     elif kind in (list, tuple):
         for n, inner in enumerate(value):
             _plain(inner, f"{where}[{n}]", printable, depth - 1)
-    elif kind is str:
+    else:
+        _plain_value(value, where, printable)
+
+
+def _plain_value(value: Any, where: str, printable: bool) -> None:
+    kind = type(value)
+    if kind is str:
         if printable and not value.isprintable():
             _refuse(where, "a text without control characters", value)
         if any("\ud800" <= c <= "\udfff" for c in value):

@@ -13,9 +13,10 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.cli.device_options import Device, Dtype
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
+from modelgraft_adapters.cli.model_options import BatchSize, Workers, entry_of, templates_of
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.progress import say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular
 
@@ -65,8 +66,8 @@ def classify(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
 ) -> None:
     """Classify pictures or texts by label names, without training.
 
@@ -82,9 +83,7 @@ def classify(
             "nothing to classify: no paths on standard input" if not text else "nothing to classify: no texts"
         )
 
-    from modelgraft import resolve
-
-    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
+    entry = entry_of(model, text)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.
@@ -93,7 +92,7 @@ def classify(
     classifier = ZeroShot(
         entry,
         names,
-        templates=None if not template else template[0] if len(template) == 1 else template,
+        templates=templates_of(template),
         descriptions=_read_descriptions(descriptions),
         threshold=threshold,
         device=device,
@@ -103,14 +102,12 @@ def classify(
     )
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
         say("only one label: a softmax over one class is always 1; give it something to choose against")
-    for note in classifier.notes:
-        say(note)
+    say_all(classifier.notes)
     predictions = classifier.classify(item for _, item in identified)
     try:
         write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
     finally:
-        for note in classifier.take_notes():
-            say(note)
+        say_all(classifier.take_notes())
 
 
 def _fits(entry: Any, text: bool) -> None:

@@ -6,6 +6,8 @@ import io
 import math
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +29,7 @@ from modelgraft_adapters.cli.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.cli.device_options import Device
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.progress import say, say_all
 from modelgraft_adapters.cli.result_text import Format, check_format, show
 from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import figure
@@ -81,32 +83,19 @@ def compare(
     row failed, with 2 for wrong use.
     """
     check_format(format)
-    if report is not None:
-        check_output(report)
-    if output is not None:
-        check_output_folder(output)
+    _check_places(report, output)
     if reach is not None and not math.isfinite(reach):
         raise UsageError(f"--reach takes a score such as 0.8, not {reach}")
-    counts = parse_shots(shots)
+    counts, settings = parse_shots(shots), parse_settings(set_ or [])
     names, ways = _words(models), _words(strategies)
-    settings = parse_settings(set_ or [])
-
-    from modelgraft import resolve
-
-    from modelgraft_adapters.compare.strategies import parse_way
-
-    for name in names:
-        resolve(name)
-    for way in ways:
-        parse_way(way, settings)
-
+    _check_words(names, ways, settings)
     found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
 
     # torch is imported from here on.
-    from modelgraft_adapters.compare import runner as comparing
+    from modelgraft_adapters.compare import runner
 
-    try:
-        result = comparing.compare(
+    with _resumable(output):
+        result = runner.compare(
             found,
             names,
             ways,
@@ -121,25 +110,53 @@ def compare(
             workers=workers,
             tell=say,
         )
-    except KeyboardInterrupt:
-        if output is not None:
-            say(f"what was learnt so far is in {output}; the same command goes on from there")
-        raise
-    for note in result.notes:
-        say(note)
+    say_all(result.notes)
     if output is not None:
         write_output(output / "comparison.json", render.json_text(result.record()).encode())
     show(format, result.record(), table(result, data))
     if report is not None:
-        from modelgraft_adapters.report.compare_page import build_comparison
-
-        page = build_comparison(result, Path(data).name, "modelgraft " + shlex.join(sys.argv[1:]))
-        write_output(report, page.encode())
-        say(f"report in {report}")
+        _write_report(result, report, data)
     if result.failed or not result.done:
-        for row in result.failed:
-            say(f"failed: {row.model} {row.strategy}: {row.reason}")
+        say_all(f"failed: {row.model} {row.strategy}: {row.reason}" for row in result.failed)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _resumable(output: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output is not None:
+            say(f"what was learnt so far is in {output}; the same command goes on from there")
+        raise
+
+
+def _check_places(report: Path | None, output: Path | None) -> None:
+    """Try before the work whether what it makes can be written."""
+    if report is not None:
+        check_output(report)
+    if output is not None:
+        check_output_folder(output)
+
+
+def _check_words(models: list[str], strategies: list[str], settings: dict[str, Any]) -> None:
+    """Look whether all that is named is there, before any data are read."""
+    from modelgraft import resolve
+
+    from modelgraft_adapters.compare.strategies import parse_way
+
+    for name in models:
+        resolve(name)
+    for strategy in strategies:
+        parse_way(strategy, settings)
+
+
+def _write_report(result: Any, path: Path, data: str) -> None:
+    from modelgraft_adapters.report.compare_page import build_comparison
+
+    page = build_comparison(result, Path(data).name, "modelgraft " + shlex.join(sys.argv[1:]))
+    write_output(path, page.encode())
+    say(f"report in {path}")
 
 
 def parse_shots(text: str) -> list[int | None]:
@@ -173,6 +190,18 @@ def table(result: Any, data: str) -> str:
         body = _main(result, short)
         if all(len(line) <= WIDE for line in body.splitlines()):
             break
+    lines = _below(result, short)
+    missing = [
+        f"{short[row.model]}  {row.strategy}  {'-' if row.status == 'cannot' else 'failed'}: {row.reason}"
+        for row in result.rows
+        if row.status != "done"
+    ]
+    parts = [body, "".join(f"{render.printable(line)}\n" for line in missing), "\n", _curve(result, short)]
+    return head + "".join(parts) + "".join(f"{render.printable(line)}\n" for line in lines)
+
+
+def _below(result: Any, short: dict[str, str]) -> list[str]:
+    """The lines below a comparison's table: chance, tests, corrections, names in full."""
     lines = [f"chance {result.chance:.3f}, always the most frequent class"] if result.chance is not None else []
     for row in result.done:
         if row.difference is not None and row.difference.p is not None:
@@ -191,14 +220,7 @@ def table(result: Any, data: str) -> str:
     for note in dict.fromkeys(row.score.note for row in result.done if row.score.note):
         lines.append(f"{result.metric}: {note}")
     lines += [f"{name} is {full}" for full, name in short.items() if name != full]
-    lines += [result.energy] if all(row.joules is None for row in result.rows) else []
-    missing = [
-        f"{short[row.model]}  {row.strategy}  {'-' if row.status == 'cannot' else 'failed'}: {row.reason}"
-        for row in result.rows
-        if row.status != "done"
-    ]
-    parts = [body, "".join(f"{render.printable(line)}\n" for line in missing), "\n", _curve(result, short)]
-    return head + "".join(parts) + "".join(f"{render.printable(line)}\n" for line in lines)
+    return lines + ([result.energy] if all(row.joules is None for row in result.rows) else [])
 
 
 def _main(result: Any, short: dict[str, str]) -> str:

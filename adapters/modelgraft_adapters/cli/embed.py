@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.cli.device_options import Device, Dtype
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
-from modelgraft_adapters.cli.progress import Bar, say
+from modelgraft_adapters.cli.model_options import BatchSize, Model, Workers, entry_of
+from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 
 READ_AS_DATA: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tar", ".tar.gz", ".tgz")
@@ -31,15 +31,7 @@ def embed(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="NAME.parquet, .npy or .safetensors: written whole or not at all.")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help=f"Any model. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    model: Model = None,
     text: Annotated[bool, typer.Option("--text", help="Embed texts, not pictures.")] = False,
     layer: Annotated[
         str | None,
@@ -52,8 +44,8 @@ def embed(
     ] = True,
     device: Device = None,
     dtype: Dtype = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
 ) -> None:
     """Turn pictures or texts into embeddings by a pretrained model, and write them to a file.
 
@@ -66,9 +58,7 @@ def embed(
     if not names:
         raise UsageError("nothing to embed: no " + ("texts" if text else "paths on standard input"))
 
-    from modelgraft import resolve
-
-    entry = resolve(model if model is not None else TEXT_MODEL if text else IMAGE_MODEL)
+    entry = entry_of(model, text)
     _fits(entry, text)
 
     # torch is imported from here on, when all that can be wrong with the call has been said.
@@ -84,8 +74,7 @@ def embed(
         workers=workers,
         store=None if keep else False,
     )
-    for note in extractor.take_notes():
-        say(note)
+    say_all(extractor.take_notes())
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read
     failed, first = 0, ""
@@ -95,13 +84,10 @@ def embed(
             first = first or (f"{names[number]}: {row.error}" if row.error is not None else "")
             file.write(names[number], row.features, label=labels[number] if labels else None, error=row.error)
             bar.tell("embedding", number + 1, len(names))
-    for note in extractor.take_notes():
-        say(note)
+    say_all(extractor.take_notes())
     wide = "x".join(map(str, file.shape or (0,)))
     say(f"{file.rows} embeddings of {wide} numbers in {output}; {extractor.encoded} computed, the others were kept")
-    if failed:
-        say(f"{failed} of {len(names)} items could not be read; the first: {first}")
-        raise typer.Exit(1)
+    end_with(failed, len(names), first)
 
 
 def _read(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from modelgraft.cli import render
-from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 from modelgraft.outputs import check_output, write_output
 
 from modelgraft_adapters.cli.device_options import Device, Dtype
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
+from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import check_format
-from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 
 
 def explore(
@@ -25,15 +27,7 @@ def explore(
             help="A folder (of pictures, or of a folder per class), a table, tars, or a pattern of pictures."
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help=f"Any model. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    model: Model = None,
     clusters: Annotated[
         int | None,
         typer.Option(
@@ -57,9 +51,7 @@ def explore(
         bool,
         typer.Option("--repeats/--no-repeats", help="Of split data: look for test items that repeat a training item."),
     ] = True,
-    layer: Annotated[
-        str | None, typer.Option(help="Where to take the features. Default: the model's embedding.")
-    ] = None,
+    layer: Layer = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the clusters' starts and the map.")] = 0,
     format: Annotated[
         str | None, typer.Option("--format", "-f", help="table or json. Default: by the output's name.")
@@ -68,8 +60,8 @@ def explore(
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and pictures, one file.")] = None,
     device: Device = None,
     dtype: Dtype = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
 ) -> None:
     """See what is in data, without training: clusters, a map, outliers, repeated and similar items. Labels are optional.
 
@@ -77,14 +69,7 @@ def explore(
     """
     kind = format or ("json" if output is not None and output.suffix == ".json" else "table")
     check_format(kind)
-    for name, value, known in (("--method", method, ("spherical", "kmeans")), ("--map", map, ("pca", "umap"))):
-        if value not in known:
-            raise UsageError(f"no {name} {value!r}; there are {', '.join(known)}")
-    if map == "umap":
-        import importlib.util
-
-        if importlib.util.find_spec("umap") is None:  # said before anything is embedded
-            raise UsageError("--map umap needs umap-learn: pip install 'modelgraft[map]'")
+    _check_words(method, map)
     if output is not None:
         check_output(output)
     if report is not None:
@@ -94,29 +79,14 @@ def explore(
 
     found = read_data(data, item_column=item_column, label_column=label_column)
 
-    if clusters is not None and clusters > len(found):
-        raise UsageError(f"{clusters} clusters of {len(found)} items; between 1 and the number of items is possible")
-    for item in (like or ()) if found.modality == "image" else ():
-        if not Path(item).is_file():
-            raise UsageError(f"neighbours of {item!r}: no such file")
-
-    from modelgraft import resolve
-
-    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
+    _check_fits(found, clusters, like or ())
+    entry = entry_of(model, found.modality == "text")
 
     # torch is imported from here on.
     from modelgraft_adapters.explore import Explorer
 
-    explorer = Explorer(
-        entry,
-        layer=layer,
-        modality=found.modality,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-    )
-    seen = explorer.explore(
+    options = {"device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers}
+    seen = Explorer(entry, layer=layer, modality=found.modality, **options).explore(
         found,
         clusters=clusters,
         method=method,  # type: ignore[arg-type]
@@ -128,23 +98,33 @@ def explore(
         duplicates=repeats,
         seed=seed,
     )
-    for note in seen.notes:
-        say(note)
+    say_all(seen.notes)
     _write(seen, kind, output)
     if report is not None:
         from modelgraft_adapters.report.explore_page import build_page
 
         write_output(report, build_page(seen, Path(data).name or data).encode())
         say(f"report in {report}")
-    if seen.unreadable:
-        name, reason = next(iter(seen.unreadable.items()))
-        say(f"{len(seen.unreadable)} of {len(found)} items could not be read; the first: {name}: {reason}")
-        raise typer.Exit(1)
+    end_with(len(seen.unreadable), len(found), ": ".join(next(iter(seen.unreadable.items()), ())))
+
+
+def _check_words(method: str, map: str) -> None:
+    for name, value, known in (("--method", method, ("spherical", "kmeans")), ("--map", map, ("pca", "umap"))):
+        if value not in known:
+            raise UsageError(f"no {name} {value!r}; there are {', '.join(known)}")
+    if map == "umap" and importlib.util.find_spec("umap") is None:  # said before anything is embedded
+        raise UsageError("--map umap needs umap-learn: pip install 'modelgraft[map]'")
+
+
+def _check_fits(found: Any, clusters: int | None, like: Sequence[str]) -> None:
+    if clusters is not None and clusters > len(found):
+        raise UsageError(f"{clusters} clusters of {len(found)} items; between 1 and the number of items is possible")
+    for item in like if found.modality == "image" else ():
+        if not Path(item).is_file():
+            raise UsageError(f"neighbours of {item!r}: no such file")
 
 
 def _write(seen: Any, kind: str, output: Path | None) -> None:
-    import io
-
     out: Any = io.StringIO() if output is not None else sys.stdout
     if kind == "json":
         render.as_json(seen.record(), out)
@@ -171,17 +151,7 @@ def _table(seen: Any, out: Any) -> None:
         lines.append(("with labels", f"accuracy {a.accuracy:.3f}, NMI {a.nmi:.3f}, adjusted Rand index {a.ari:.3f}"))
     width = max(len(what) for what, _ in lines)
     out.write("".join(f"{what:<{width}}  {render.printable(text)}\n" for what, text in lines) + "\n")
-    names = (
-        ["cluster", "items", "mostly", "share", "most central"]
-        if seen.agreement is not None
-        else ["cluster", "items", "most central"]
-    )
-    rows = []
-    for record in seen.clusters():
-        share = record.get("share")
-        mostly = [record["label"] or "", "" if share is None else f"{share:.2f}"] if seen.agreement is not None else []
-        rows.append([str(record["cluster"]), str(record["items"]), *mostly, _short(next(iter(record["central"]), ""))])
-    render.table(names, rows, right=("cluster", "items", "share"), out=out)
+    _clusters(seen, out)
     for one in seen.neighbours:
         near = [
             [f"{cosine:.3f}", seen.label(int(n)) or "", _short(seen.data.identity(int(n)))]
@@ -199,6 +169,20 @@ def _table(seen: Any, out: Any) -> None:
         render.table(["test item", "is in the training data as", "how"], rows, out=out)
         if len(seen.duplicates) > 20:
             out.write(f"and {len(seen.duplicates) - 20} more\n")
+
+
+def _clusters(seen: Any, out: Any) -> None:
+    names = (
+        ["cluster", "items", "mostly", "share", "most central"]
+        if seen.agreement is not None
+        else ["cluster", "items", "most central"]
+    )
+    rows = []
+    for record in seen.clusters():
+        share = record.get("share")
+        mostly = [record["label"] or "", "" if share is None else f"{share:.2f}"] if seen.agreement is not None else []
+        rows.append([str(record["cluster"]), str(record["items"]), *mostly, _short(next(iter(record["central"]), ""))])
+    render.table(names, rows, right=("cluster", "items", "share"), out=out)
 
 
 def _short(text: str) -> str:

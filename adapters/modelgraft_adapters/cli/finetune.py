@@ -21,7 +21,8 @@ from modelgraft_adapters.cli.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.cli.device_options import Device
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.model_options import entry_of
+from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, settings_of_training, show, spent
 from modelgraft_adapters.cli.training_options import (
     BatchSize,
@@ -37,7 +38,6 @@ from modelgraft_adapters.cli.training_options import (
     Workers,
     training_settings,
 )
-from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import RUN_FOLDER, check_folder
 
@@ -90,18 +90,13 @@ def finetune(
     check_format(format)
     folder = check_folder(output)
     check_output_folder(folder)
-    find = lr == "find"
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 
     from modelgraft_adapters.data.reading import read_data
 
     found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
-
-    from modelgraft import resolve
-
     elsewhere = None if zero_shot_on is None else read_data(zero_shot_on, modality=found.modality)
-    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
-
+    entry = entry_of(model, found.modality == "text")
     if elsewhere is not None and "zero-shot" not in entry.tasks:
         raise UsageError(f"--zero-shot-on asks by the names of classes, and {entry.name} has no text tower")
 
@@ -112,38 +107,32 @@ def finetune(
     from modelgraft_adapters.runs.finetune import main_process, parted, run_finetune
 
     first = main_process()
-    options: dict[str, Any] = {
-        "modality": found.modality,
-        "class_weight": "balanced" if balanced else None,
-        "seed": seed,
-        "device": device,
-        "workers": workers,
-    }
+    weight = "balanced" if balanced else None
+    options: dict[str, Any] = {"modality": found.modality, "class_weight": weight, "seed": seed}
+    options |= {"device": device, "workers": workers}
     whole = parted(found, test_fraction, shots, seed)
     more = None if unlabelled is None else read_data(unlabelled, modality=found.modality)
-    if find:
-        test = FineTuner(entry, **options, **settings).find_rate(whole, unlabelled=more)
-        settings["lr"] = float(f"{test.chosen:.2g}")
-        if first:
-            say(
-                f"learning rate {settings['lr']:g}: a tenth of that at which the loss was least, of {len(test.rates)} tried"
-            )
+    if lr == "find":
+        settings["lr"] = _rate(FineTuner(entry, **options, **settings).find_rate(whole, unlabelled=more), first)
     run_folder = folder / RUN_FOLDER
     with Follower(run_folder, tensorboard=tensorboard, quiet=not first, resumed=resume) as follower:
         tuner = FineTuner(entry, **options, folder=run_folder, tell=follower, **settings)
         run = run_finetune(tuner, whole, unlabelled=more, elsewhere=elsewhere, resume=resume)
     if not first:
         return
-    for note in run.notes:
-        say(note)
+    say_all(run.notes)
     saved = tuner.save(folder)
     discard(run_folder)
     say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
     show(format, run.record(), _table(run, data))
-    broken = run.tuner.report_["unreadable"] + len(run.evaluation.unreadable)
-    if broken:
-        say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
-        raise typer.Exit(1)
+    end_with(run.tuner.report_["unreadable"] + len(run.evaluation.unreadable), len(run.train) + len(run.test))
+
+
+def _rate(test: Any, tell: bool) -> float:
+    rate = float(f"{test.chosen:.2g}")
+    if tell:
+        say(f"learning rate {rate:g}: a tenth of that at which the loss was least, of {len(test.rates)} tried")
+    return rate
 
 
 def _table(run: Any, data: str) -> str:

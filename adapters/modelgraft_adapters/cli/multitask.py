@@ -19,9 +19,11 @@ from modelgraft_adapters.cli.data_options import (
     LabelSeparator,
     SplitColumn,
     TestFraction,
+    read_labelled,
 )
 from modelgraft_adapters.cli.device_options import Device
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.model_options import entry_of
+from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, settings_of_training, show, spent
 from modelgraft_adapters.cli.training_options import (
     BatchSize,
@@ -37,7 +39,6 @@ from modelgraft_adapters.cli.training_options import (
     Workers,
     training_settings,
 )
-from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import RUN_FOLDER, check_folder
 
@@ -91,33 +92,14 @@ def multitask(
     with 0, with 1 if some item could not be read or training failed, with 2 for wrong use.
     """
     check_format(format)
-    if lr == "find":
-        raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
-    kinds = _kinds(tasks)
+    kinds = _kinds(tasks, lr)
     folder = _check_folders(output, kinds)
-    check_output_folder(folder)
     stated = _weights(weights)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
-
-    from modelgraft_adapters.data.reading import read_data
-
-    parts = {
-        name: read_data(
-            data,
-            task=kind,
-            item_column=item_column,
-            label_column=name,
-            split_column=split_column,
-            group_column=group_column,
-            label_separator=label_separator,
-        )
-        for name, kind in kinds.items()
-    }
+    columns = (split_column, label_separator, group_column)
+    parts = {name: read_labelled(data, kind, item_column, [name], *columns) for name, kind in kinds.items()}
     modality = next(iter(parts.values())).modality
-
-    from modelgraft import resolve
-
-    entry = resolve(model if model is not None else TEXT_MODEL if modality == "text" else IMAGE_MODEL)
+    entry = entry_of(model, modality == "text")
 
     # torch is imported from here on.
     from modelgraft_adapters.cli.training_log import Follower
@@ -130,36 +112,30 @@ def multitask(
     whole = parted_tasks(parts, test_fraction, seed)
     run_folder = folder / RUN_FOLDER
     with Follower(run_folder, tensorboard=tensorboard, quiet=not first, resumed=resume) as follower:
+        options = {"modality": modality, "seed": seed, "device": device, "workers": workers, "tell": follower}
         tuner = MultiTaskTuner(
             entry,
             weights=stated,
             sampling=sampling,  # type: ignore[arg-type]  # checked there
-            modality=modality,
             class_weight="balanced" if balanced else None,
-            seed=seed,
-            device=device,
             folder=run_folder,
-            workers=workers,
-            tell=follower,
+            **options,
             **settings,
         )
         run = run_multitask(tuner, whole, alone=alone, resume=resume)
     if not first:
         return
-    for note in run.notes:
-        say(note)
-    for name, adapter in tuner.adapters_.items():
-        saved = adapter.save(folder / name)
-        say(f"{name}: saved to {saved}; 'modelgraft predict FILES --model {place(output / name)}' uses it")
+    say_all(run.notes)
+    _save(tuner, folder, output)
     discard(run_folder)
     show(format, run.record(), _table(run, data))
-    if run.unreadable:
-        say(f"{run.unreadable} of {sum(run.items)} items could not be read")
-        raise typer.Exit(1)
+    end_with(run.unreadable, sum(run.items))
 
 
-def _kinds(words: list[str]) -> dict[str, Any]:
+def _kinds(words: list[str], lr: str | None) -> dict[str, Any]:
     """``kind,price:regression`` as {column: task or None}. A task's name is a folder's too."""
+    if lr == "find":
+        raise UsageError("--lr find looks at one task; state the rate, or leave it to the strategy")
     found: dict[str, Any] = {}
     for word in (part.strip() for text in words for part in text.split(",") if part.strip()):
         column, _, ending = word.rpartition(":")
@@ -176,6 +152,12 @@ def _kinds(words: list[str]) -> dict[str, Any]:
     return found
 
 
+def _save(tuner: Any, folder: Path, output: Path) -> None:
+    for name, adapter in tuner.adapters_.items():
+        saved = adapter.save(folder / name)
+        say(f"{name}: saved to {saved}; 'modelgraft predict FILES --model {place(output / name)}' uses it")
+
+
 def _check_folders(output: Path, names: Iterable[str]) -> Path:
     """The folder, links followed, that may hold the run and each task's adapter and nothing else: asked before long work."""
     folder = Path(os.path.realpath(output.expanduser()))
@@ -185,6 +167,7 @@ def _check_folders(output: Path, names: Iterable[str]) -> Path:
         raise UsageError(f"{folder} is a file; give a folder")
     if folder.is_dir() and (others := sorted(set(os.listdir(folder)) - {RUN_FOLDER, *names})):
         raise UsageError(f"the folder {folder} holds {others[0]!r}, which is no task of this run; give another one")
+    check_output_folder(folder)
     return folder
 
 

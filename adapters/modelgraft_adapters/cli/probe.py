@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from modelgraft.cli import render
-from modelgraft.cli.completion import model_names
 from modelgraft.outputs import check_output, check_output_folder, write_output
 
 from modelgraft_adapters.cli.data_options import (
@@ -25,24 +23,17 @@ from modelgraft_adapters.cli.data_options import (
     read_labelled,
 )
 from modelgraft_adapters.cli.device_options import Device, Dtype
-from modelgraft_adapters.cli.progress import Bar, say
+from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of, templates_of
+from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, show, spent
-from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL, parse_settings
+from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import check_folder
 
 
 def probe(
     data: Data,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help=f"Any model. Default: {IMAGE_MODEL}, for texts {TEXT_MODEL}.",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    model: Model = None,
     head: Annotated[str, typer.Option("--head", help="What is learnt; a wrong name lists those there are.")] = "linear",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
@@ -61,9 +52,7 @@ def probe(
     balanced: Balanced = False,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the training items that settings are chosen by.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
-    layer: Annotated[
-        str | None, typer.Option(help="Where to take the features. Default: the model's embedding.")
-    ] = None,
+    layer: Layer = None,
     template: Annotated[
         list[str] | None, typer.Option("--template", "-t", help="Prompts, for heads that start from class names.")
     ] = None,
@@ -78,8 +67,8 @@ def probe(
     ] = True,
     device: Device = None,
     dtype: Dtype = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
 ) -> None:
     """Learn a head on the features of a frozen model, and test it: pictures or texts.
 
@@ -87,36 +76,24 @@ def probe(
     not be read, with 2 for wrong use.
     """
     check_format(format)
-    if output is not None:
-        check_output(output)
-    if report is not None:
-        check_output(report, output)
-    if save is not None:
-        check_output_folder(check_folder(save))
+    _check_places(output, report, save)
     settings = parse_settings(set_ or [])
-
     found = read_labelled(data, task, item_column, label_column, split_column, label_separator, group_column)
-
-    from modelgraft import resolve
-
-    entry = resolve(model if model is not None else TEXT_MODEL if found.modality == "text" else IMAGE_MODEL)
+    entry = entry_of(model, found.modality == "text")
 
     # torch is imported from here on.
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
     from modelgraft_adapters.runs.probe import run_probe
 
+    where = {"layer": layer, "device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers}
     adapter = FrozenAdapter(
         entry,
         head,
-        layer=layer,
         n_folds=folds,
         class_weight="balanced" if balanced else None,
-        templates=None if not template else template[0] if len(template) == 1 else template,
+        templates=templates_of(template),
         seed=seed,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
+        **where,  # type: ignore[arg-type]
         **settings,
     )
     with Bar() as bar:
@@ -129,22 +106,24 @@ def probe(
             find_repeated=repeats,
             progress=bar.tell,
         )
-    for note in run.notes:
-        say(note)
-    table = _table(run, data)
-    if output is None:
-        show(format, run.record(), table)
-    else:
-        write_output(output, (render.json_text(run.record()) if format == "json" else table).encode())
+    say_all(run.notes)
+    show(format, run.record(), _table(run, data), output)
     if save is not None:
         say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     if report is not None:
         _write_report(run, report, data)
-        say(f"report in {report}")
     broken = int((~run.train_features.good).sum() + (~run.test_features.good).sum())
-    if broken:
-        say(f"{broken} of {len(run.train) + len(run.test)} items could not be read")
-        raise typer.Exit(1)
+    end_with(broken, len(run.train) + len(run.test))
+
+
+def _check_places(output: Path | None, report: Path | None, save: Path | None) -> None:
+    """Try before the work whether what it makes can be written."""
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
+    if save is not None:
+        check_output_folder(check_folder(save))
 
 
 def _table(run: Any, data: str) -> str:
@@ -198,3 +177,4 @@ def _write_report(run: Any, path: Path, data: str) -> None:
         command = "modelgraft " + shlex.join(sys.argv[1:])
         page = collect(run, data_name=Path(data).name, command=command, progress=bar.tell)
     write_output(path, build_report(page).encode())
+    say(f"report in {path}")

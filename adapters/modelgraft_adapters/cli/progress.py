@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
+import typer
 from modelgraft.cli.render import printable
 
 _live: list[Any] = []
@@ -85,3 +87,23 @@ class Bar(Live):
         if what not in self._tasks:
             self._tasks[what] = self.progress.add_task(what, total=total)
         self.progress.update(self._tasks[what], completed=done)
+
+
+def say_all(notes: Iterable[str]) -> None:
+    """Print lines to standard error."""
+    for note in notes:
+        say(note)
+
+
+def end_with(broken: int, items: int, first: str = "") -> None:
+    """Leave with 1 where some of the items could not be read, and say so.
+
+    Args:
+        first: the first of them, with the reason.
+
+    Raises:
+        typer.Exit: there are some.
+    """
+    if broken:
+        say(f"{broken} of {items} items could not be read{'; the first: ' + first if first else ''}")
+        raise typer.Exit(1)

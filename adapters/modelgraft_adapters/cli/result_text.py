@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
+from modelgraft.outputs import write_output
 
 FORMATS: Final = ("table", "json")
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
@@ -25,9 +26,11 @@ def check_format(format: str) -> None:
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
 
 
-def show(format: str, record: Mapping[str, Any], table: str) -> None:
-    """Print a result: JSON as standard output can take it, or the lines."""
-    if format == "json":
+def show(format: str, record: Mapping[str, Any], table: str, output: Path | None = None) -> None:
+    """Print a result, or write it to a file: JSON as standard output can take it, or the lines."""
+    if output is not None:
+        write_output(output, (render.json_text(record) if format == "json" else table).encode())
+    elif format == "json":
         render.as_json(record)
     else:
         print(table, end="")

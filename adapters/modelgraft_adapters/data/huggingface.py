@@ -121,6 +121,28 @@ def _inside(name: Any) -> str:
     return name
 
 
+def _plain_parts(source: Any) -> dict[Any, Any]:
+    """The splits by their names, without formats or transforms; of a data set without splits one of the name None."""
+    parts = dict(source) if isinstance(source, dict) else {None: source}
+    for part in parts.values():
+        if not hasattr(part, "features") or not hasattr(part, "with_format") or not hasattr(part, "__len__"):
+            raise UsageError(
+                f"a {type(part).__name__} is read in one pass only; load it without streaming=True, or take rows into a Dataset"
+            )
+    return {name: part.with_format(None) for name, part in parts.items()}
+
+
+def _labels_of(
+    raw: list[Any], names: Any, label: str, task: Task | None, classes: Sequence[str] | None
+) -> tuple[list[Any], Any]:
+    """Labels with the names of the feature in the place of its numbers, and the classes that are known."""
+    if names is not None and task != "regression":
+        raw = raw if _is_matrix(raw, names) else [_named(value, names) for value in raw]
+    elif task == "regression" and classes is None:
+        classes = [label] if not any(isinstance(value, (list, tuple)) and len(value) > 1 for value in raw) else None
+    return raw, classes or names
+
+
 def read_huggingface(
     source: Any,
     *,
@@ -141,13 +163,7 @@ def read_huggingface(
     Raises:
         UsageError: a streamed data set, no rows, columns that are not there or cannot be told, labels that do not fit.
     """
-    parts = dict(source) if isinstance(source, dict) else {None: source}
-    for part in parts.values():
-        if not hasattr(part, "features") or not hasattr(part, "with_format") or not hasattr(part, "__len__"):
-            raise UsageError(
-                f"a {type(part).__name__} is read in one pass only; load it without streaming=True, or take rows into a Dataset"
-            )
-    parts = {name: part.with_format(None) for name, part in parts.items()}
+    parts = _plain_parts(source)
     first = next((part for part in parts.values() if len(part)), None)
     if first is None:
         raise UsageError("the data set has no rows")
@@ -195,14 +211,8 @@ def read_huggingface(
         note = f"no labels are read: none of the columns {some(features, 8)} is named for them; give label_column="
         kind = task or "single-label"
         return Dataset(items, modality, kind, None, (), identities, split, (*notes, note), groups, group_column)
-    names = _class_names(features[label])
-    if names is not None and task != "regression":
-        raw = raw if _is_matrix(raw, names) else [_named(value, names) for value in raw]
-    elif task == "regression" and classes is None:
-        classes = [label] if not any(isinstance(value, (list, tuple)) and len(value) > 1 for value in raw) else None
-    encoded = encode(
-        raw, task, separator=label_separator, classes=classes or names, call=lambda index: identities[index]
-    )
+    raw, known = _labels_of(raw, _class_names(features[label]), label, task, classes)
+    encoded = encode(raw, task, separator=label_separator, classes=known, call=lambda index: identities[index])
     notes = (*encoded.notes, *notes)
     return Dataset(
         items,

@@ -121,14 +121,7 @@ def run(
             until = min(loop.steps, (loop.done.step // pass_ + 1) * pass_)
             whole = loop.run(until, tell, pause)
             if whole and judge:
-                with _averaged(loop):
-                    now = Held(loop.done.step, *judge())
-                    if now.score is None and not course.held:
-                        say(UNSCORED)
-                    course.held.append(now)
-                    if now.beats(course.best):
-                        course.best = now
-                        kept = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
+                kept = _judged(loop, course, judge, say) or kept
                 behind = sum(held.step > course.best.step for held in course.held) if course.best else 0
                 course.stopped_early = patience is not None and behind >= patience
             if asked() or not whole or until == loop.steps or time.monotonic() > saved + CHECKPOINT_SECONDS / 10:
@@ -137,18 +130,35 @@ def run(
             if asked() and loop.done.step < loop.steps:
                 where = f"; go on with resume from {folder}" if folder else ", and without a folder nothing is kept"
                 raise Interrupted(f"stopped at step {loop.done.step} of {loop.steps}{where}")
-    with torch.no_grad():
-        if kept is not None:
-            for name, value in loop.live.items():
-                value.copy_(kept[name])
-        elif loop.average:
-            for name, value in loop.average.values.items():
-                loop.live[name].copy_(value)
+    _put(loop, kept)
     if not loop.done.read:
         first = next(iter(loop.done.broken.values()), "no step was taken")
         raise ModelgraftError(f"no item of the {loop.done.step} steps could be read, so nothing was learnt: {first}")
     course.seconds = time.perf_counter() - began
     return course
+
+
+def _judged(
+    loop: Loop, course: Course, judge: Callable[[], tuple[float | None, float]], say: Callable[[str], None]
+) -> dict[str, torch.Tensor] | None:
+    """Judge the module as it is now; its weights, if it is the best so far."""
+    with _averaged(loop):
+        now = Held(loop.done.step, *judge())
+        if now.score is None and not course.held:
+            say(UNSCORED)
+        course.held.append(now)
+        if not now.beats(course.best):
+            return None
+        course.best = now
+        return {name: value.detach().cpu().clone() for name, value in loop.live.items()}
+
+
+@torch.no_grad()
+def _put(loop: Loop, kept: dict[str, torch.Tensor] | None) -> None:
+    """Leave the module with the best weights, else with the average, where there is one."""
+    values = kept if kept is not None else loop.average.values if loop.average else {}
+    for name, value in values.items():
+        loop.live[name].copy_(value)
 
 
 def _check_writable(folder: Path) -> None:

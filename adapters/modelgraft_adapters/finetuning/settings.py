@@ -53,6 +53,17 @@ MOST_PAIR_STEPS: Final = 2000
 steps."""
 
 
+_ABOVE_0: Final = (
+    *("epochs", "steps", "batch_size", "accumulate", "lr", "head_lr"),
+    *("clip", "patience", "rank", "semi_ratio", "lora_alpha"),
+)
+_FROM_0: Final = ("weight_decay", "l2_sp", "l2_head", "mixup", "cutmix", "semi_weight")
+_SHARES: Final = (
+    *("layer_decay", "warmup", "label_smoothing", "held_out"),
+    *("ema", "wise", "lora_dropout", "semi_threshold"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Of one run. What is None is chosen when the data and the device are known."""
@@ -138,43 +149,28 @@ class Settings:
         for name, words in (("norms", ("eval", "train")), ("precision", ("fp32", "bf16", "fp16"))):
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), words)
-        if self.epochs is not None and self.steps is not None:
-            raise UsageError("give epochs or steps, not both")
-        above = (
-            "epochs",
-            "steps",
-            "batch_size",
-            "accumulate",
-            "lr",
-            "head_lr",
-            "clip",
-            "patience",
-            "rank",
-            "semi_ratio",
-        )
-        for name in (*above, "lora_alpha"):
+        self._check_numbers()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
+        for name in _ABOVE_0:
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise UsageError(f"{name} must be above 0, not {value!r}")
-        for name in ("weight_decay", "l2_sp", "l2_head", "mixup", "cutmix", "semi_weight"):
+        for name in _FROM_0:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        for name, top in (
-            ("layer_decay", 1.0),
-            ("warmup", 1.0),
-            ("label_smoothing", 1.0),
-            ("held_out", 1.0),
-            ("ema", 1.0),
-            ("wise", 1.0),
-            ("lora_dropout", 1.0),
-            ("semi_threshold", 1.0),
-        ):
+        for name in _SHARES:
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= top:
-                raise UsageError(f"{name} must be from 0 to {top:g}, not {value!r}")
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} must be from 0 to 1, not {value!r}")
         for name in ("label_smoothing", "lora_dropout", "held_out"):
             if getattr(self, name) == 1:
                 raise UsageError(f"{name} must be below 1: with 1 there is nothing to learn from")
+
+    def _check_together(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("give epochs or steps, not both")
         if self.patience is not None and self.held_out == 0:
             raise UsageError("patience looks at a part held out of training: held_out must be above 0")
         if self.accumulate > self.usual_batch:

@@ -69,6 +69,18 @@ def list_models(
     )
     ranked = benchmark is not None or min_score is not None or (sort or "").removeprefix("-") == "score"
     shown = _columns(columns, (CSV_COLUMNS if format == "csv" else COLUMNS) + (RANKED if ranked else ()))
+    _print(found, shown, columns is None, format, limit)
+    if ranked and len(found.counts) > 1:
+        listed = ", ".join(f"{name}: {models}" for name, models in found.counts.items())
+        print(
+            f"figures of {len(found.counts)} benchmarks, which do not compare, so sorted by score they stay apart ({listed}); "
+            "--task, --modality or --benchmark picks one",
+            file=sys.stderr,
+        )
+
+
+def _print(found: Any, shown: tuple[str, ...], usual: bool, format: str, limit: int | None) -> None:
+    """Write the models that were found; ``usual`` where no columns were asked for."""
     if format == "names":
         sys.stdout.write("".join(f"{name}\n" for name in found.names()[:limit]))
     elif format == "table":
@@ -84,7 +96,7 @@ def list_models(
         print(f"{count}{of} model{'s' if len(found) != 1 else ''}", file=sys.stderr)
     else:
         entries = found[:limit]
-        whole = columns is None and format != "csv"  # the contract: every public field
+        whole = usual and format != "csv"  # the contract: every public field
         records = [
             e.record() if whole else {name: _value(e, name, found.benchmarks) for name in shown} for e in entries
         ]
@@ -95,13 +107,6 @@ def list_models(
             sys.stdout.write("".join(render.json_line(record, plain=plain) for record in records))
         else:
             render.as_csv(shown, records)
-    if ranked and len(found.counts) > 1:
-        listed = ", ".join(f"{name}: {models}" for name, models in found.counts.items())
-        print(
-            f"figures of {len(found.counts)} benchmarks, which do not compare, so sorted by score they stay apart ({listed}); "
-            "--task, --modality or --benchmark picks one",
-            file=sys.stderr,
-        )
 
 
 def _columns(asked: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:

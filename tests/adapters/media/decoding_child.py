@@ -1,8 +1,8 @@
 """Reads mutated picture files in a process of its own, and says what it did beside that.
 
 ``python -m tests.adapters.media.decoding_child FOLDER COUNT SEED [GUARD]``: ``COUNT`` mutations of each file that Pillow can write,
-in whatever format. GUARD ``formats`` takes the list of formats out. Prints one JSON object: programs started, connections, other files
-opened, how many were read and refused, errors of any other kind, and the most memory in MiB.
+in whatever format. GUARD ``formats`` takes the list of formats out. Prints one JSON object: programs started, connections, other
+files opened, how many were read and refused, errors of any other kind, and the most memory in MiB.
 """
 
 from __future__ import annotations
