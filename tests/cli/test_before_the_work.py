@@ -60,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Pat
     folder = tmp_path_factory.mktemp("place")
     rows = two_classes(folder, "few", 8)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
-    done = terminals.run("probe", "few", "--save", "adapter", "--no-repeats", cwd=folder)
+    done = terminals.run("probe", "few", "--save", "adapter", "--no-check-duplicates", cwd=folder)
     assert done.code == 0, done.err
     return folder
 
@@ -79,8 +79,8 @@ VERBS = {
     "predict": ("predict", "few", "--model", "./adapter"),
     "embed": ("embed", "few", "-o", "out.npy"),
     "probe": ("probe", "few"),
-    "finetune": ("finetune", "few", "-o", "new"),
-    "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "-o", "new"),
+    "finetune": ("finetune", "few", "--save", "new"),
+    "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "new"),
     "compare": ("compare", "few", "-m", "sprig"),
     "explore": ("explore", "few"),
 }
@@ -105,9 +105,9 @@ OUTPUTS = {
     "explore --report": (*VERBS["explore"], "--report", "{}"),
     "compare --report": (*VERBS["compare"], "--report", "{}"),
     "probe --save": (*VERBS["probe"], "--save", "{}"),
-    "finetune -o": ("finetune", "few", "-o", "{}"),
-    "multitask -o": ("multitask", "table.csv", "--tasks", "label,kind", "-o", "{}"),
-    "compare -o": (*VERBS["compare"], "-o", "{}"),
+    "finetune --save": ("finetune", "few", "--save", "{}"),
+    "multitask --save": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "{}"),
+    "compare --folder": (*VERBS["compare"], "--folder", "{}"),
 }
 FULL = (
     "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -129,7 +129,7 @@ def test_the_place_is_tried_before_the_work(output: str, terminals: Terminals, p
 def _trained_without_help(terminals: Terminals, place: Path, setup: str) -> None:
     shutil.rmtree(place / "new", ignore_errors=True)
     done = terminals.run(
-        "finetune", "few", "-o", "new", "--strategy", "head-only", "--steps", "3", "--workers", "2",
+        "finetune", "few", "--save", "new", "--strategy", "head-only", "--steps", "3", "--workers", "2",
         setup=setup, cwd=place, seconds=60,
     )  # fmt: skip
     assert done.code == 0 and b"items are read without processes of their own" in done.err, done

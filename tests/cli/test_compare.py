@@ -28,7 +28,18 @@ def data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pictures_table_report_and_again(run: Run, data: Path, shared_data: Path, tmp_path: Path) -> None:
     net = mobilenet(shared_data, tmp_path / "mobilenet")
     words = ["compare", str(data), "--models", f"embedded/sprig,{net}", "--strategies", "zero-shot,prototype"]
-    words += ["--seeds", "2", "--shots", "2,all", "--reach", "0.3", "-o", str(tmp_path / "kept"), "--device", "cpu"]
+    words += [
+        "--seeds",
+        "2",
+        "--shots",
+        "2,all",
+        "--target-score",
+        "0.3",
+        "--folder",
+        str(tmp_path / "kept"),
+        "--device",
+        "cpu",
+    ]
     done = run(*words, "--report", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stderr
     assert "30 to learn from, 30 to test on, 5 classes; all labels, 2 seeds" in done.stdout
@@ -98,7 +109,7 @@ def test_a_model_that_fails_is_a_row_and_one(run: Run, data: Path, shared_data: 
 def test_interrupted_by_ctrl_c_and_gone_on_with(run: Run, data: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     words = ["compare", str(data), "-m", "embedded/sprig", "-s", "prototype,last-1", "--set", "steps=30"]
-    words += ["--seeds", "2", "--shots", "all", "-o", str(kept), "--device", "cpu"]
+    words += ["--seeds", "2", "--shots", "all", "--folder", str(kept), "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "modelgraft", *words],
         stdout=subprocess.PIPE,

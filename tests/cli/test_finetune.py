@@ -23,7 +23,7 @@ def data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tuned"
-    done = run("finetune", str(data), "-o", str(folder), "--steps", "8", "--tensorboard")
+    done = run("finetune", str(data), "--save", str(folder), "--steps", "8", "--tensorboard")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert "50 to learn from, 30 to test on, 5 classes" in lines["data"]
@@ -43,7 +43,7 @@ def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
 
 def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
     words = ("-s", "last-1", "--steps", "2", "-f", "json", "--zero-shot-on", str(data))
-    done = run("finetune", str(data), "-o", str(tmp_path / "a"), *words)
+    done = run("finetune", str(data), "--save", str(tmp_path / "a"), *words)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout, parse_constant=pytest.fail)
     assert found["strategy"] == "last-1" and found["train"] == 50 and len(found["report"]["losses"]) == 2
@@ -54,7 +54,7 @@ def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_by_ctrl_c_and_resumed_to_the_same_result(run: Run, data: Path, tmp_path: Path) -> None:
-    words = ["finetune", str(data), "--strategy", "full", "--steps", "30", "--batch-size", "8", "-f", "json", "-o"]
+    words = ["finetune", str(data), "--strategy", "full", "--steps", "30", "--batch-size", "8", "-f", "json", "--save"]
     whole = run(*words, str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     folder = tmp_path / "stopped"
@@ -89,7 +89,7 @@ def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_
     broken.write_bytes(b"\xff\xd8 no picture")
     try:
         words = ("-s", "full", "--lr", "find", "--steps", "4", "--batch-size", "16")
-        done = run("finetune", str(data), "-o", str(tmp_path / "a"), *words)
+        done = run("finetune", str(data), "--save", str(tmp_path / "a"), *words)
         assert done.returncode == 1, done.stderr
         assert "learning rate " in done.stderr and "1 of 81 items could not be read" in done.stderr
         assert str(broken) in done.stderr
@@ -108,6 +108,6 @@ def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_
     ],
 )
 def test_wrong_use_is_a_line_and_two(run: Run, data: Path, tmp_path: Path, words: list[str], says: str) -> None:
-    done = run("finetune", str(data), "-o", str(tmp_path / "out"), *words)
+    done = run("finetune", str(data), "--save", str(tmp_path / "out"), *words)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -13,7 +13,7 @@ def test_groups_are_held_out_and_saved(run: Run, tmp_path: Path) -> None:
     rows = [f"written by author {n % 12},{'xy'[n % 12 % 5 % 2]},{n % 12 if n else ''}" for n in range(120)]
     table = tmp_path / "t.csv"
     table.write_text("text,label,author\n" + "\n".join(rows) + "\n")
-    words = ("probe", str(table), "--model", "embedded/sprig", "--set", "C=1.0", "--no-repeats", "-f", "json")
+    words = ("probe", str(table), "--model", "embedded/sprig", "--set", "C=1.0", "--no-check-duplicates", "-f", "json")
     alone = run(*words)
     assert alone.returncode == 0, alone.stderr
     assert "column 'author' is not used" in alone.stderr
@@ -25,5 +25,5 @@ def test_groups_are_held_out_and_saved(run: Run, tmp_path: Path) -> None:
     assert json.loads(card)["training"]["data"]["groups"]["column"] == "author"
     again = run("predict", "--text", "written by author 3", "--model", str(tmp_path / "saved"))
     assert again.returncode == 0, again.stderr
-    wrong = run("finetune", str(table), "--group-column", "writer", "-o", str(tmp_path / "out"))
+    wrong = run("finetune", str(table), "--group-column", "writer", "--save", str(tmp_path / "out"))
     assert wrong.returncode == 2 and "has no column 'writer'" in wrong.stderr

@@ -32,9 +32,17 @@ def test_several_tasks_are_trained_tested_saved_and_held_against_each_alone(
     run: Run, table: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "tuned"
-    words = ("--tasks", "kind,colour", "--tasks", "letters:regression", "--item-column", "text", "--alone")
+    words = (
+        "--tasks",
+        "kind,colour",
+        "--tasks",
+        "letters:regression",
+        "--item-column",
+        "text",
+        "--single-task-baseline",
+    )
     how = ("--split-column", "split", "-m", "embedded/sprig", "-s", "full", "--steps", "6", "--sampling", "equal")
-    done = run("multitask", str(table), *words, *how, "-o", str(folder), "-f", "json")
+    done = run("multitask", str(table), *words, *how, "--save", str(folder), "-f", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout, parse_constant=pytest.fail)
     assert (
@@ -53,7 +61,7 @@ def test_several_tasks_are_trained_tested_saved_and_held_against_each_alone(
     assert rows.returncode == 0, rows.stderr
     assert set(json.loads(rows.stdout)["scores"]) == set(COLOURS)
     # The folder is taken again for the same tasks, and for no others.
-    other = run("multitask", str(table), "--tasks", "kind,letters:regression", *how, "-o", str(folder))
+    other = run("multitask", str(table), "--tasks", "kind,letters:regression", *how, "--save", str(folder))
     assert other.returncode == 2 and "holds 'colour', which is no task of this run" in other.stderr
 
 
@@ -64,8 +72,8 @@ def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
         rows = [[row["text"], row["kind"], row["colour"]] for row in csv.DictReader(file)]
     with data.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["text", "kind", "colour"], *rows])
-    words = ("--tasks", "kind,colour", "--weights", "kind=1,colour=0.5", "-s", "head-only", "--steps", "2")
-    done = run("multitask", str(data), *words, "-m", "embedded/sprig", "-o", str(tmp_path / "out"))
+    words = ("--tasks", "kind,colour", "--loss-weights", "kind=1,colour=0.5", "-s", "head-only", "--steps", "2")
+    done = run("multitask", str(data), *words, "-m", "embedded/sprig", "--save", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     lines = [line.split("  ", 1) for line in done.stdout.splitlines()]
     shown = {name.strip(): rest.strip() for name, rest in lines if name.strip()}
@@ -82,8 +90,8 @@ def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
         (["--tasks", "kind,run"], "the task 'run' cannot be a folder's name"),
         (["--tasks", "kind,hue"], "hue"),
         (
-            ["--tasks", "kind,colour", "--weights", "much"],
-            "--weights 'much'; it is uncertainty, sum, or a weight for each task",
+            ["--tasks", "kind,colour", "--loss-weights", "much"],
+            "--loss-weights 'much'; it is uncertainty, sum, or a weight for each task",
         ),
         (["--tasks", "kind,colour", "--sampling", "odd"], "sampling='odd'; it is 'proportional' or 'equal'"),
         (["--tasks", "kind,colour", "--lr", "find"], "--lr find looks at one task"),
@@ -91,6 +99,6 @@ def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_a_line_and_two(run: Run, table: Path, tmp_path: Path, words: list[str], says: str) -> None:
-    done = run("multitask", str(table), "--item-column", "text", *words, "-o", str(tmp_path / "out"))
+    done = run("multitask", str(table), "--item-column", "text", *words, "--save", str(tmp_path / "out"))
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -173,7 +173,17 @@ def publish(folder: Path, seed: int) -> None:
 
 def test_push_pull_and_predict_without_a_network(world: World, data: Path, tmp_path: Path) -> None:
     probed = world(
-        "probe", str(data), "--model", TINY, "--head", "prototype", "--save", "mine", "--no-repeats", "--device", "cpu"
+        "probe",
+        str(data),
+        "--model",
+        TINY,
+        "--head",
+        "prototype",
+        "--save",
+        "mine",
+        "--no-check-duplicates",
+        "--device",
+        "cpu",
     )
     assert probed.returncode == 0, probed.stderr
     backbone = world.hub.commit(TINY.replace(":", "."))
@@ -227,7 +237,7 @@ def test_push_pull_and_predict_without_a_network(world: World, data: Path, tmp_p
 @pytest.mark.slow
 def test_a_backbone_that_moves_on_does_not_take_the_adapter_with_it(world: World, data: Path) -> None:
     repo = world.hub.root / TINY.replace(":", ".")
-    arguments = ("probe", str(data), "--model", TINY, "--head", "prototype", "--save", "mine", "--no-repeats")
+    arguments = ("probe", str(data), "--model", TINY, "--head", "prototype", "--save", "mine", "--no-check-duplicates")
     assert world(*arguments).returncode == 0
     photos = [str(path) for path in sorted((data / "test").glob("*/*"))]
     before = world("predict", *photos, "--model", "./mine", "-f", "json").stdout

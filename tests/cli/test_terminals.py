@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Pat
     folder = tmp_path_factory.mktemp("place")
     rows = two_classes(folder, "pictures", PICTURES // 2)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
-    done = terminals.run("probe", "pictures", "--save", "adapter", "--no-repeats", cwd=folder)
+    done = terminals.run("probe", "pictures", "--save", "adapter", "--no-check-duplicates", cwd=folder)
     assert done.code == 0, done.err
     return folder
 
@@ -32,11 +32,12 @@ VERBS = {
     **{f"classify {format}": (*CLASSIFY, format) for format in ("table", "json", "jsonl", "csv", "parquet")},
     "predict": ("predict", "pictures", "--model", "./adapter", "-f", "jsonl"),
     "embed": ("embed", "pictures", "-o", "out.npy", "--no-keep"),
-    "probe": ("probe", "pictures", "-f", "json", "--no-repeats"),
-    "finetune": ("finetune", "pictures", "-o", "tuned", "--strategy", "head-only", "--steps", "4", "-f", "json"),
-    "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "-o", "tasks", "--strategy", "head-only", "--steps", "4",
+    "probe": ("probe", "pictures", "-f", "json", "--no-check-duplicates"),
+    "finetune": ("finetune", "pictures", "--save", "tuned", "--strategy", "head-only", "--steps", "4", "-f", "json"),
+    "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "tasks", "--strategy", "head-only", "--steps", "4",
                   "-f", "json"),
-    "compare": ("compare", "pictures", "-m", "sprig", "-s", "zero-shot", "--shots", "all", "--seeds", "1", "-f", "json", "-o", "k"),
+    "compare": ("compare", "pictures", "-m", "sprig", "-s", "zero-shot", "--shots", "all", "--seeds", "1", "-f", "json",
+                "--folder", "k"),
     "explore": ("explore", "pictures", "-f", "json", "-k", "2"),
     "export": ("export", "./adapter", "-o", "out.pt2", "-f", "json"),
     "push": ("push", "adapter", "me/mine", "--dry-run"),

@@ -23,7 +23,17 @@ def test_learn_save_load_and_go(tmp_path: Path, wheel: Path, shared_data: Path) 
     data = flowers(shared_data, tmp_path / "flowers", train=12, test=6)
     saved = tmp_path / "saved"
     environment = Environment(tmp_path)
-    probe = ("probe", data, "--model", "embedded/sprig", "--head", "nearest-median", "--save", saved, "--no-repeats")
+    probe = (
+        "probe",
+        data,
+        "--model",
+        "embedded/sprig",
+        "--head",
+        "nearest-median",
+        "--save",
+        saved,
+        "--no-check-duplicates",
+    )
     before = environment.modelgraft(*probe)
     assert before.returncode == 2 and "no installed plugin brings a head 'nearest-median'" in before.stderr
     assert not saved.exists()

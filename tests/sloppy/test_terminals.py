@@ -37,7 +37,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any], int, str]] = {
     "a name that says nothing": ((*CLASSIFY, "-o", "out.txt"), {}, 0, "out.txt=path   label  score"),
     "two outputs in one place": (("probe", ".", "-o", "x", "--report", "./x"), {}, 2, "two outputs"),
     "an empty --model, as of a variable that is not set": ((*CLASSIFY, "--model", ""), {}, 2, "not a model name"),
-    "--reach nan": (("compare", ".", "-m", "sprig", "--reach", "nan"), {}, 2, "takes a score"),
+    "--target-score nan": (("compare", ".", "-m", "sprig", "--target-score", "nan"), {}, 2, "takes a score"),
     "a threshold that is no number": ((*CLASSIFY, "--threshold", "nan"), {}, 2, "--threshold"),
     "more threads than there are": ((*MANY, "--workers", "200000"), {}, 0, '="label": "cat"'),
     "a folder as standard input": (

@@ -34,6 +34,8 @@ from modelgraft_adapters.cli.result_text import Format, check_format, show
 from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import figure
 
+RENAMED = {"--reach": "--target-score", "-o": "--folder", "--output": "--folder"}
+"""Options as they were called, and as they are."""
 WIDE = 120
 _METRICS = {"mean average precision": "mAP"}
 
@@ -53,7 +55,7 @@ def compare(
     shots: Annotated[
         str, typer.Option(help="Labels of each class to learn from, separated by commas; all is every one.")
     ] = "4,16,all",
-    reach: Annotated[
+    target_score: Annotated[
         float | None, typer.Option(help="Say how many labels of each class it takes to get to this score, such as 0.8.")
     ] = None,
     set_: Annotated[
@@ -70,9 +72,9 @@ def compare(
     balanced: Balanced = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
     format: Format = "table",
-    output: Annotated[
+    folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Keep what is learnt in this folder: what is there is not learnt again."),
+        typer.Option(help="Keep what is trained in this folder: what is there is not trained again."),
     ] = None,
     device: Device = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads, and processes that read ahead.")] = None,
@@ -83,9 +85,9 @@ def compare(
     row failed, with 2 for wrong use.
     """
     check_format(format)
-    _check_places(report, output)
-    if reach is not None and not math.isfinite(reach):
-        raise UsageError(f"--reach takes a score such as 0.8, not {reach}")
+    _check_places(report, folder)
+    if target_score is not None and not math.isfinite(target_score):
+        raise UsageError(f"--target-score takes a score such as 0.8, not {target_score}")
     counts, settings = parse_shots(shots), parse_settings(set_ or [])
     names, ways = _words(models), _words(strategies)
     _check_words(names, ways, settings)
@@ -94,25 +96,25 @@ def compare(
     # torch is imported from here on.
     from modelgraft_adapters.compare import runner
 
-    with _resumable(output):
+    with _resumable(folder):
         result = runner.compare(
             found,
             names,
             ways,
             seeds=seeds,
             shots=counts,
-            wanted=reach,
+            wanted=target_score,
             test_fraction=test_fraction,
             class_weight="balanced" if balanced else None,
             settings=settings,
-            folder=output,
+            folder=folder,
             device=device,
             workers=workers,
             tell=say,
         )
     say_all(result.notes)
-    if output is not None:
-        write_output(output / "comparison.json", render.json_text(result.record()).encode())
+    if folder is not None:
+        write_output(folder / "comparison.json", render.json_text(result.record()).encode())
     show(format, result.record(), table(result, data))
     if report is not None:
         _write_report(result, report, data)
@@ -122,21 +124,21 @@ def compare(
 
 
 @contextmanager
-def _resumable(output: Path | None) -> Iterator[None]:
+def _resumable(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if output is not None:
-            say(f"what was learnt so far is in {output}; the same command goes on from there")
+        if folder is not None:
+            say(f"what was learnt so far is in {folder}; the same command goes on from there")
         raise
 
 
-def _check_places(report: Path | None, output: Path | None) -> None:
+def _check_places(report: Path | None, folder: Path | None) -> None:
     """Try before the work whether what it makes can be written."""
     if report is not None:
         check_output(report)
-    if output is not None:
-        check_output_folder(output)
+    if folder is not None:
+        check_output_folder(folder)
 
 
 def _check_words(models: list[str], strategies: list[str], settings: dict[str, Any]) -> None:

@@ -19,6 +19,9 @@ from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Worke
 from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import check_format
 
+RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplicates"}
+"""Options as they were called, and as they are."""
+
 
 def explore(
     data: Annotated[
@@ -47,9 +50,12 @@ def explore(
     outliers: Annotated[int, typer.Option(min=0, help="How many outliers are named.")] = 10,
     item_column: Annotated[str | None, typer.Option(help="Of a table: the column with the texts or paths.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Of a table: the column with the labels.")] = None,
-    repeats: Annotated[
+    check_duplicates: Annotated[
         bool,
-        typer.Option("--repeats/--no-repeats", help="Of split data: look for test items that repeat a training item."),
+        typer.Option(
+            "--check-duplicates/--no-check-duplicates",
+            help="Look for test items that repeat a training item.",
+        ),
     ] = True,
     layer: Layer = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the clusters' starts and the map.")] = 0,
@@ -95,7 +101,7 @@ def explore(
         like=like or (),
         neighbours=neighbours,
         outliers=outliers,
-        duplicates=repeats,
+        duplicates=check_duplicates,
         seed=seed,
     )
     say_all(seen.notes)

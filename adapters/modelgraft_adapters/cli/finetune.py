@@ -25,11 +25,12 @@ from modelgraft_adapters.cli.model_options import entry_of
 from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, settings_of_training, show, spent
 from modelgraft_adapters.cli.training_options import (
+    RENAMED_OUTPUT,
     BatchSize,
     Epochs,
     Model,
-    Output,
     Resume,
+    SavedTo,
     Seed,
     Setting,
     Steps,
@@ -41,10 +42,13 @@ from modelgraft_adapters.cli.training_options import (
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import RUN_FOLDER, check_folder
 
+RENAMED = RENAMED_OUTPUT
+"""Options as they were called, and as they are."""
+
 
 def finetune(
     data: Data,
-    output: Output,
+    save: SavedTo,
     model: Model = None,
     strategy: Strategy = "lp-ft",
     epochs: Epochs = None,
@@ -88,7 +92,7 @@ def finetune(
     with 1 if some item could not be read or training failed, with 2 for wrong use.
     """
     check_format(format)
-    folder = check_folder(output)
+    folder = check_folder(save)
     check_output_folder(folder)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
 
@@ -123,7 +127,7 @@ def finetune(
     say_all(run.notes)
     saved = tuner.save(folder)
     discard(run_folder)
-    say(f"saved to {saved}; 'modelgraft predict FILES --model {place(output)}' uses it")
+    say(f"saved to {saved}; 'modelgraft predict FILES --model {place(save)}' uses it")
     show(format, run.record(), _table(run, data))
     end_with(run.tuner.report_["unreadable"] + len(run.evaluation.unreadable), len(run.train) + len(run.test))
 

@@ -26,11 +26,12 @@ from modelgraft_adapters.cli.model_options import entry_of
 from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, settings_of_training, show, spent
 from modelgraft_adapters.cli.training_options import (
+    RENAMED_OUTPUT,
     BatchSize,
     Epochs,
     Model,
-    Output,
     Resume,
+    SavedTo,
     Seed,
     Setting,
     Steps,
@@ -41,6 +42,13 @@ from modelgraft_adapters.cli.training_options import (
 )
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import RUN_FOLDER, check_folder
+
+RENAMED = {
+    "--alone": "--single-task-baseline",
+    "--weights": "--loss-weights",
+    **RENAMED_OUTPUT,
+}
+"""Options as they were called, and as they are."""
 
 
 def multitask(
@@ -54,10 +62,10 @@ def multitask(
             help="The columns of labels, each a task: kind,colour. A column of numbers: price:regression. Empty cells are unknown.",
         ),
     ],
-    output: Output,
+    save: SavedTo,
     model: Model = None,
     strategy: Strategy = "lp-ft",
-    weights: Annotated[
+    loss_weights: Annotated[
         str,
         typer.Option(help="Of the tasks' losses: uncertainty (learnt), sum, or as stated: kind=1,colour=0.5."),
     ] = "uncertainty",
@@ -65,8 +73,9 @@ def multitask(
         str,
         typer.Option(help="Items of a step: proportional (each as often as another), or equal (each task as many)."),
     ] = "proportional",
-    alone: Annotated[
-        bool, typer.Option("--alone", help="Train each task alone too, and say what sharing is worth to it.")
+    single_task_baseline: Annotated[
+        bool,
+        typer.Option("--single-task-baseline", help="Train each task alone too, and say what sharing is worth to it."),
     ] = False,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -93,8 +102,8 @@ def multitask(
     """
     check_format(format)
     kinds = _kinds(tasks, lr)
-    folder = _check_folders(output, kinds)
-    stated = _weights(weights)
+    folder = _check_folders(save, kinds)
+    stated = _weights(loss_weights)
     settings = training_settings(strategy, epochs, steps, batch_size, lr, set_)
     columns = (split_column, label_separator, group_column)
     parts = {name: read_labelled(data, kind, item_column, [name], *columns) for name, kind in kinds.items()}
@@ -122,11 +131,11 @@ def multitask(
             **options,
             **settings,
         )
-        run = run_multitask(tuner, whole, alone=alone, resume=resume)
+        run = run_multitask(tuner, whole, alone=single_task_baseline, resume=resume)
     if not first:
         return
     say_all(run.notes)
-    _save(tuner, folder, output)
+    _save(tuner, folder, save)
     discard(run_folder)
     show(format, run.record(), _table(run, data))
     end_with(run.unreadable, sum(run.items))
@@ -183,7 +192,7 @@ def _weights(text: str) -> Literal["uncertainty"] | dict[str, float] | None:
             equals = ""
         if not equals:
             raise UsageError(
-                f"--weights {text!r}; it is uncertainty, sum, or a weight for each task: kind=1,colour=0.5"
+                f"--loss-weights {text!r}; it is uncertainty, sum, or a weight for each task: kind=1,colour=0.5"
             )
     return found
 

@@ -30,6 +30,9 @@ from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import check_folder
 
+RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplicates"}
+"""Options as they were called, and as they are."""
+
 
 def probe(
     data: Data,
@@ -62,8 +65,11 @@ def probe(
     report: Annotated[Path | None, typer.Option(help="Write an HTML report, one file.")] = None,
     format: Format = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
-    repeats: Annotated[
-        bool, typer.Option("--repeats/--no-repeats", help="Look for test items that repeat a training item.")
+    check_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--check-duplicates/--no-check-duplicates", help="Look for test items that repeat a training item."
+        ),
     ] = True,
     device: Device = None,
     dtype: Dtype = None,
@@ -103,7 +109,7 @@ def probe(
             test_fraction=test_fraction,
             shots=shots,
             unlabelled=unlabelled,
-            find_repeated=repeats,
+            find_repeated=check_duplicates,
             progress=bar.tell,
         )
     say_all(run.notes)

@@ -12,11 +12,10 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL, parse_settings
 
-Output = Annotated[
+RENAMED_OUTPUT = {"-o": "--save", "--output": "--save"}
+SavedTo = Annotated[
     Path,
-    typer.Option(
-        "--output", "-o", help="Folder for the result: a model by its path from then on; and for the checkpoint."
-    ),
+    typer.Option("--save", help="Folder for the result: a model by its path from then on; and for the checkpoint."),
 ]
 Model = Annotated[
     str | None,

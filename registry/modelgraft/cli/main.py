@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -52,12 +52,20 @@ def _process_value(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, val
 
 
 class _Verb(_DefaultsAsTheyAre, TyperCommand):
+    renamed: Mapping[str, str]
+    """Options that were called otherwise: the old name -> the new one. Stated by the verb's module as ``RENAMED``."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
             if type(error).__name__ == "NoSuchOption":  # typer's click is its own, and private
-                error.message += "; a text or a file that begins with '-' goes after --"  # type: ignore[attr-defined]
+                name = error.option_name  # type: ignore[attr-defined]
+                if name in self.renamed:
+                    error.message = f"{name} is called {self.renamed[name]} now"  # type: ignore[attr-defined]
+                    error.possibilities = None  # type: ignore[attr-defined]
+                else:
+                    error.message += "; a text or a file that begins with '-' goes after --"  # type: ignore[attr-defined]
             raise
 
 
@@ -75,7 +83,9 @@ class _LazyVerb(TyperCommand):
         _running.append(self.spec.target.partition(":")[0].partition(".")[0])
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=self.spec.name, cls=_Verb)(function)
-        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+        command: Any = typer.main.get_command(single)
+        command.renamed = getattr(sys.modules.get(getattr(function, "__module__", "")), "RENAMED", {})
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _Verbs(_DefaultsAsTheyAre, TyperGroup):
