@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelgraft.errors import UsageError
-from modelgraft.fields import check_entry
 from modelgraft.guard import plugin_code
 from modelgraft.host.discovery import OWN_DISTRIBUTION, Found, barred_by_user, discover
 from modelgraft.host.records import key_of
@@ -129,6 +128,8 @@ class Host:
         """
         asked = [record for record in self.records if record["recognises"] and record["status"] != "failed"]
         own = [record for record in asked if record["distribution"] == OWN_DISTRIBUTION]
+        from modelgraft.fields import check_entry  # the rules take memory that a listing need not have
+
         for record in own:
             hook = {"name": name, "weights": weights, "configs": configs}
             found = self.ask(key_of(record), "modelgraft_recognise", about, **hook)
