@@ -11,7 +11,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 _QUOTED = re.compile(r"<!-- from: (?P<path>\S+) -->\n```py\n(?P<code>.*?)```\n", re.S)
 
 
@@ -84,3 +87,10 @@ def test_the_figures_shown_are_the_figures_measured(monkeypatch: pytest.MonkeyPa
     assert report.DRAWING.read_text(encoding="utf-8") == report.curves()
     shown = {name for page in report.PAGES for name in re.findall(r"<!-- figures: (\w+) -->", page.read_text("utf-8"))}
     assert shown == set(report.SECTIONS)
+
+
+def test_the_map_for_contributors_leads_somewhere() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:registry|adapters|plugins|tests|benchmarks|docs)/[\w./-]*)`", page)
+    assert len(named) > 30
+    assert not [name for name in named if not (ROOT / name).exists()]
