@@ -18,7 +18,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, FittedHead, Given, checked, item_weights, one_hot, text_of, unit
+from modelgraft_heads.base import ABSENT, SHARPEST, FittedHead, Given, checked, item_weights, one_hot, text_of, unit
 from modelgraft_heads.choosing import chosen, log_likelihood, splits
 from modelgraft_heads.prototype import absent_notes, class_means
 
@@ -162,7 +162,7 @@ class CosineHead(FittedHead):
     def _from_means(cls, examples: Examples, given: Given, schedule: _Schedule, strength: float | None) -> Self:
         count = len(examples.classes)
         features = unit(examples.features.float())
-        scale = given.number("scale", 0, above=True)
+        scale = given.number("scale", 0, SHARPEST, above=True)
         parts = splits(examples.folds) if scale is None else []
         included = _included(examples, parts)
         start = torch.stack([class_means(features[rows], examples.targets[rows], count) for rows in included])
