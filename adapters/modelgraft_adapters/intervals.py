@@ -20,8 +20,8 @@ UNEVEN: Final = 0.4
 
 
 def wilson(hits: float, count: float, z: float = Z) -> Interval:
-    """Return the interval of a share of ``hits`` in ``count`` independent trials (Wilson 1927); unknown of none, or where a number is
-    not finite.
+    """Return the interval of a share of ``hits`` in ``count`` independent trials (Wilson 1927); unknown of none, or of
+    numbers that are not finite.
 
     Raises:
         UsageError: fewer hits than none, or more than trials.
@@ -89,7 +89,8 @@ def mean_of_losses(values: np.ndarray) -> Interval:
         return 3 / scale * (math.copysign(abs(1 + scale * (t - scale / 6)) ** (1 / 3), 1 + scale * (t - scale / 6)) - 1)
 
     t = student(count - 1)
-    return max(0.0, mean - turned(t) * error) * one, (mean - turned(-t) * error) * one
+    high = (mean - turned(-t) * error) * one
+    return (max(0.0, mean - turned(t) * error) * one, high) if math.isfinite(high) else UNKNOWN
 
 
 def unit_of(values: np.ndarray) -> float:

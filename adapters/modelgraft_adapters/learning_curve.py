@@ -77,6 +77,8 @@ def learning_curve(
     """
     steps, drawn_by = checked_steps(shots), checked_seeds(seeds)
     rows, found = _rows(train, train_features, "train"), _embedded(test, test_features)
+    if rows.shape[1] != found.features.shape[1]:
+        raise UsageError(f"training features of {rows.shape[1]} numbers and test features of {found.features.shape[1]}")
     good = np.flatnonzero(np.isfinite(rows).all(axis=1) & train.labelled)
     data, rows = replace(train.take(good), split=None), rows[good]
     points: list[CurvePoint] = []

@@ -229,6 +229,21 @@ class Given:
         return value
 
 
+def overshot(head: FittedHead, examples: Examples, given: Given) -> list[str]:
+    """A line for the user where a rate that was given taught a single-label head less than the most frequent class says."""
+    if examples.task != "single-label" or "rate" not in given.values:
+        return []
+    right = float((head.logits(examples.features).argmax(dim=1) == examples.targets).float().mean())
+    counts = torch.bincount(examples.targets)
+    most = float(counts.max()) / len(examples.targets)
+    if right >= most:
+        return []
+    return [
+        f"with rate={given.values['rate']:g} the head is right on {right:.0%} of the items it learnt from, fewer than 'always "
+        f"{examples.classes[int(counts.argmax())]}' ({most:.0%}); take a lower rate"
+    ]
+
+
 def _finite(value: Any) -> float:
     """A number as a float; NaN for what is no finite number. True is a slip of the pen, not 1."""
     try:

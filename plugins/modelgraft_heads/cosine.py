@@ -18,7 +18,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, SHARPEST, FittedHead, Given, checked, item_weights, one_hot, text_of, unit
+from modelgraft_heads.base import ABSENT, SHARPEST, FittedHead, Given, checked, item_weights, one_hot, overshot, text_of, unit
 from modelgraft_heads.choosing import chosen, log_likelihood, splits
 from modelgraft_heads.prototype import absent_notes, class_means
 
@@ -87,10 +87,14 @@ class CosineHead(FittedHead):
                     raise UsageError(
                         f"{name} for the head 'cosine' is about class names, and this model embeds no texts; leave it out"
                     )
-            return cls._from_means(examples, given, schedule, strength)
+            return cls._from_means(examples, given, schedule, strength)._looked_at(examples, given)
         if "scale" in given.values:
             raise UsageError("scale for the head 'cosine' is the model's own where it embeds texts; leave it out")
-        return cls._from_text(examples, given, schedule, str(constraint), strength)
+        return cls._from_text(examples, given, schedule, str(constraint), strength)._looked_at(examples, given)
+
+    def _looked_at(self, examples: Examples, given: Given) -> Self:
+        self.settings["report"]["notes"] += overshot(self, examples, given)
+        return self
 
     @classmethod
     def _from_text(

@@ -72,8 +72,9 @@ class LinearHead(nn.Module):
         checked(examples, "linear", ("single-label", "multi-label", "regression"))
         strength, strengths = given.number("C", 0, above=True), given.numbers("Cs", 0)
         penalty = given.number("alpha", 0, above=True)
-        if (penalty if examples.task != "regression" else strength) is not None:
-            raise UsageError("C is of classification, alpha of regression")
+        of_classes = strength is not None or (strengths is not None and Cs is not STRENGTHS)
+        if of_classes if examples.task == "regression" else penalty is not None:
+            raise UsageError("C and Cs are of classification, alpha of regression")
         if examples.task == "regression":
             return cls._fit_ridge(examples, penalty)
         wanted = [strength] if strength is not None else sorted(set(strengths or STRENGTHS))
@@ -106,7 +107,7 @@ class LinearHead(nn.Module):
                 "giant numbers, or take a smaller C"
             )
         weight = torch.cat([one.weight for one in kept])
-        bias = torch.cat([one.bias for one in kept]) - weight @ design.mean
+        bias = torch.cat([one.bias for one in kept]) - weight @ sweep.centre
         found = {
             "chosen": {"C": chosen},
             "ties": ties,
@@ -190,6 +191,12 @@ class Sweep:
     design: Design
     examples: Examples
 
+    @property
+    def centre(self) -> torch.Tensor:
+        """(D,) float64: the median of each feature, by which models are judged and kept. Any point serves, the intercept is free;
+        the mean is far from all rows where one is giant, and logits that are differences of giants are known to a few digits."""
+        return self.examples.features.double().median(dim=0).values
+
     def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
         """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
         inside = torch.stack([self.examples.folds != fold for fold in folds])
@@ -230,7 +237,8 @@ class Sweep:
             design: of the same features, in float64.
         """
         everything = torch.ones(1, len(design.rotated), dtype=torch.bool, device=design.rotated.device)
-        centred = self.examples.features.double() - design.mean
+        centre = self.centre
+        centred = self.examples.features.double() - centre
         found = []
         for label in self._labels():
             solution = self._solve(self.design, [strength], everything, SELECTION, label)
@@ -240,8 +248,9 @@ class Sweep:
             for _ in range(ATTEMPTS):
                 solution = self._solve(design, [strength], everything, FINAL, label, (solution.weight, solution.bias))
                 weight = solution.weight[0].double() @ design.axes.T / design.scale
+                bias = solution.bias[0].double() + weight @ (centre - design.mean)
                 penalty = problems.penalties[0] * design.scale**2
-                now = keep(judge, weight, solution.bias[0].double(), penalty, problems.weights[0].double())
+                now = keep(judge, weight, bias, penalty, problems.weights[0].double())
                 gained = best is None or now.gap < 0.5 * best.gap
                 best = now if best is None or now.gap < best.gap else best
                 if best.gap <= CONVERGED or not gained:

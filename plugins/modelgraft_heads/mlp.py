@@ -10,7 +10,7 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, FittedHead, Given, checked
+from modelgraft_heads.base import ABSENT, FittedHead, Given, checked, overshot
 from modelgraft_heads.choosing import choose, log_likelihood, unseen
 from modelgraft_heads.prototype import absent_notes
 
@@ -126,9 +126,11 @@ class MLPHead(FittedHead):
             report["notes"] += absent_notes(present, examples.classes)
         report["notes"] += _giants(examples.features)
         report["chosen"] = {"steps": steps, "decay": decay, "hidden": hidden, "dropout": drop, "rate": rate}
-        return cls(
+        head = cls(
             {**scaling._asdict(), **network._asdict(), "present": present}, {"task": examples.task, "report": report}
         )
+        head.settings["report"]["notes"] += overshot(head, examples, given)
+        return head
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32; of a regression the values, in the units of the targets."""

@@ -12,7 +12,6 @@ from modelgraft_adapters.data import cells
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
 
-
 _LEAST: Final = 1e-30
 """Numbers that differ by less have weights that float32 does not hold."""
 
