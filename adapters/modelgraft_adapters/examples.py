@@ -132,7 +132,9 @@ def class_weights(data: Dataset, given: ClassWeight) -> np.ndarray | None:
         if (place := there.get(name, there.get(str(name), -1))) < 0:
             raise UsageError(f"class_weight names {name!r}, which is no class of the data: {some(data.classes)}")
         if isinstance(factor, (bool, str)) or not isinstance(factor, Real) or not 0 <= factor <= _LARGEST:
-            raise UsageError(f"class_weight of {name!r} is {factor!r}; a factor is a number of 0 or more, to {_LARGEST:.1e}")
+            raise UsageError(
+                f"class_weight of {name!r} is {factor!r}; a factor is a number of 0 or more, to {_LARGEST:.1e}"
+            )
         factors[place] = factor
     if not factors.any():
         raise UsageError(f"class_weight={dict(given)!r} leaves nothing to learn from: a class needs a factor above 0")

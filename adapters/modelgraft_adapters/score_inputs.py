@@ -14,9 +14,7 @@ LARGEST: Final = 1e307
 """Numbers beyond it have differences beyond float64."""
 
 
-def checked_inputs(
-    task: Task, classes: int, targets: np.ndarray, outputs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def checked_inputs(task: Task, classes: int, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return targets, class numbers as int64, and outputs (N, ``classes``), if they can be scored.
 
     Raises:

@@ -18,7 +18,18 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, SHARPEST, FittedHead, Given, checked, item_weights, one_hot, overshot, text_of, unit
+from modelgraft_heads.base import (
+    ABSENT,
+    SHARPEST,
+    FittedHead,
+    Given,
+    checked,
+    item_weights,
+    one_hot,
+    overshot,
+    text_of,
+    unit,
+)
 from modelgraft_heads.choosing import chosen, log_likelihood, splits
 from modelgraft_heads.prototype import absent_notes, class_means
 

@@ -111,10 +111,7 @@ def _neighbours(
         closeness = (similarity - similarity[:, :1]).double() / temperature
         found.append(
             torch.stack(
-                [
-                    torch.einsum("bk,bkc->bc", F.softmax(closeness[:, :k], dim=1).to(nearest), nearest[:, :k])
-                    for k in ks
-                ]
+                [torch.einsum("bk,bkc->bc", F.softmax(closeness[:, :k], dim=1).to(nearest), nearest[:, :k]) for k in ks]
             )
         )
     return found

@@ -104,7 +104,9 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
             f"This {type(adapter).__name__} estimator requires y to be passed, but the target y is None; give y, the labels"
         )
     if np.ma.is_masked(X):
-        raise WrongValues("X has masked numbers, and there is no answer without them; fill them in, or leave these rows out")
+        raise WrongValues(
+            "X has masked numbers, and there is no answer without them; fill them in, or leave these rows out"
+        )
     features = validate_data(adapter, X, reset=learn, dtype=np.float32, ensure_min_samples=1)
     if learn and len(features) == 1:
         raise WrongValues("nothing to learn: 1 sample; two classes are needed")
