@@ -90,9 +90,10 @@ def compare(
     for what, some in (("model", models), ("strategy", strategies)):
         if isinstance(some, str) or not some:
             raise UsageError(f"a comparison takes a list of at least one {what}, not {some!r}")
-    if is_whole(seeds) and seeds < 1:
+    count = int(seeds) if is_whole(seeds) else None  # type: ignore[call-overload]
+    if count is not None and count < 1:
         raise UsageError(f"seeds={seeds!r}; a comparison takes at least one")
-    numbers = checked_seeds(range(seeds) if is_whole(seeds) else seeds)
+    numbers = checked_seeds(seeds if count is None else range(count))
     shots = checked_steps(shots)
     if wanted is not None and (not isinstance(wanted, Real) or isinstance(wanted, bool) or not math.isfinite(wanted)):
         raise UsageError(f"wanted={wanted!r}; a score is a finite number, such as 0.8")

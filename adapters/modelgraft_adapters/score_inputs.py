@@ -39,7 +39,7 @@ def checked_inputs(task: Task, classes: int, targets: np.ndarray, outputs: np.nd
     if task == "multi-label":
         _refuse(~np.isin(targets, (0, 1)).all(axis=1), targets, "neither 0 nor 1")
     else:
-        _refuse(~(np.abs(targets) <= LARGEST).all(axis=1), targets, "not finite, or too large")
+        _refuse(~np.all(np.abs(targets) <= LARGEST, axis=1), targets, "not finite, or too large")
     return targets, outputs
 
 

@@ -45,7 +45,7 @@ def test_the_claim_holds_for_the_features_as_given(case: str, C: float) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_certificate_is_no_rounding_of_sums(threads: int) -> None:
-    """Of features less their mean, which one giant row pulls far from all others, it was 9.4e-07 or 1.6e-06 by the order of sums."""
+    """Of features less their mean, which one giant row pulls far from all, it was 9.4e-07 or 1.6e-06 by the order of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
