@@ -110,7 +110,7 @@ def truths(task: str, draw: Draw) -> dict[str, float]:
         }
     errors = targets - outputs
     return {
-        "R2": explained_share(targets, errors**2),
+        "R2": explained_share(targets, outputs),
         "mean absolute error": float(np.abs(errors).mean()),
         "root mean squared error": float(np.sqrt((errors**2).mean())),
     }

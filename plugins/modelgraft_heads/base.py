@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -13,6 +15,8 @@ from torch import nn
 
 ABSENT = -1e4
 """The logit of a class that had no example: below every other, and finite."""
+SHARPEST = 1e3
+"""The largest factor a cosine is multiplied by for a logit: so no logit gets near `ABSENT`, or beyond float32."""
 TILE = 2**24
 """Numbers in the largest intermediate matrix: 64 MB in float32."""
 
@@ -193,25 +197,40 @@ class Given:
     def number(
         self, name: str, low: float, high: float = float("inf"), *, below: bool = False, above: bool = False
     ) -> float | None:
-        """A number in [low, high]; ``above``: not low itself, ``below``: not high itself. None where it is not given."""
+        """A finite number in [low, high]; ``above``: not low itself, ``below``: not high itself. None where it is not given.
+
+        Python's and numpy's numbers are taken; True, False and texts are none.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return None
+        number = _finite(value)
+        if not (low < number if above else low <= number) or not (number < high if below else number <= high):
+            bounds = f"{'above' if above else 'at least'} {low:g}"
+            if high != math.inf:
+                bounds += f" and {'below' if below else 'at most'} {high:g}"
+            raise UsageError(f"{name}={value!r:.100} for the head {self.head!r}: give a finite number {bounds}")
+        return number
+
+    def numbers(self, name: str, low: float) -> list[float] | None:
+        """At least one finite number above ``low``, in a list or the like; None where it is not given."""
         value = self.values.get(name)
         if value is None:
             return None
         try:
-            number = float("nan") if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if not (low < number if above else low <= number) or not (number < high if below else number <= high):
-            bounds = f"{'above' if above else 'at least'} {low:g}"
-            if high != float("inf"):
-                bounds += f" and {'below' if below else 'at most'} {high:g}"
-            raise UsageError(f"{name}={value!r} for the head {self.head!r}: give a number {bounds}")
-        return number
+            found = [] if isinstance(value, str) else [_finite(one) for one in value]
+        except TypeError:  # a single number
+            found = []
+        if not found or not all(number > low for number in found):
+            raise UsageError(
+                f"{name}={value!r:.100} for the head {self.head!r}: give a list of finite numbers above {low:g}"
+            )
+        return found
 
     def whole(self, name: str, low: int) -> int | None:
         """A whole number of at least ``low``; None where it is not given."""
         number = self.number(name, low)
-        if number is not None and (number == float("inf") or number != int(number)):
+        if number is not None and number != int(number):
             raise UsageError(f"{name}={self.values[name]!r} for the head {self.head!r}: give a whole number")
         return None if number is None else int(number)
 
@@ -221,6 +240,30 @@ class Given:
         if value is not None and value not in words:
             raise UsageError(f"{name}={value!r} for the head {self.head!r}: give one of {', '.join(words)}")
         return value
+
+
+def overshot(head: FittedHead, examples: Examples, given: Given) -> list[str]:
+    """A line for the user where a rate that was given taught a single-label head less than the most frequent class says."""
+    if examples.task != "single-label" or "rate" not in given.values:
+        return []
+    right = float((head.logits(examples.features).argmax(dim=1) == examples.targets).float().mean())
+    counts = torch.bincount(examples.targets)
+    most = float(counts.max()) / len(examples.targets)
+    if right >= most:
+        return []
+    return [
+        f"with rate={given.values['rate']:g} the head is right on {right:.0%} of the items it learnt from, fewer than 'always "
+        f"{examples.classes[int(counts.argmax())]}' ({most:.0%}); take a lower rate"
+    ]
+
+
+def _finite(value: Any) -> float:
+    """A number as a float; NaN for what is no finite number. True is a slip of the pen, not 1."""
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class Kept:
     weight: torch.Tensor
     """(C, D) float64, of numbers that float32 holds."""
     bias: torch.Tensor
-    """(C,) float64, for features less their mean."""
+    """(C,) float64, for features less the centre they are judged at."""
     gap: float
     """No model whatever has an objective lower by more than this, in nats; infinite where the numbers are not finite."""
     objective: float
@@ -67,9 +67,9 @@ def keep(
     """Round a model to what is kept, find the bias that is best for it, and certify that.
 
     Args:
-        exact: on the given features less their mean, in float64.
+        exact: on the given features less a centre near most of them, in float64.
         weight: (C, D) float64.
-        bias: (C,) float64, for features less their mean.
+        bias: (C,) float64, for features less that centre.
         penalty: () float64, on the scale of the features as they were.
         s: (N,) float64, weights of the items, with sum 1.
         k: of the targets' rows, where each label stands alone.

@@ -18,7 +18,18 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, FittedHead, Given, checked, item_weights, one_hot, text_of, unit
+from modelgraft_heads.base import (
+    ABSENT,
+    SHARPEST,
+    FittedHead,
+    Given,
+    checked,
+    item_weights,
+    one_hot,
+    overshot,
+    text_of,
+    unit,
+)
 from modelgraft_heads.choosing import chosen, log_likelihood, splits
 from modelgraft_heads.prototype import absent_notes, class_means
 
@@ -87,10 +98,14 @@ class CosineHead(FittedHead):
                     raise UsageError(
                         f"{name} for the head 'cosine' is about class names, and this model embeds no texts; leave it out"
                     )
-            return cls._from_means(examples, given, schedule, strength)
+            return cls._from_means(examples, given, schedule, strength)._looked_at(examples, given)
         if "scale" in given.values:
             raise UsageError("scale for the head 'cosine' is the model's own where it embeds texts; leave it out")
-        return cls._from_text(examples, given, schedule, str(constraint), strength)
+        return cls._from_text(examples, given, schedule, str(constraint), strength)._looked_at(examples, given)
+
+    def _looked_at(self, examples: Examples, given: Given) -> Self:
+        self.settings["report"]["notes"] += overshot(self, examples, given)
+        return self
 
     @classmethod
     def _from_text(
@@ -162,7 +177,7 @@ class CosineHead(FittedHead):
     def _from_means(cls, examples: Examples, given: Given, schedule: _Schedule, strength: float | None) -> Self:
         count = len(examples.classes)
         features = unit(examples.features.float())
-        scale = given.number("scale", 0, above=True)
+        scale = given.number("scale", 0, SHARPEST, above=True)
         parts = splits(examples.folds) if scale is None else []
         included = _included(examples, parts)
         start = torch.stack([class_means(features[rows], examples.targets[rows], count) for rows in included])

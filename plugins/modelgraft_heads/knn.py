@@ -87,7 +87,10 @@ def _votes(examples: Examples) -> torch.Tensor:
     if examples.task != "single-label":
         return examples.targets.double() if examples.task == "regression" else examples.targets.float()
     votes = one_hot(examples.targets, len(examples.classes))
-    return votes if examples.class_weights is None else votes * examples.class_weights
+    if examples.class_weights is None:
+        return votes
+    # Only shares of votes are read: weights beside the largest of them neither over- nor underflow.
+    return votes * (examples.class_weights / examples.class_weights[examples.targets].max())
 
 
 def _shares(votes: torch.Tensor) -> torch.Tensor:
@@ -104,14 +107,11 @@ def _neighbours(
     for rows in tiles(len(queries), max(len(keys), max(ks) * values.shape[1])):
         similarity, index = (queries[rows] @ keys.T).topk(max(ks), dim=1)
         nearest = values[index]
+        # In float64, less the nearest's: a temperature near 0 leaves the nearest alone, and divides nothing beyond all numbers.
+        closeness = (similarity - similarity[:, :1]).double() / temperature
         found.append(
             torch.stack(
-                [
-                    torch.einsum(
-                        "bk,bkc->bc", F.softmax(similarity[:, :k].to(nearest) / temperature, dim=1), nearest[:, :k]
-                    )
-                    for k in ks
-                ]
+                [torch.einsum("bk,bkc->bc", F.softmax(closeness[:, :k], dim=1).to(nearest), nearest[:, :k]) for k in ks]
             )
         )
     return found

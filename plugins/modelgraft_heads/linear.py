@@ -28,6 +28,7 @@ CONVERGED: Final = 1e-6
 """Nats within which the model that is kept must be of the optimum to be called converged."""
 ATTEMPTS: Final = 4
 DEFAULT_C: Final = 1.0
+FLOAT32: Final = float(torch.finfo(torch.float32).max)
 
 
 class LinearHead(nn.Module):
@@ -67,16 +68,17 @@ class LinearHead(nn.Module):
         Raises:
             UsageError: features that are not finite, C or alpha not above 0, a setting that does not exist.
         """
-        Given("linear", unknown, ("C", "Cs", "alpha"))
+        given = Given("linear", {"C": C, "Cs": Cs, "alpha": alpha, **unknown}, ("C", "Cs", "alpha"))
         checked(examples, "linear", ("single-label", "multi-label", "regression"))
-        strengths = [alpha] if alpha is not None else [C] if C is not None else list(Cs)
-        if not strengths or not all(isinstance(s, (int, float)) and 0 < s < math.inf for s in strengths):
-            raise UsageError(f"the strength of the penalty must be numbers above 0, not {strengths!r}")
-        if (alpha if examples.task != "regression" else C) is not None:
-            raise UsageError("C is of classification, alpha of regression")
+        strength, strengths = given.number("C", 0, above=True), given.numbers("Cs", 0)
+        penalty = given.number("alpha", 0, above=True)
+        of_classes = strength is not None or (strengths is not None and Cs is not STRENGTHS)
+        if of_classes if examples.task == "regression" else penalty is not None:
+            raise UsageError("C and Cs are of classification, alpha of regression")
         if examples.task == "regression":
-            return cls._fit_ridge(examples, alpha)
-        return cls._fit_logistic(examples, sorted(float(s) for s in strengths))
+            return cls._fit_ridge(examples, penalty)
+        wanted = [strength] if strength is not None else sorted(set(strengths or STRENGTHS))
+        return cls._fit_logistic(examples, wanted)
 
     @classmethod
     def _fit_logistic(cls, examples: Examples, strengths: list[float]) -> Self:
@@ -105,7 +107,7 @@ class LinearHead(nn.Module):
                 "giant numbers, or take a smaller C"
             )
         weight = torch.cat([one.weight for one in kept])
-        bias = torch.cat([one.bias for one in kept]) - weight @ design.mean
+        bias = torch.cat([one.bias for one in kept]) - weight @ sweep.centre
         found = {
             "chosen": {"C": chosen},
             "ties": ties,
@@ -151,14 +153,18 @@ class LinearHead(nn.Module):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32 for features (B, D); of a regression the predicted values (B, K) float64."""
-        # In float64: of features far from 0 the sum is a small difference of large numbers.
-        found = torch.addmm(self.bias, features.double(), self.weight.double().T)
-        return found if self.task == "regression" else found.float()
+        found = self._sums(features)
+        return found if self.task == "regression" else found.clamp(-FLOAT32, FLOAT32).float()
 
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32: rows sum to 1 for single-label tasks; multi-label classes stand alone."""
-        logits = self.logits(features)
-        return logits.sigmoid() if self.task == "multi-label" else logits.softmax(dim=-1)
+        sums = self._sums(features)  # giant features have sums beyond float32; what they are a softmax of is not
+        return (sums.sigmoid() if self.task == "multi-label" else sums.softmax(dim=-1)).float()
+
+    def _sums(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C) float64."""
+        # In float64: of features far from 0 the sum is a small difference of large numbers.
+        return torch.addmm(self.bias, features.double(), self.weight.double().T)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """As `logits`."""
@@ -184,6 +190,12 @@ class Sweep:
 
     design: Design
     examples: Examples
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """(D,) float64: the median of each feature, by which models are judged and kept. Any point serves, the intercept is free;
+        the mean is far from all rows where one is giant, and logits that are differences of giants are known to a few digits."""
+        return self.examples.features.double().median(dim=0).values
 
     def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
         """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
@@ -225,7 +237,8 @@ class Sweep:
             design: of the same features, in float64.
         """
         everything = torch.ones(1, len(design.rotated), dtype=torch.bool, device=design.rotated.device)
-        centred = self.examples.features.double() - design.mean
+        centre = self.centre
+        centred = self.examples.features.double() - centre
         found = []
         for label in self._labels():
             solution = self._solve(self.design, [strength], everything, SELECTION, label)
@@ -235,8 +248,9 @@ class Sweep:
             for _ in range(ATTEMPTS):
                 solution = self._solve(design, [strength], everything, FINAL, label, (solution.weight, solution.bias))
                 weight = solution.weight[0].double() @ design.axes.T / design.scale
+                bias = solution.bias[0].double() + weight @ (centre - design.mean)
                 penalty = problems.penalties[0] * design.scale**2
-                now = keep(judge, weight, solution.bias[0].double(), penalty, problems.weights[0].double())
+                now = keep(judge, weight, bias, penalty, problems.weights[0].double())
                 gained = best is None or now.gap < 0.5 * best.gap
                 best = now if best is None or now.gap < best.gap else best
                 if best.gap <= CONVERGED or not gained:

@@ -6,10 +6,11 @@ import math
 from typing import Any, NamedTuple, Self
 
 import torch
+from modelgraft.errors import UsageError
 from modelgraft.learning import Examples
 from torch.nn import functional as F
 
-from modelgraft_heads.base import ABSENT, FittedHead, Given, checked
+from modelgraft_heads.base import ABSENT, FittedHead, Given, checked, overshot
 from modelgraft_heads.choosing import choose, log_likelihood, unseen
 from modelgraft_heads.prototype import absent_notes
 
@@ -20,6 +21,8 @@ DEFAULT_STEPS, DEFAULT_DECAY = 200, 1.0
 MOST_FOLDS = 3
 """Folds the settings are chosen by; a third of the time of ten, and as telling for two settings."""
 BATCH = 128
+GIANT = 1e12
+"""Deviations from the mean beyond which a row is only known to be far away."""
 
 
 class _Network(NamedTuple):
@@ -35,8 +38,8 @@ class MLPHead(FittedHead):
     """``output(GELU(hidden((f − mean) · inverse_deviation)))``.
 
     Tensors: ``mean``, ``inverse_deviation`` (D,); ``hidden_weight`` (D, H), ``hidden_bias`` (H,), ``output_weight`` (H, C),
-    ``output_bias`` (C,); ``present`` (C,) bool; of a regression ``shift`` and ``spread`` (C,) of the targets, in float64. All
-    else float32.
+    ``output_bias`` (C,); ``present`` (C,) bool; of a regression ``shift`` and ``spread`` (C,) of the targets. How features and
+    targets are scaled is float64, all else float32.
     """
 
     mean: torch.Tensor
@@ -75,7 +78,12 @@ class MLPHead(FittedHead):
 
         def trained(rows: torch.Tensor, some: list[int], d: float) -> tuple[list[_Network], _Scaling]:
             scaling = _Scaling.of(examples, rows)
-            return _train(examples, rows, scaling, some, d, hidden, drop or 0.0, rate), scaling
+            networks = _train(examples, rows, scaling, some, d, hidden, drop or 0.0, rate)
+            if not all(bool(tensor.isfinite().all()) for network in networks for tensor in network):
+                raise UsageError(
+                    f"rate={rate:g} and decay={d:g} for the head 'mlp': training left all finite numbers; take lower ones"
+                )
+            return networks, scaling
 
         def scores(train: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
             wanted = sorted({s["steps"] for s in grid})
@@ -116,10 +124,13 @@ class MLPHead(FittedHead):
         if examples.task == "single-label":
             present = torch.bincount(examples.targets, minlength=count) > 0
             report["notes"] += absent_notes(present, examples.classes)
+        report["notes"] += _giants(examples.features)
         report["chosen"] = {"steps": steps, "decay": decay, "hidden": hidden, "dropout": drop, "rate": rate}
-        return cls(
+        head = cls(
             {**scaling._asdict(), **network._asdict(), "present": present}, {"task": examples.task, "report": report}
         )
+        head.settings["report"]["notes"] += overshot(head, examples, given)
+        return head
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C) float32; of a regression the values, in the units of the targets."""
@@ -128,7 +139,8 @@ class MLPHead(FittedHead):
         outputs = _outputs(scaling.inputs(features), network)
         if self.settings["task"] == "regression":
             return outputs.double() * self.spread.double() + self.shift.double()
-        return outputs.masked_fill(~self.present, ABSENT)
+        # Below all others however far from 0 these are.
+        return torch.where(self.present, outputs, outputs.amin(dim=1, keepdim=True) + ABSENT)
 
 
 class _Scaling(NamedTuple):
@@ -153,15 +165,29 @@ class _Scaling(NamedTuple):
             targets = examples.targets[rows].double()
             shift, spread = targets.mean(dim=0), targets.std(dim=0, correction=0)
             spread = torch.where(spread > 0, spread, 1.0)
-        return cls(mean.float(), inverse.float(), shift, spread)
+        return cls(mean, inverse, shift, spread)
 
     def inputs(self, features: torch.Tensor) -> torch.Tensor:
         """(B, D) float32, standardised."""
-        return (features.float() - self.mean) * self.inverse_deviation
+        found = (features.double() - self.mean) * self.inverse_deviation
+        # Rows beyond all measure become shorter, their direction stays: what the network makes of them would leave float32.
+        return (found / (found.abs().amax(dim=1, keepdim=True) / GIANT).clamp(min=1.0)).float()
 
     def outputs(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets as the loss takes them: class numbers stay, the rest is float32, standardised in a regression."""
         return targets if targets.ndim == 1 else ((targets.double() - self.shift) / self.spread).float()
+
+
+def _giants(features: torch.Tensor) -> list[str]:
+    """A line for the user where single rows make the deviations, and hide what the others differ in."""
+    sizes = features.abs().amax(dim=1)
+    rows = (sizes > 1e6 * sizes.median()).nonzero().flatten().tolist() if bool(sizes.median() > 0) else []
+    if not rows:
+        return []
+    return [
+        f"{len(rows)} of {len(features)} items learnt from have features over a million times the usual (the first: number "
+        f"{rows[0]} of them), and hide what the others differ in; leave them out"
+    ]
 
 
 def _outputs(inputs: torch.Tensor, network: _Network) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from modelgraft.learning import Examples
 
-from modelgraft_heads.base import ABSENT, FittedHead, Given, checked, one_hot, unit
+from modelgraft_heads.base import ABSENT, SHARPEST, FittedHead, Given, checked, one_hot, unit
 from modelgraft_heads.choosing import choose, log_likelihood, unseen
 
 TEMPERATURES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
@@ -38,7 +38,7 @@ class PrototypeHead(FittedHead):
         """
         checked(examples, "prototype")
         given = Given("prototype", settings, ("temperature",))
-        temperature = given.number("temperature", 0, above=True)
+        temperature = given.number("temperature", 1 / SHARPEST)
         features, targets, count = unit(examples.features.float()), examples.targets, len(examples.classes)
         report: dict[str, Any] = {"chosen": {}, "curve": [], "notes": []}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 from modelgraft.errors import UsageError
 from modelgraft_adapters import FewShotClassifier, FineTuner, KNNClassifier, LinearProbe, ZeroShotClassifier
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 MODEL = "embedded/sprig"
 TEXTS = ["a dog", "a cat", "a horse", "a bird", "a car", "a truck", "a ship", "a bus"]
@@ -53,6 +56,38 @@ def _eye(y: Any = (0, 1, 0, 1), **options: Any) -> LinearProbe:
     return LinearProbe(C=1.0, **options).fit(np.eye(4), list(y))
 
 
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+SIGNS = np.where(X[:, 0] > 0, "b", "a")
+
+
+def _of(x: Any = X, y: Any = SIGNS, **options: Any) -> LinearProbe:
+    return LinearProbe(**{"C": 1.0, **options}).fit(x, y)
+
+
+def _same(one: LinearProbe, x: Any = X) -> bool:
+    return one.predict(x).tolist() == _of().predict(X).tolist()
+
+
+def _set_after() -> Any:
+    probe = _of()
+    probe.set_params(C=1e-4)
+    kept = np.array_equal(probe.predict_proba(X), _of().predict_proba(X))
+    return kept, np.array_equal(probe.fit(X, SIGNS).predict_proba(X), _of(C=1e-4).predict_proba(X))
+
+
+def _searched() -> Any:
+    search = GridSearchCV(LinearProbe(), {"C": np.logspace(-4, 0, 3, dtype=np.float32)}, cv=3).fit(X, SIGNS)
+    again = pickle.loads(pickle.dumps(search))
+    return search.best_params_["C"], again.predict(X).tolist() == search.predict(X).tolist(), again.classes_.tolist()
+
+
+def _failed_refit() -> bool:
+    probe = _of()
+    with pytest.raises(ValueError, match="two classes are needed"):
+        probe.fit(X, ["a"] * 40)
+    return _same(probe)
+
+
 RIGHT: dict[str, tuple[Callable[[], Any], Any]] = {
     "labels in a categorical": (lambda: fit(pd.Categorical(["b"] * 4 + ["a"] * 4)).classes_.tolist(), ["a", "b"]),
     "a series with another index": (lambda: fit(pd.Series(Y, index=range(8, 0, -1))).predict(TEXTS).tolist(), Y),
@@ -87,6 +122,30 @@ RIGHT: dict[str, tuple[Callable[[], Any], Any]] = {
     "labels in an array": (lambda: zero(np.array(["cat", "dog"])).classes_.tolist(), ["cat", "dog"]),
     "more folds than items": (lambda: fit(n_folds=100).predict(TEXTS).tolist(), Y),
     "a clone of a fitted one": (lambda: clone(fit()).head_, None),
+    "parameters set after a fit, and fitted again": (_set_after, (True, True)),
+    "a search over C of float32, pickled": (_searched, (1.0, True, ["a", "b"])),
+    "a fit that fails leaves the one before": (_failed_refit, True),
+    "answers of folds are texts": (lambda: cross_val_predict(LinearProbe(C=1.0), X, SIGNS, cv=3).dtype.kind, "U"),
+    "a column (n, 1) of features' labels": (lambda: _of(y=SIGNS[:, None]).predict(X).shape, (40,)),
+    "features' labels with an index of their own": (
+        lambda: _same(_of(y=pd.Series(SIGNS, index=range(90, 50, -1)))),
+        True,
+    ),
+    "features in a table of objects": (lambda: _same(_of(pd.DataFrame(X).astype(object))), True),
+    "features in a list": (lambda: _same(_of(X.tolist())), True),
+    "features in float64, predicted in float32": (lambda: _same(_of(X.astype(float))), True),
+    "features in half precision": (lambda: _of(X.astype(np.float16)).predict(X.astype(np.float16)).shape, (40,)),
+    "a view with other strides": (lambda: _same(_of(np.asfortranarray(X)[::-1][::-1])), True),
+    "truth values for features' labels": (lambda: _of(y=X[:, 0] > 0).predict(X).dtype.kind, "b"),
+    "classes in the order of numpy.unique": (lambda: _of(y=np.where(X[:, 0] > 0, 9, 10)).classes_.tolist(), [9, 10]),
+    "classes of texts in the same": (lambda: _of(y=np.where(X[:, 0] > 0, "9", "10")).classes_.tolist(), ["10", "9"]),
+    "refitted on other features": (lambda: _of().fit(X[:, :2], SIGNS).predict(X[:, :2]).shape, (40,)),
+    "dates for labels are said": (
+        lambda: any("answers are their names" in n for n in _of(y=np.array([1, 2] * 20, "datetime64[D]")).notes_),
+        True,
+    ),
+    "items from a generator": (lambda: fit().predict(text for text in TEXTS).tolist(), Y),
+    "items in a table's column": (lambda: fit().predict(pd.Series(TEXTS, index=range(8, 0, -1))).tolist(), Y),
     "more neighbours than items": (lambda: len(KNNClassifier(MODEL, k=100).fit(TEXTS, Y).predict(TEXTS)), 8),
 }
 
@@ -113,6 +172,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "lists for texts": (lambda: fit().predict([["a dog"]]), "is a list, not a text"),
     "pictures for texts": (lambda: fit().predict([PICTURE]), "is a ndarray, not a text"),
     "a number of folds as text": (lambda: LinearProbe(MODEL, n_folds="5"), "n_folds='5'"),  # type: ignore[arg-type]
+    "masked features": (lambda: _of(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
+    "masked features to predict": (lambda: _of().predict(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
+    "no items to predict": (lambda: fit().predict([]), "no items"),
+    "asked before the fit": (lambda: LinearProbe().predict(X), "has learnt nothing yet"),
+    "scikit-learn's name for the seed": (lambda: _of(random_state=0), "no setting 'random_state'"),
     "a seed too large": (lambda: fit(seed=2**40), "a whole number from 0"),
 }
 VALUE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -128,8 +192,33 @@ VALUE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         "same order",
     ),
     "numbers to predict": (lambda: LinearProbe().fit(np.eye(30), np.linspace(0, 1, 30)), "continuous"),
+    "features fewer than learnt from": (lambda: _of().predict(X[:, :2]), "X has 2 features"),
+    "a table with a column more": (
+        lambda: _of(pd.DataFrame(X, columns=list("abc"))).predict(pd.DataFrame(X, columns=list("abc")).assign(d=1.0)),
+        "unseen at fit time",
+    ),
+    "no features to predict": (lambda: _of().predict(X[:0]), r"0 sample\(s\)"),
+    "one row not in a list": (lambda: _of().predict(X[0]), "Expected 2D array"),
+    "missing values of pandas": (lambda: _of(pd.DataFrame(X).astype("Float64").mask(X > 1)), "NaN"),
+    "labels in a row": (lambda: _of(y=SIGNS[None]), "inconsistent numbers of samples"),
     "features of one item": (lambda: LinearProbe().fit([[1.0, 2.0]], [0]), "1 sample"),
 }
+
+
+NOT_TAKEN: dict[str, tuple[Callable[[], Any], str]] = {
+    "weights of items": (lambda: LinearProbe(C=1.0).fit(X, SIGNS, sample_weight=np.ones(40)), "sample_weight"),  # type: ignore[call-arg]
+    "weights of items to score": (lambda: _of().score(X, SIGNS, sample_weight=np.ones(40)), "sample_weight"),  # type: ignore[call-arg]
+    "a sparse matrix": (lambda: _of(csr_matrix(X)), "Sparse data was passed"),
+    "a sparse matrix to predict": (lambda: _of().predict(csr_matrix(X)), "Sparse data was passed"),
+    "labels in bytes": (lambda: _of(y=SIGNS.astype("S")), "bytes is not supported"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_TAKEN)
+def test_what_is_not_taken_is_no_silence(what: str) -> None:
+    make, match = NOT_TAKEN[what]
+    with pytest.raises(TypeError, match=match):
+        make()
 
 
 @pytest.mark.parametrize("what", RIGHT)

@@ -14,11 +14,10 @@ from modelgraft.host.records import key_of
 from modelgraft.learning import Examples
 
 from modelgraft_adapters.calls.plugin_calls import shown
+from modelgraft_adapters.calls.score_inputs import not_outputs
 
 ROWS: Final = 4096
 """Features that go through a head at once."""
-_UNIT: Final = 1e-3
-"""How far a probability may lie beyond [0, 1], and a row of them from the sum 1: half precision rounds."""
 
 
 def head_owner(name: str) -> str:
@@ -71,14 +70,8 @@ def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plug
         raise _bad_head(plugin, f"gives {shown(found)} for {len(features)} items and {count} classes")
     # Numbers that were learnt may lie far from 0, such as points of time in seconds.
     out = found.detach().to("cpu", torch.float64 if task == "regression" else torch.float32, copy=True)
-    if not torch.isfinite(out).all():
-        raise _bad_head(plugin, "gives numbers that are not finite")
-    if task != "regression" and len(out):
-        if out.min() < -_UNIT or out.max() > 1 + _UNIT:
-            raise _bad_head(plugin, f"gives probabilities from {out.min():.3g} to {out.max():.3g}")
-        sums = out.sum(dim=1)
-        if task == "single-label" and (sums - 1).abs().max() > _UNIT * max(1, count**0.5):
-            raise _bad_head(plugin, f"gives probabilities that sum to {sums[(sums - 1).abs().argmax()]:.3g}, not to 1")
+    if wrong := not_outputs(out.numpy(), task):
+        raise _bad_head(plugin, f"gives {wrong}")
     return out
 
 

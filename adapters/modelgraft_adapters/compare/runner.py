@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import re
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -34,11 +36,13 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.data.labels import learnt_classes
 from modelgraft_adapters.data.splitting import few_shot
+from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.features.identity import builds, entry_identity, is_known, versions
 from modelgraft_adapters.metrics.costs import Meter
 from modelgraft_adapters.metrics.paired import Answers
 from modelgraft_adapters.metrics.wording import figure
 from modelgraft_adapters.runs.finetune import parted
+from modelgraft_adapters.runs.learning_curve import checked_seeds, checked_steps
 
 SHOTS: Final = (4, 16, None)
 SEEDS: Final = 3
@@ -83,9 +87,17 @@ def compare(
     Raises:
         UsageError: no such model or strategy, nothing to learn or test on, no seeds.
     """
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(dict.fromkeys(seeds))
-    if not numbers or not shots or not models or not strategies:
-        raise UsageError("a comparison takes at least one model, one strategy, one number of labels and one seed")
+    for what, some in (("model", models), ("strategy", strategies)):
+        if isinstance(some, str) or not some:
+            raise UsageError(f"a comparison takes a list of at least one {what}, not {some!r}")
+    given: Any = seeds
+    count = int(given) if is_whole(given) else None
+    if count is not None and count < 1:
+        raise UsageError(f"seeds={seeds!r}; a comparison takes at least one")
+    numbers = checked_seeds(given if count is None else range(count))
+    shots = checked_steps(shots)
+    if wanted is not None and (not isinstance(wanted, Real) or isinstance(wanted, bool) or not math.isfinite(wanted)):
+        raise UsageError(f"wanted={wanted!r}; a score is a finite number, such as 0.8")
     ways = [parse_way(text, settings) for text in dict.fromkeys(strategies)]
     device_of(device)
     entries = {name: resolve(name) for name in dict.fromkeys(models)}

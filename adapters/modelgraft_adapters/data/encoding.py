@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -112,6 +113,8 @@ def _plain(value: Any) -> Any:
 
 
 def _check_name(value: Any, where: str) -> None:
+    if isinstance(value, float) and math.isinf(value):
+        raise UsageError(f"the label of {where} is {value}, no class; None where it is not known")
     if isinstance(value, (dict, list)):
         raise UsageError(
             f"the label of {where} is a {type(value).__name__}, not a class name; task='multi-label' reads lists"
@@ -266,7 +269,19 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
     names = tuple(names) if names else ("value",) if width == 1 else tuple(f"value {n}" for n in range(width))
     if len(names) != width:
         raise UsageError(f"{len(names)} names given for {width} columns of numbers")
-    return Encoded("regression", targets, names, _notes((), int(np.isnan(targets).any(axis=1).sum())))
+    notes = _notes((), int(np.isnan(targets).any(axis=1).sum()))
+    return Encoded("regression", targets, names, (*notes, *_rounded(rows, call)))
+
+
+def _rounded(rows: list[list[Any] | None], call: Call) -> tuple[str, ...]:
+    """A note on whole numbers that float64 does not hold, such as numbers that are names."""
+    found = [n for n, row in enumerate(rows) if any(isinstance(v, int) and int(float(v)) != v for v in row or ())]
+    if not found:
+        return ()
+    return (
+        f"{counted(len(found), 'label')} beyond 2**53 rounded to what float64 holds, the first of {call(found[0])}: "
+        f"{some(rows[found[0]] or ())}; numbers that are names are classes (task='single-label')",
+    )
 
 
 def _notes(values: Iterable[Any], missing: int) -> tuple[str, ...]:

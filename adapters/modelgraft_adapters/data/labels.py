@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from modelgraft.errors import UsageError
@@ -10,6 +11,9 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.data import cells
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
+
+_LEAST: Final = 1e-30
+"""Numbers that differ by less have weights that float32 does not hold."""
 
 
 def check_for_training(dataset: Dataset) -> Dataset:
@@ -26,7 +30,7 @@ def check_for_training(dataset: Dataset) -> Dataset:
     * In a multi-label task a class that all items of ``train`` have, or none has, is kept, with a note.
 
     Raises:
-        UsageError: no training part, no labels, or nothing to learn: one class, one value.
+        UsageError: no training part, no labels, or nothing to learn: one class, one value, numbers that differ by next to nothing.
     """
     train = np.ones(len(dataset), bool) if dataset.split is None else dataset.split == "train"
     if not train.any():
@@ -151,6 +155,12 @@ def _numbers(dataset: Dataset, train: np.ndarray) -> list[str]:
     if constant.all():
         raise UsageError(
             f"nothing to learn: all {len(values):,} items to learn from have the value {values[0].tolist()}"
+        )
+    apart = values.max(axis=0) - values.min(axis=0)
+    if (tiny := ~constant & (apart < _LEAST)).any():
+        raise UsageError(
+            f"the numbers of {dataset.classes[int(tiny.argmax())]!r} differ by {apart[tiny.argmax()]:.1e} at most, too little to "
+            "be learnt in float32; give them in a smaller unit"
         )
     names = [name for name, same in zip(dataset.classes, constant, strict=True) if same]
     return [f"columns with one value only: {some(names)}"] if names else []

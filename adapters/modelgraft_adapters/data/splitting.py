@@ -6,6 +6,8 @@ Draws use NumPy's PCG64 through its ``Generator``, whose streams do not depend o
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from modelgraft.errors import UsageError
@@ -14,6 +16,7 @@ from modelgraft.learning import Task
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.grouping import share_out
 from modelgraft_adapters.data.names import UNLABELLED, counted, some
+from modelgraft_adapters.defaults import is_whole
 
 
 def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
@@ -28,8 +31,8 @@ def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0
     Raises:
         UsageError: a fraction outside (0, 1), a ``test`` split that is there already, too few items for both parts.
     """
-    if not 0 < test_fraction < 1:
-        raise UsageError(f"test_fraction={test_fraction}; it lies between 0 and 1, such as 0.2")
+    if not isinstance(test_fraction, Real) or not 0 < test_fraction < 1:
+        raise UsageError(f"test_fraction={test_fraction!r}; it lies between 0 and 1, such as 0.2")
     if "test" in dataset.split_names:
         raise UsageError("the data has a split 'test' already; it is not drawn anew")
     if dataset.split is not None and "train" not in dataset.split_names:
@@ -145,6 +148,17 @@ def _in_groups(values: np.ndarray, task: Task, groups: np.ndarray, count: int, r
     return share_out(groups, values, task, [1 / count] * count, rng)
 
 
+def checked_shots(shots: Any) -> int:
+    """Return a number of labels of each class.
+
+    Raises:
+        UsageError: no whole number, or fewer than one.
+    """
+    if not is_whole(shots) or shots < 1:
+        raise UsageError(f"shots={shots!r}; a whole number, at least 1")
+    return int(shots)
+
+
 def few_shot(dataset: Dataset, shots: int, seed: int = 0, *, keep_rest: bool = False) -> Dataset:
     """``shots`` labelled items of each class (of a regression ``shots`` items), the other splits as they are.
 
@@ -161,8 +175,7 @@ def few_shot(dataset: Dataset, shots: int, seed: int = 0, *, keep_rest: bool = F
     Raises:
         UsageError: fewer than one shot, no labelled items.
     """
-    if shots < 1:
-        raise UsageError(f"shots={shots}; at least 1")
+    shots = checked_shots(shots)
     train = np.ones(len(dataset), bool) if dataset.split is None else dataset.split == "train"
     where = np.flatnonzero(dataset.labelled & train)
     if dataset.targets is None or not len(where):
@@ -195,8 +208,8 @@ def few_shot(dataset: Dataset, shots: int, seed: int = 0, *, keep_rest: bool = F
 
 
 def _rng(seed: int, *more: int) -> np.random.Generator:
-    if seed < 0:
-        raise UsageError(f"seed={seed}; a seed is 0 or more")
+    if not is_whole(seed) or seed < 0:
+        raise UsageError(f"seed={seed!r}; a seed is a whole number, 0 or more")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *more])))
 
 

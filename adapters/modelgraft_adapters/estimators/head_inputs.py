@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.estimators.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.estimators.prompt_templates import DEFAULT_BY_MODALITY, templates_for
 
+_LARGEST: Final = float(np.finfo(np.float32).max)
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
 
 
@@ -131,10 +131,12 @@ def class_weights(data: Dataset, given: ClassWeight) -> np.ndarray | None:
     for name, factor in given.items():
         if (place := there.get(name, there.get(str(name), -1))) < 0:
             raise UsageError(f"class_weight names {name!r}, which is no class of the data: {some(data.classes)}")
-        if isinstance(factor, (bool, str)) or not isinstance(factor, Real) or not 0 <= factor < math.inf:
-            raise UsageError(f"class_weight of {name!r} is {factor!r}; a factor is a number of 0 or more")
+        if isinstance(factor, (bool, str)) or not isinstance(factor, Real) or not 0 <= factor <= _LARGEST:
+            raise UsageError(
+                f"class_weight of {name!r} is {factor!r}; a factor is a number of 0 or more, to {_LARGEST:.1e}"
+            )
         factors[place] = factor
-    if not np.isfinite(factors).all() or not factors.any():
+    if not factors.any():
         raise UsageError(f"class_weight={dict(given)!r} leaves nothing to learn from: a class needs a factor above 0")
     return factors
 

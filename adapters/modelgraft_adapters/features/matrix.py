@@ -17,7 +17,7 @@ from sklearn.utils.validation import assert_all_finite, check_consistent_length,
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.encoding import encode
 from modelgraft_adapters.data.grouping import with_groups
-from modelgraft_adapters.data.own_labels import own_order
+from modelgraft_adapters.data.own_labels import own_notes, own_order
 from modelgraft_adapters.features.extractor import Embedded, Row
 
 
@@ -103,6 +103,10 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
         raise WrongValues(
             f"This {type(adapter).__name__} estimator requires y to be passed, but the target y is None; give y, the labels"
         )
+    if np.ma.is_masked(X):
+        raise WrongValues(
+            "X has masked numbers, and there is no answer without them; fill them in, or leave these rows out"
+        )
     features = validate_data(adapter, X, reset=learn, dtype=np.float32, ensure_min_samples=1)
     if learn and len(features) == 1:
         raise WrongValues("nothing to learn: 1 sample; two classes are needed")
@@ -117,8 +121,9 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
     if labels.dtype != object:
         check_classification_targets(labels)
     encoded = encode(labels)
-    targets, names, values = encoded.targets, encoded.classes, None
+    targets, names, values, notes = encoded.targets, encoded.classes, None, encoded.notes
     if encoded.task == "single-label":
         targets, names, values = own_order(targets, names, labels, False)
-    data = Dataset(features, "features", encoded.task, targets, names, notes=encoded.notes, values=values)  # type: ignore[arg-type]
+        notes += own_notes(list(labels), values)
+    data = Dataset(features, "features", encoded.task, targets, names, notes=notes, values=values)  # type: ignore[arg-type]
     return data if groups is None else with_groups(data, groups)

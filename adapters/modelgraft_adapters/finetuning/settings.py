@@ -164,7 +164,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {value!r}")
-        for name in ("label_smoothing", "lora_dropout", "held_out"):
+        for name in ("label_smoothing", "lora_dropout", "held_out", "ema"):
             if getattr(self, name) == 1:
                 raise UsageError(f"{name} must be below 1: with 1 there is nothing to learn from")
 

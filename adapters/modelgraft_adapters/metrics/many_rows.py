@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from modelgraft.errors import UsageError
 
 from modelgraft_adapters.metrics.intervals import CONFIDENCE
-from modelgraft_adapters.metrics.paired import Answers, Corrected, covariance, spread
+from modelgraft_adapters.metrics.paired import Answers, Corrected, check_rows, covariance, spread
 
 DRAWS: Final = 4000
 """Tables of chance that the bound is taken from."""
@@ -27,8 +28,17 @@ def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Correcte
 
     Args:
         rows: K ways, each with the answers of its S learnings (or of one, where nothing is drawn), on the same test items.
+
+    Raises:
+        UsageError: rows of other test items or tasks, a row without answers, a best row that there is not.
     """
     count = len(rows)
+    check_rows(rows)
+    if not -count <= best < count and count:
+        raise UsageError(f"the best row is number {best} of {count} rows; there is none such")
+    if count < 2:
+        return [None] * count
+    best %= count
     parts = [None if n == best else spread(row, rows[best]) for n, row in enumerate(rows)]
     largest = _largest_by_chance(rows)
     alone = _two_sided(CONFIDENCE)
@@ -39,9 +49,13 @@ def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Correcte
             found.append(None)
             continue
         freedom = min(part.freedom, 2.0 * _telling(row, rows[best])) if count > 2 else part.freedom
-        own = float(_normal(np.array(abs(part.centre) / part.error), np.array(freedom))) if part.error else math.nan
         half = _student(bound, freedom) * part.error
-        p = float((1 + (largest >= own).sum()) / (1 + len(largest))) if part.error else 1.0
+        p = 1.0 if part.error == 0 else math.nan  # no difference at all; one that the items do not define
+        if part.error > 0:
+            own = float(_normal(np.array(abs(part.centre) / part.error), np.array(freedom)))
+            by_chance = float((1 + (largest >= own).sum()) / (1 + len(largest)))
+            # As the bound is never below that of two rows alone: items that all speak alike show no chance to draw from.
+            p = max(by_chance, _beyond(own))
         found.append(Corrected(part.centre - half, part.centre + half, p, count))
     return found
 
@@ -50,7 +64,7 @@ def _telling(one: Sequence[Answers], other: Sequence[Answers]) -> float:
     """How many items two rows tell apart: the error is known as well as that many are counted (at most all; at least 1)."""
     if one[0].task != "single-label":
         return math.inf
-    counts = [float((a.right != b.right).sum()) for a, b in zip(one, other, strict=False)]
+    counts = [float((np.abs(a.right - b.right) > 0).sum()) for a, b in zip(one, other, strict=False)]
     return max(float(np.mean(counts)), 1.0)
 
 
@@ -106,6 +120,11 @@ def _student(z: float, freedom: float) -> float:
         return z
     scaled = z * (8 * freedom + 3) / (8 * freedom + 1)
     return math.sqrt(freedom * math.expm1(min(scaled * scaled / freedom, 700.0)))
+
+
+def _beyond(z: float) -> float:
+    """How often a normal deviate is at least as far from 0 as ``z``."""
+    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def _two_sided(confidence: float) -> float:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.metrics.intervals import Z
 from modelgraft_adapters.metrics.scores import Evaluation, Score, average_precisions, explained_share
 from modelgraft_adapters.metrics.spread import CurvePoint, Spread, mean_interval, mean_spread
@@ -128,6 +130,38 @@ def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
     return Difference(mean, low, high, p)
 
 
+def check_rows(rows: Sequence[Sequence[Answers]]) -> None:
+    """Check that K ways, each with the answers of its learnings, can be compared item by item.
+
+    Raises:
+        UsageError: a way without answers, other tasks, test items or targets, or other numbers of learnings (but 1).
+    """
+    if not all(rows):
+        raise UsageError("a way without answers is compared with nothing")
+    answers = [answer for row in rows for answer in row]
+    first = answers[0] if answers else None
+    for answer in answers[1:]:
+        assert first is not None
+        if (answer.task, answer.right.shape, answer.outputs.shape) != (
+            first.task,
+            first.right.shape,
+            first.outputs.shape,
+        ):
+            raise UsageError(
+                f"answers to {_items(first)} and to {_items(answer)} are not compared; both take the same test items"
+            )
+        both = ~(np.isnan(answer.outputs).any(axis=1) | np.isnan(first.outputs).any(axis=1))
+        if not np.array_equal(answer.targets[both], first.targets[both], equal_nan=True):
+            raise UsageError("answers to test items of other targets are not compared; both take the same test items")
+    counts = {len(row) for row in rows} - {1}
+    if len(counts) > 1:
+        raise UsageError(f"{' and '.join(map(str, sorted(counts)))} learnings are not compared; give one for each seed")
+
+
+def _items(answer: Answers) -> str:
+    return f"{max(len(answer.right), len(answer.outputs))} {answer.task} items"
+
+
 def spread(one: Sequence[Answers], other: Sequence[Answers]) -> Spread:
     """Return the `difference` as its middle, its standard error and the error's degrees of freedom."""
     return mean_spread(_parts(one, other))
@@ -135,13 +169,15 @@ def spread(one: Sequence[Answers], other: Sequence[Answers]) -> Spread:
 
 def _parts(one: Sequence[Answers], other: Sequence[Answers]) -> list[Score]:
     """The difference of each pair of learnings."""
+    check_rows([one, other])
     count = max(len(one), len(other))
     pairs = [(one[n % len(one)], other[n % len(other)]) for n in range(count)]
     return [_matched(a, b) if a.task == "single-label" else _resampled(a, b) for a, b in pairs]
 
 
 def covariance(rows: Sequence[Answers]) -> np.ndarray:
-    """(K, K): the covariance of the main scores of K ways over test sets, from the items of one."""
+    """(K, K): the covariance of the main scores of K ways over test sets, from the items of one. Errors as `check_rows`."""
+    check_rows([[row] for row in rows])
     if rows[0].task == "single-label":
         right = np.stack([row.right for row in rows])
         known = ~np.isnan(right)
@@ -164,7 +200,13 @@ def covariance(rows: Sequence[Answers]) -> np.ndarray:
 
 
 def mcnemar(first: int, second: int) -> float:
-    """The two-sided p of ``first`` items that one alone got right and ``second`` that the other did (McNemar 1947, exact)."""
+    """The two-sided p of ``first`` items that one alone got right and ``second`` that the other did (McNemar 1947, exact).
+
+    Raises:
+        UsageError: no numbers of items.
+    """
+    if not all(is_whole(count) and count >= 0 for count in (first, second)):
+        raise UsageError(f"McNemar's test is of two numbers of items, not of {first!r} and {second!r}")
     from scipy.stats import binom
 
     both = first + second
@@ -175,7 +217,7 @@ def main_score(task: Task, targets: np.ndarray, outputs: np.ndarray) -> float:
     """Mean average precision (multi-label) or R2 (regression) of outputs (N, C), as `scores.evaluate` has it;
     NaN where the items do not define it."""
     if task == "regression":
-        return explained_share(targets.astype(np.float64), (targets.astype(np.float64) - outputs) ** 2)
+        return explained_share(targets, outputs)
     return float(average_precisions(targets > 0.5, outputs, np.ones((1, len(targets))))[0])
 
 
@@ -200,7 +242,12 @@ def reach(points: Sequence[CurvePoint], classes: int, wanted: float) -> Reach:
     Args:
         points: of the curve; ``shots`` 0 stands for a way that takes no labels.
         classes: C, which the items of "all" are divided by; 1 for a regression.
+
+    Raises:
+        UsageError: a score to get to that is no number.
     """
+    if math.isnan(wanted):
+        raise UsageError("the score to get to is nan; give a number")
     along = sorted((per_class(point, classes), point.mean) for point in points if math.isfinite(point.mean))
     for n, (labels, mean) in enumerate(along):
         if mean < wanted:

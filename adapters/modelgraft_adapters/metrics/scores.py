@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from modelgraft.errors import UsageError
 from modelgraft.learning import Task
 
+from modelgraft_adapters.calls.score_inputs import checked_inputs
+from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.metrics import intervals
 from modelgraft_adapters.metrics.intervals import CONFIDENCE, FEW, FEW_OF_A_CLASS, UNKNOWN, wilson
 
@@ -122,7 +125,14 @@ def evaluate(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Score outputs (N, C) against targets, both of items that were read; ``resamples`` is of the bootstrapped intervals."""
+    """Score outputs (N, C) against targets, both of items that were read; ``resamples`` is of the bootstrapped intervals.
+
+    Raises:
+        UsageError: outputs or targets that nothing can be said of, see `score_inputs.checked_inputs`.
+    """
+    targets, outputs = checked_inputs(task, len(classes), targets, outputs)
+    if not is_whole(resamples) or resamples < 0:
+        raise UsageError(f"resamples={resamples!r}; a whole number, 0 or more")
     find = {"single-label": _single, "multi-label": _multi, "regression": _regression}[task]
     scores = find(targets, outputs, np.random.default_rng(seed), resamples) if len(targets) else ()
     scores = scores or (Score(MAIN[task], math.nan, math.nan, math.nan, "no item"),)
@@ -248,40 +258,54 @@ def average_precisions(on: np.ndarray, scores: np.ndarray, weights: np.ndarray) 
 def _regression(
     targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int
 ) -> tuple[Score, ...]:
-    exact = targets.astype(np.float64)
-    apart = exact - outputs
-    squares = _mean("root mean squared error", (apart**2).mean(axis=1))
-    value, low, high = (math.sqrt(v) for v in (squares.value, squares.low, squares.high))
+    apart = targets.astype(np.float64) - outputs
+    one = intervals.unit_of(apart)
+    squares = _mean("root mean squared error", ((apart / one) ** 2).mean(axis=1))
+    value, low, high = (math.sqrt(v) * one for v in (squares.value, squares.low, squares.high))
     root = Score(squares.name, value, low, high, squares.note)
-    return _explained(exact, apart**2, rng, resamples), _mean("mean absolute error", np.abs(apart).mean(axis=1)), root
+    absolute = _mean("mean absolute error", (np.abs(apart) / one).mean(axis=1) * one)
+    return _explained(targets, outputs, rng, resamples), absolute, root
 
 
-def _explained(targets: np.ndarray, errors: np.ndarray, rng: np.random.Generator, resamples: int) -> Score:
+def _explained(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int) -> Score:
     """R2, the mean over the columns; undefined where the targets of one are all the same."""
-    value = explained_share(targets, errors)
-    if math.isnan(value):
+    value = explained_share(targets, outputs)
+    if not math.isfinite(value):
         why = "one item" if len(targets) == 1 else "the targets are all the same"
-        return Score("R2", math.nan, *UNKNOWN, why)
-    ends = intervals.explained(errors, targets - targets.mean(axis=0), rng, resamples)
-    uneven = _uneven(errors.mean(axis=1)) or _uneven(((targets - targets.mean(axis=0)) ** 2).mean(axis=1))
+        return Score("R2", math.nan, *UNKNOWN, "the errors are beyond all measure" if math.isinf(value) else why)
+    centred, errors, _ = _parts(targets, outputs)
+    ends = intervals.explained(errors, centred, rng, resamples)
+    uneven = _uneven(errors.mean(axis=1)) or _uneven((centred**2).mean(axis=1))
     return Score("R2", value, *ends, _few(len(targets)) or uneven)
 
 
-def explained_share(targets: np.ndarray, errors: np.ndarray) -> float:
-    """Return R2 for targets (N, K) float64 and squared errors (N, K), the mean over the columns; NaN where one is constant."""
-    centred = targets - targets.mean(axis=0)
+def explained_share(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Return R2 of outputs for targets (N, K), the mean over the columns; NaN where one is constant."""
+    centred, errors, largest = _parts(targets, outputs)
     spread = (centred**2).sum(axis=0)
     # What rounding leaves of a constant column is no spread.
-    size = np.abs(targets).max(axis=0) * np.finfo(np.float64).eps
+    size = largest * np.finfo(np.float64).eps
     if len(targets) < 2 or (spread <= len(targets) * size**2).any() or not (spread > 0).all():
         return math.nan
-    return float(np.mean(1 - errors.sum(axis=0) / spread))
+    with np.errstate(over="ignore"):
+        return float(np.mean(1 - errors.sum(axis=0) / spread))
+
+
+def _parts(targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets less their mean, squared errors (N, K), and the targets' largest (K,), each column in a unit of its own: squares of
+    numbers near 1e300, or 1e-300, are none. A power of two, so that nothing is rounded."""
+    units = np.array([intervals.unit_of(column) for column in targets.T])
+    exact = targets.astype(np.float64) / units
+    with np.errstate(over="ignore"):
+        errors = (exact - outputs / units) ** 2
+    return exact - exact.mean(axis=0), errors, np.abs(exact).max(axis=0, initial=0.0)
 
 
 def _mean(name: str, values: np.ndarray) -> Score:
     """The mean of losses (N,), each at least 0."""
+    one = intervals.unit_of(values)
     ends = intervals.mean_of_losses(values)
-    return Score(name, float(values.mean()), *ends, _few(len(values)) or _uneven(values))
+    return Score(name, float((values / one).mean()) * one, *ends, _few(len(values)) or _uneven(values / one))
 
 
 def _few(count: int, least: int = FEW, has: str = "") -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.data.dataset import Dataset
-from modelgraft_adapters.data.splitting import few_shot
+from modelgraft_adapters.data.splitting import checked_shots, few_shot
 from modelgraft_adapters.estimators.frozen import FrozenAdapter
+from modelgraft_adapters.estimators.head_inputs import checked_seed
 from modelgraft_adapters.features.extractor import Embedded
 from modelgraft_adapters.metrics.scores import Evaluation
 from modelgraft_adapters.metrics.spread import CurvePoint, mean_interval
@@ -45,8 +46,8 @@ def learning_curve(
         train_features: theirs, (N, D); rows that are not finite are left out, as unreadable.
         test: M items, with labels.
         test_features: theirs, (M, D).
-        shots: labels of each class, 1 or more; None is all.
-        seeds: of the draws, and of heads that draw at random.
+        shots: labels of each class, 1 or more; None is all. One that is named twice is one.
+        seeds: of the draws, and of heads that draw at random. One that is named twice is one: it would draw the same again.
         whole: the score of what was learnt from all of ``train``, if it is known; it is then not learnt again.
         progress: told what is being done, how many labels were learnt from, and how many there are over all draws.
         unlabelled: (U, D), for semi-supervised heads; they learn from the items that are not drawn as well.
@@ -55,17 +56,18 @@ def learning_curve(
         a point for each of ``shots`` that the data have the items for, in order.
 
     Raises:
-        UsageError: features that are not of these items, no seeds, a shot below 1.
+        UsageError: features that are not of these items, no seeds or shots, a shot below 1, numbers that are not whole.
     """
-    if not seeds:
-        raise UsageError("a learning curve takes at least one seed")
+    steps, drawn_by = checked_steps(shots), checked_seeds(seeds)
     rows, found = _rows(train, train_features, "train"), _embedded(test, test_features)
+    if rows.shape[1] != found.features.shape[1]:
+        raise UsageError(f"training features of {rows.shape[1]} numbers and test features of {found.features.shape[1]}")
     good = np.flatnonzero(np.isfinite(rows).all(axis=1) & train.labelled)
     data, rows = replace(train.take(good), split=None), rows[good]
     points: list[CurvePoint] = []
-    draws = {count: [_drawn(data, count, seed) for seed in seeds] for count in shots if count is not None}
+    draws = {count: [_drawn(data, count, seed) for seed in drawn_by] for count in steps if count is not None}
     work = [len(index) for drawn in draws.values() for index in drawn if len(index) < len(data)]
-    work += [len(data)] * (None in shots and whole is None)
+    work += [len(data)] * (None in steps and whole is None)
     learnt = 0
 
     def tell(labels: int) -> None:
@@ -75,7 +77,7 @@ def learning_curve(
             progress("learning curve", learnt, sum(work))
 
     tell(0)
-    for count in shots:
+    for count in steps:
         if count is None:
             everything = np.arange(len(data))
             result = whole or _learnt(adapter, data, rows, everything, test, found, adapter.drawn, unlabelled)
@@ -87,11 +89,11 @@ def learning_curve(
             continue
         drawn = draws[count]
         if all(len(index) == len(data) for index in drawn):
-            if None not in shots:
+            if None not in steps:
                 raise UsageError(f"{count} shots are all {len(data)} items there are; None stands for all")
             continue
         results = []
-        for index, seed in zip(drawn, seeds, strict=True):
+        for index, seed in zip(drawn, drawn_by, strict=True):
             results.append(_learnt(adapter, data, rows, index, test, found, seed, unlabelled).score)
             tell(len(index) if len(index) < len(data) else 0)
         mean, low, high = mean_interval(results)
@@ -100,6 +102,37 @@ def learning_curve(
         items = float(np.mean([len(index) for index in drawn]))
         points.append(CurvePoint(count, items, mean, low, high, tuple(score.value for score in results)))
     return points
+
+
+def checked_steps(shots: Any) -> tuple[int | None, ...]:
+    """Return numbers of labels of each class, each once, in the order they were given.
+
+    Raises:
+        UsageError: none, or one that is neither a whole number of 1 or more nor None.
+    """
+    listed = _listed("shots", shots)
+    return tuple(dict.fromkeys(None if count is None else checked_shots(count) for count in listed))
+
+
+def checked_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return the seeds of draws, each once, in the order they were given.
+
+    Raises:
+        UsageError: none, or one that is no seed; see `examples.checked_seed`.
+    """
+    listed = _listed("seeds", seeds)
+    if None in listed:
+        raise UsageError("seeds holds None; a draw that is to be compared with others takes a whole number")
+    return tuple(dict.fromkeys(checked_seed(seed) for seed in listed))
+
+
+def _listed(what: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise UsageError(f"{what}={given!r}; give them in a list")
+    listed = list(given)
+    if not listed:
+        raise UsageError(f"{what} is empty; give at least one")
+    return listed
 
 
 def _learnt(
