@@ -70,7 +70,7 @@ def _class_numbers(targets: np.ndarray, classes: int) -> np.ndarray:
     return targets.astype(np.int64)
 
 
-def _refuse(wrong: np.ndarray, targets: np.ndarray, what: str) -> None:
+def _refuse(wrong: Any, targets: np.ndarray, what: str) -> None:
     if wrong.any():
         first = int(wrong.argmax())
         raise UsageError(f"the target of item {first} is {what}: {targets[first].tolist()!r:.100}")
