@@ -3,7 +3,7 @@
     python benchmarks/finetuning.py [--data ../shared/data] [--only shots domains] [--draws 3] [--seeds 5]
 
 shots: each set with a model that was not trained on it: real ImageNet weights of MobileNetV2 (at 96 pixels), the real
-all-MiniLM-L6-v2, and the embedded model's picture tower. From scratch is the same architecture from random weights, with the
+all-MiniLM-L6-v2, and the embedded model's image tower. From scratch is the same architecture from random weights, with the
 same data, augmentation and loop and twice the steps. Banking77 has at most 25 labels a class.
 
 domains: trained on one domain (PACS photographs; MNIST) and tested on its test part and on others (art, cartoons, sketches;
@@ -116,7 +116,7 @@ def domains(options: argparse.Namespace, models: dict[str, str], kept: dict[str,
 
 
 def pacs(folder: Path) -> tuple[Dataset, Dataset, Dataset]:
-    """Photographs to learn from, their test part, and the test parts of art, cartoons and sketches."""
+    """Photographs to train on, their test part, and the test parts of art, cartoons and sketches."""
     whole = read_data(folder / "pacs.tar", class_level=2)
     photo = np.array(["/photo/" in name for name in whole.identities])
     test = whole.split == "test"
@@ -124,13 +124,13 @@ def pacs(folder: Path) -> tuple[Dataset, Dataset, Dataset]:
 
 
 def digits(folder: Path) -> tuple[Dataset, Dataset, Dataset]:
-    """MNIST to learn from, its test part, and that of MNIST-M."""
+    """MNIST to train on, its test part, and that of MNIST-M."""
     mnist, other = read_data(folder / "mnist.tar"), read_data(folder / "mnist_m.tar")
     return mnist.part("train"), mnist.part("test"), other.part("test")
 
 
 def small_mobilenet(data: Path, folder: Path) -> str:
-    """The ImageNet weights, reading pictures of 96 pixels: a step of a second on two cores."""
+    """The ImageNet weights, reading images of 96 pixels: a step of a second on two cores."""
     mobilenet_folder(data, folder)
     config = json.loads((folder / "config.json").read_text())
     config["pretrained_cfg"]["input_size"] = [3, SIDE, SIDE]

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 SHOTS = (4, 16, 64)
 SETS = {
     "cifar10 mobilenet": ("CIFAR-10, ImageNet MobileNetV2 at 96 pixels", 400),
-    "fashion_mnist embedded": ("Fashion-MNIST, the embedded model's picture tower", 1000),
+    "fashion_mnist embedded": ("Fashion-MNIST, the embedded model's image tower", 1000),
     "trec minilm": ("TREC questions of 6 kinds, all-MiniLM-L6-v2", 248),
     "banking77 minilm": ("Banking77 (at most 25 labels a class), all-MiniLM-L6-v2", 400),
 }
@@ -160,7 +160,7 @@ def finetuning_step() -> str:
     ours, by_hand = (statistics.median(data["seconds_of_steps"][name]) for name in ("modelgraft", "by hand"))
     options, taken = data["options"], data["machine"]
     text = (
-        f"A step of {options['batch_size']} pictures takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times "
+        f"A step of {options['batch_size']} images takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times "
         f"(medians of {options['rounds']} rounds of {options['steps']} steps each, in turn, {taken['cores']} cores, torch "
         f"{taken['torch']})."
     )
@@ -175,7 +175,7 @@ def gains(setup: str, way: str) -> list[float]:
 
 def finetuning_multitask() -> str:
     """Two tasks together against one alone."""
-    rows = ["| steps, pictures | trained | draws | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
+    rows = ["| steps, images | trained | draws | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
     for setup, runs in read("multitask")["setups"].items():
         of = {way: [run[seed] for seed in sorted(run)] for way, run in runs.items()}
         for way, title in TOGETHER.items():

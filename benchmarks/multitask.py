@@ -1,11 +1,11 @@
-"""Two tasks learnt together against the one alone, where one of them has few labels.
+"""Two tasks trained together against the one alone, where one of them has few labels.
 
     python benchmarks/multitask.py [--data ../shared/data] [--seeds 5] [--setups ...] [--ways alone ...]
 
 The task of interest, digits of USPS, has five labels a class; the other, digits of MNIST, has a hundred. Items have the label
-of one task only. Alone and together take the same number of steps of the embedded model's picture tower from the same
-pretrained weights, every block trained: few, of pictures that are cropped and mirrored, which does digits no good, and many, of
-pictures as they are. Together, a step has 32 items, drawn each as often as another, so that few are of the task of interest
+of one task only. Alone and together take the same number of steps of the embedded model's image tower from the same
+pretrained weights, every block trained: few, of images that are cropped and mirrored, which does digits no good, and many, of
+images as they are. Together, a step has 32 items, drawn each as often as another, so that few are of the task of interest
 (uncertainty weights, and a plain sum); or with equal sampling 32 items of each task, as many of the task of interest as it has
 alone. Accuracy is that of the task of interest, on 400 of its test items. What is in the results is kept, so a run goes on.
 """

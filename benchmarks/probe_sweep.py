@@ -155,7 +155,7 @@ def embeddings(data: Path, items: int) -> tuple[np.ndarray, np.ndarray]:
                 rows.append(model.forward_head(model.forward_features(torch.stack(batch)), pre_logits=True))
                 batch = []
     if batch:
-        raise SystemExit("fewer pictures than asked for")
+        raise SystemExit("fewer images than asked for")
     order = np.random.default_rng(0).permutation(len(names))
     classes = sorted(counts)
     return torch.cat(rows).numpy()[order], np.array([classes.index(name) for name in names], np.int64)[order]

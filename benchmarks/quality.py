@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py [--data ../shared/data] [--sets cifar10 trec] [--draws 3]
 
-Pictures: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual
+Images: the probe, k-NN and prototypes on ImageNet MobileNetV2; the text-initialised heads on the embedded dual
 encoder (the only one with real weights here). Texts: all of them on all-MiniLM-L6-v2. From scratch: the same
 architectures (MobileNetV2 at 64 pixels, MiniLM), random weights, AdamW, 100 steps (400 with all labels). Also TF-IDF with
 logistic regression, which needs no pretrained model and no network. All over the same draws of the labels: three a size, or
@@ -89,7 +89,7 @@ def facts(data: Dataset) -> dict[str, Any]:
 
 
 def by_one_number(train: Dataset, test: Dataset) -> float:
-    """Accuracy of a threshold set on the training part: on the spread of a picture's grey values, or on the digits in a text."""
+    """Accuracy of a threshold set on the training part: on the spread of an image's grey values, or on the digits in a text."""
     measure = _greys if train.modality == "image" else _digits
     have, asked = (np.array([measure(item) for item in part.items]) for part in (train, test))
     above = [(float(((have > cut) == train.targets).mean()), cut, True) for cut in np.unique(have)]

@@ -157,7 +157,7 @@ def _set(name: str) -> str:
     lines = [
         f"### {TITLES[name]}",
         "",
-        f"{facts['classes']} classes, {facts['train']:,} items to learn from, {facts['test']:,} to test on; the largest class is "
+        f"{facts['classes']} classes, {facts['train']:,} items to train on, {facts['test']:,} to test on; the largest class is "
         f"{100 * facts['largest_class']:.1f} % of these.",
         f"Zero-shot, no labels: **{100 * zero['mean']:.1f}** <sub>{100 * zero['low']:.0f}–{100 * zero['high']:.0f}</sub>.",
         "",
@@ -173,7 +173,7 @@ def _set(name: str) -> str:
 
 
 def quality_pictures() -> str:
-    """A table a set of pictures."""
+    """A table a set of images."""
     return "\n\n".join(_set(name) for name in PICTURES) + "\n"
 
 
@@ -182,7 +182,7 @@ def quality_texts() -> str:
     return "\n\n".join(_set(name) for name in TEXTS) + "\n"
 
 
-# The drawing: a panel a set, pictures above, texts below.
+# The drawing: a panel a set, images above, texts below.
 _WIDTH, _HEIGHT, _LEFT, _TOP, _STEP_X, _STEP_Y = 158, 190, 44, 72, 206, 262
 
 

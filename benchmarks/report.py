@@ -102,7 +102,7 @@ def cold_start() -> str:
 def throughput() -> str:
     """The pipeline against the bare forward pass."""
     machines = {}
-    rows = ["| model | batch | forward only, pictures/s | `classify`, pictures/s | ratio |", "|---|---|---|---|---|"]
+    rows = ["| model | batch | forward only, images/s | `classify`, images/s | ratio |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "benchmarks" / "results").glob("throughput_*.json")):
         data = json.loads(path.read_text())
         machines[_machine(data)] = None
@@ -148,14 +148,14 @@ def feature_store() -> str:
     ]
     peaks = [f"| {int(n):,} | {run['wall']:.1f} | {run['peak_mib']:.0f} |" for n, run in memory["texts"].items()]
     lines = [
-        "| pictures/s | |",
+        "| images/s | |",
         "|---|---:|",
         f"| forward pass only | {forward:.1f} |",
         f"| extraction into the store | {embed:.1f} |",
         f"| ratio | {rates['ratio']:.2f} |",
         f"| read back from the store | {max(rates['embed_stored_pictures_per_s']):,.0f} |",
         "",
-        f"| process, {start['pictures']} pictures | forward passes (pictures) | seconds after the imports | model loaded |",
+        f"| process, {start['pictures']} images | forward passes (images) | seconds after the imports | model loaded |",
         "|---|---:|---:|---|",
         *runs,
         "",
@@ -173,7 +173,7 @@ def output_rows() -> str:
     data = _read("rows")
     counts = list(next(iter(data["figures"].values())))
     lines = [
-        "| output | " + " | ".join(f"{int(count):,} pictures: peak MiB" for count in counts) + " |",
+        "| output | " + " | ".join(f"{int(count):,} images: peak MiB" for count in counts) + " |",
         "|---" + "|---:" * len(counts) + "|",
     ]
     named = {"txt": "table"}
@@ -219,7 +219,7 @@ def measured() -> str:
         f"the same objective, {sweep['ratio_at_default']:.1f} times to its default tolerance, which stops short of it.",
         f"- Extracting features: {store['throughput']['ratio']:.2f} of the speed of the forward pass alone. From the store: "
         f"{store['start']['second']['encoded']} forward passes, {store['start']['second']['seconds']:.1f} s for "
-        f"{store['start']['pictures']} pictures. Between 1,000 and 100,000 items the peak memory moves by "
+        f"{store['start']['pictures']} images. Between 1,000 and 100,000 items the peak memory moves by "
         f"{store['memory']['spread_mib']:.0f} MiB.",
     ]
     return "\n".join(prose(line).replace("\n", "\n  ") for line in lines) + "\n"

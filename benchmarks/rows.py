@@ -1,6 +1,6 @@
-"""Peak memory of `modelgraft classify -o FILE` over a growing number of pictures, in every format; whole processes.
+"""Peak memory of `modelgraft classify -o FILE` over a growing number of images, in every format; whole processes.
 
-python benchmarks/rows.py [pictures ...]
+python benchmarks/rows.py [images ...]
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The time of a fine-tuning step against a loop written by hand over the same model, pictures and augmentation.
+"""The time of a fine-tuning step against a loop written by hand over the same model, images and augmentation.
 
     python benchmarks/step_time.py [--steps 12] [--rounds 9] [--batch-size 32]
 
@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Files(Dataset[Any]):
-    """Pictures and their classes, as one reads them by hand."""
+    """Images and their classes, as one reads them by hand."""
 
     def __init__(self, paths: list[str], targets: list[int], transform: Any) -> None:
         self.paths, self.targets, self.transform = paths, targets, transform

@@ -1,6 +1,6 @@
 """Classifying a folder of photographs on the CPU against the bare forward pass on ready tensors: same model, same batch.
 
-    python benchmarks/throughput.py [--pictures 192] [--architecture ViT-B-32]
+    python benchmarks/throughput.py [--images 192] [--architecture ViT-B-32]
 
 The forward-only limit is the best over thread counts, measured in turn with the pipeline in the same process. Weights
 are random: speed does not depend on them.
@@ -27,7 +27,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--pictures", type=int, default=192)
     arguments.add_argument("--batch-size", type=int, default=16)
-    arguments.add_argument("--side", type=int, default=500, help="pixels of a picture's longer side")
+    arguments.add_argument("--side", type=int, default=500, help="pixels of an image's longer side")
     arguments.add_argument("--architecture", default="ViT-B-32", help="an open_clip architecture, or 'embedded'")
     options = arguments.parse_args()
     backbone = _backbone(options.architecture)

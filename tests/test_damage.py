@@ -110,7 +110,7 @@ def test_stored_rows_that_are_no_numbers_are_computed_again(tmp_path: Path, monk
 def test_a_flipped_bit_in_the_label_cache_does_not_change_what_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole way: classes, pictures, scores. A bit of the sign or the exponent of a number turned a rocket into a cat."""
+    """The whole way: classes, images, scores. A bit of the sign or the exponent of a number turned a rocket into a cat."""
     monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
     picture = Image.new("RGB", (64, 64), "red")
     names = ["red", "blue", "green"]

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import finetuning_page as page
 
 OVERLAPPING = {("fashion_mnist embedded", 4)}
-"""Of four grey garments each the embedded model's small network learns from nothing nearly as well."""
+"""Of four grey garments each the embedded model's small network trains on nothing nearly as well."""
 
 
 def test_pretrained_beats_from_scratch_beyond_the_intervals_but_where_named() -> None:

@@ -23,17 +23,17 @@ def modelgraft_verbs() -> list[VerbSpec]:
         VerbSpec(
             "classify",
             "modelgraft_adapters.cli.classify:classify",
-            "Classify pictures or texts by label names, without training.",
+            "Classify images or texts by label names, without training.",
         ),
         VerbSpec(
             "embed",
             "modelgraft_adapters.cli.embed:embed",
-            "Turn pictures or texts into embeddings, and write them to a file.",
+            "Turn images or texts into embeddings, and write them to a file.",
         ),
         VerbSpec(
             "probe",
             "modelgraft_adapters.cli.probe:probe",
-            "Learn a head on the features of a frozen model, and test it.",
+            "Train a head on the features of a frozen model, and test it.",
         ),
         VerbSpec(
             "finetune",
@@ -48,17 +48,17 @@ def modelgraft_verbs() -> list[VerbSpec]:
         VerbSpec(
             "compare",
             "modelgraft_adapters.cli.compare:compare",
-            "Say which of several models, learnt in which way, is right for data of yours.",
+            "Say which of several models, trained in which way, is right for data of yours.",
         ),
         VerbSpec(
             "explore",
             "modelgraft_adapters.cli.explore:explore",
-            "See what is in data without training: clusters, a map, outliers, repeated items.",
+            "See what is in data without training: clusters, a map, outliers, duplicates.",
         ),
         VerbSpec(
             "predict",
             "modelgraft_adapters.cli.predict:predict",
-            "Predict with a saved adapter: pictures or texts.",
+            "Predict with a saved adapter: images or texts.",
         ),
         VerbSpec(
             "export",

@@ -66,7 +66,7 @@ class EmbeddedBackbone:
         return ScoreRule("softmax", float(self.module.logit_scale.detach().exp()))
 
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
-        """In the common space; of pictures also the pooled features before the projection, and the map that is pooled."""
+        """In the common space; of images also the pooled features before the projection, and the map that is pooled."""
         return LAYERS[modality or "image"]
 
     @torch.inference_mode()

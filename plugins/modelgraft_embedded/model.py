@@ -1,4 +1,4 @@
-"""The dual encoder: a small residual network for pictures, word vectors for texts, one space for both."""
+"""The dual encoder: a small residual network for images, word vectors for texts, one space for both."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Config:
     """Everything but the weights that `DualEncoder` needs."""
 
     words: list[str]
-    concepts: list[str] = field(default_factory=list)  #: names of things it saw pictures of
+    concepts: list[str] = field(default_factory=list)  #: names of things it saw images of
     widths: tuple[int, int, int, int] = (
         32,
         64,
         128,
         256,
-    )  #: channels at 1/2, 1/4, 1/8 and 1/16 of the picture
+    )  #: channels at 1/2, 1/4, 1/8 and 1/16 of the image
     blocks: tuple[int, int, int, int] = (0, 1, 1, 1)  #: residual blocks at each of them
     word_dim: int = 128
     heads: int = 4
@@ -146,7 +146,7 @@ class _NoInit(TorchFunctionMode):
 
 
 class DualEncoder(nn.Module):
-    """Pictures and texts into one space; probabilities are ``softmax(exp(logit_scale) * cosine)``."""
+    """Images and texts into one space; probabilities are ``softmax(exp(logit_scale) * cosine)``."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ _TEXT: Final = {
 
 
 def blocks(model: DualEncoder, modality: Literal["image", "text"]) -> tuple[Block, ...]:
-    """Of pictures the stem, a block for each residual one with what brings the map to its size, and the projection; of texts the
+    """Of images the stem, a block for each residual one with what brings the map to its size, and the projection; of texts the
     word vectors, the transformer layer, and pooling with projection."""
     if modality == "text":
         names = [name for name, _ in model.text.named_parameters()]

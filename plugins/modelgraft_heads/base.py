@@ -63,7 +63,7 @@ class FittedHead(nn.Module):
 
 
 def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label",)) -> Examples:
-    """``examples``, if a head can learn from them.
+    """``examples``, if a head can train on them.
 
     Raises:
         UsageError: a task that is not one of ``tasks``, no item, numbers that are not finite, targets that are no class.
@@ -79,7 +79,7 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
             f"{len(examples.features)} items and folds of shape {tuple(examples.folds.shape)}; give a whole number each"
         )
     if not len(examples.features):
-        raise UsageError(f"the head {head!r} has no example to learn from; give it labelled items")
+        raise UsageError(f"the head {head!r} has no example to train on; give it labelled items")
     if len(examples.targets) != len(examples.features):
         raise UsageError(f"{len(examples.features)} items and {len(examples.targets)} targets; give one for each")
     _check_targets(examples)
@@ -124,7 +124,7 @@ def _check_targets(examples: Examples) -> None:
             )
         if weights is not None and not bool((weights[targets] > 0).any()):
             raise UsageError(
-                "the class weights of all items are 0: there is nothing to learn from; give some a weight above 0"
+                "the class weights of all items are 0: there is nothing to train on; give some a weight above 0"
             )
     elif examples.targets.ndim != 2 or examples.targets.shape[1] != len(examples.classes):
         raise UsageError(
@@ -252,7 +252,7 @@ def overshot(head: FittedHead, examples: Examples, given: Given) -> list[str]:
     if right >= most:
         return []
     return [
-        f"with rate={given.values['rate']:g} the head is right on {right:.0%} of the items it learnt from, fewer than 'always "
+        f"with rate={given.values['rate']:g} the head is right on {right:.0%} of the items it trained on, fewer than 'always "
         f"{examples.classes[int(counts.argmax())]}' ({most:.0%}); take a lower rate"
     ]
 

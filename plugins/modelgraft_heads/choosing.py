@@ -68,7 +68,7 @@ def choose(
     scores: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     weights: torch.Tensor | None = None,
 ) -> Choice | None:
-    """The setting to take, by what is learnt on all folds but one and scored on that one.
+    """The setting to take, by what is trained on all folds but one and scored on that one.
 
     Args:
         folds: (N,) int64, the fold of each item.

@@ -37,7 +37,7 @@ LENGTH = 10.0
 """Length of the class vectors while they are trained. The published rate and constraint belong to class embeddings as CLIP gives
 them, about 10 long; a step turns a vector by rate / length², so on vectors of length 1 they would be another method."""
 BLENDS = tuple(n / 10 for n in range(11))
-"""Shares of what was learnt that are tried; 0 is zero-shot."""
+"""Shares of what was trained that are tried; 0 is zero-shot."""
 UNTRIED_BLEND = 0.5
 """The share where there is nothing to choose by: WiSE-FT's recommendation without further knowledge."""
 SCALES = (10.0, 30.0, 100.0)
@@ -71,7 +71,7 @@ class CosineHead(FittedHead):
     def fit(cls, examples: Examples, **settings: Any) -> Self:
         """Train the class vectors; a class without examples keeps its text embedding (without text: is never predicted).
 
-        Settings: ``constraint`` ("clap", "none", or one α for all classes) and ``blend`` in [0, 1], the share of what was learnt
+        Settings: ``constraint`` ("clap", "none", or one α for all classes) and ``blend`` in [0, 1], the share of what was trained
         against zero-shot: chosen by folds, by log-likelihood; of all within one standard error of the best zero-shot (0) comes
         first, then CLAP's constraint, then none, the smaller share before the larger. Without folds CLAP's and 0.5.
         ``scale`` (without text only; chosen by folds from 10, 30, 100); ``epochs`` (300), ``rate`` (0.1), ``batch`` (256). The
@@ -157,14 +157,16 @@ class CosineHead(FittedHead):
                 report["curve"], report["notes"] = choice.curve(grid), choice.notes(grid)
             else:
                 report["notes"].append(
-                    f"too few examples to choose by folds: half zero-shot, half learnt (blend {blend})"
+                    f"too few examples to choose by folds: half zero-shot, half trained (blend {blend})"
                 )
         missing = [examples.classes[n] for n in (sizes[0] == 0).nonzero().flatten().tolist()]
         if missing:
             shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             report["notes"].append(f"no example of {shown}: zero-shot by name")
         if blend == 0:
-            report["notes"].append("what was learnt is not better than zero-shot beyond chance: this head is zero-shot")
+            report["notes"].append(
+                "what was trained is not better than zero-shot beyond chance: this head is zero-shot"
+            )
         report["chosen"] = {"constraint": chosen_kind, "blend": blend}
         learnt = found[chosen_kind]
         weight = start if blend == 0 else learnt[0] if blend == 1 else (1 - blend) * start + blend * learnt[0]
@@ -226,7 +228,7 @@ class CosineHead(FittedHead):
 
 
 def _included(examples: Examples, parts: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """(1 + folds, N) bool: the examples each model learns from; the first learns from all."""
+    """(1 + folds, N) bool: the examples each model trains on; the first trains on all."""
     included = torch.ones(1 + len(parts), len(examples.features), dtype=torch.bool, device=examples.features.device)
     for number, (_, held) in enumerate(parts):
         included[number + 1, held] = False

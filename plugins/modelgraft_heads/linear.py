@@ -292,7 +292,7 @@ class Sweep:
         return solve(design, problems, tolerance=tolerance, certified=final, certify=final, start=start, tell=tell)
 
     def _labels(self) -> list[int | None]:
-        """The labels that are learnt apart: each of a multi-label task; None, once, where classes exclude each other."""
+        """The labels that are trained apart: each of a multi-label task; None, once, where classes exclude each other."""
         return [None] if self.examples.task == "single-label" else list(range(self.examples.targets.shape[1]))
 
     def _item_weights(self, label: int | None) -> torch.Tensor:

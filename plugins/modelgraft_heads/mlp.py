@@ -185,7 +185,7 @@ def _giants(features: torch.Tensor) -> list[str]:
     if not rows:
         return []
     return [
-        f"{len(rows)} of {len(features)} items learnt from have features over a million times the usual (the first: number "
+        f"{len(rows)} of {len(features)} items trained on have features over a million times the usual (the first: number "
         f"{rows[0]} of them), and hide what the others differ in; leave them out"
     ]
 

@@ -56,7 +56,7 @@ def modelgraft_heads() -> list[HeadSpec]:
         HeadSpec(
             "pseudo-label",
             "modelgraft_heads.pseudo_label:PseudoLabelHead",
-            "A linear head that also learns from its own confident answers.",
+            "A linear head that also trains on its own confident answers.",
             needs=("unlabelled",),
         ),
     ]

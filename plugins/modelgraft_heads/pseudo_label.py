@@ -1,4 +1,4 @@
-"""The pseudo-label head: a linear classifier that also learns from its own confident answers (Lee 2013; self-training).
+"""The pseudo-label head: a linear classifier that also trains on its own confident answers (Lee 2013; self-training).
 
 Expect little: on frozen features pseudo-labels alone gain almost nothing over the same classifier without them (USB, Wang et al.
 2022, arXiv 2208.07204: EuroSAT with 20 labels, error 26.5 supervised, 25.5 pseudo-labelled, 13.4 FixMatch). Label spreading is

@@ -36,7 +36,7 @@ class TextHead(nn.Module):
 
     @classmethod
     def fit(cls, examples: Examples, **settings: Any) -> Self:
-        """The zero-shot head of ``examples.text``; of the examples nothing is learnt, they only have to be sound.
+        """The zero-shot head of ``examples.text``; of the examples nothing is trained, they only have to be sound.
 
         Raises:
             UsageError: no class embeddings; a setting (there is none); a multi-label task with a model that scores the classes
@@ -74,7 +74,7 @@ class TextHead(nn.Module):
 
     def report(self) -> dict[str, Any]:
         """Nothing was chosen."""
-        return {"chosen": {}, "curve": [], "notes": ["zero-shot: nothing was learnt from the examples"]}
+        return {"chosen": {}, "curve": [], "notes": ["zero-shot: nothing was trained on the examples"]}
 
     def _measured(self, embeddings: torch.Tensor) -> torch.Tensor:
         """As the similarity takes them: float32, of length 1 for the cosine."""

@@ -86,13 +86,13 @@ class OpenClipBackbone:
         return cls(entry, model, transform, tokenizer, int(config["embed_dim"]), dtype or torch.float32)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """One upright RGB picture as float32 (3, H, W) on the CPU, by the evaluation transform of these weights."""
+        """One upright RGB image as float32 (3, H, W) on the CPU, by the evaluation transform of these weights."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
     @torch.inference_mode()
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed pictures (B, 3, H, W)."""
+        """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed images (B, 3, H, W)."""
         return self.embed(pixels)
 
     @torch.inference_mode()
@@ -129,7 +129,7 @@ class OpenClipBackbone:
         renewal.randomise(self._model, self.entry, seed)
 
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
-        """In the common space; where the tower has them, the features before the projection; of pictures the dense map."""
+        """In the common space; where the tower has them, the features before the projection; of images the dense map."""
         return towers.text_layers(self._model) if modality == "text" else towers.image_layers(self._model)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Features of open_clip's towers before they are projected into the common space, and the picture towers' dense maps.
+"""Features of open_clip's towers before they are projected into the common space, and the image towers' dense maps.
 
 open_clip gives the projected embeddings only; what comes before is computed here by the steps of its own ``forward``, without
 touching the model.
@@ -15,7 +15,7 @@ from open_clip.transformer import TextTransformer, VisionTransformer, text_globa
 
 
 def image_layers(model: Any) -> tuple[str, ...]:
-    """What can be taken of the picture tower. Where the attention pool itself projects (RN50 ...) nothing lies between."""
+    """What can be taken of the image tower. Where the attention pool itself projects (RN50 ...) nothing lies between."""
     tower = model.visual
     projects = isinstance(tower, VisionTransformer) and tower.proj is not None
     if isinstance(tower, TimmModel):
@@ -35,7 +35,7 @@ def text_layers(model: Any) -> tuple[str, ...]:
 
 
 def unprojected_image(model: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(B, width) of pictures (B, 3, H, W): pooled and normalised as in the tower, before its projection."""
+    """(B, width) of images (B, 3, H, W): pooled and normalised as in the tower, before its projection."""
     tower = model.visual
     if isinstance(tower, TimmModel):
         if len(tower.head) == 0:
@@ -49,7 +49,7 @@ def unprojected_image(model: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def image_map(model: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(B, width, h, w) of pictures (B, 3, H, W): what leaves the last block, normalised where the tower's last norm fits it."""
+    """(B, width, h, w) of images (B, 3, H, W): what leaves the last block, normalised where the tower's last norm fits it."""
     tower = model.visual
     # CoCa's last norm belongs to what its attention pooling gives.
     norm = not (isinstance(tower, VisionTransformer) and tower.attn_pool is not None)

@@ -25,7 +25,7 @@ class Figures:
     params: int
     """Parameters of the whole model: both towers, projections, scale and bias (for CoCa its decoder too)."""
     embed_dim: int
-    """Size D of one embedding, the same for pictures and texts."""
+    """Size D of one embedding, the same for images and texts."""
     image_size: tuple[int, int]
     """Height and width the image tower was built for."""
 

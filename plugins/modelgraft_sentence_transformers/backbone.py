@@ -139,7 +139,7 @@ class SentenceBackbone:
         """The encoder's layers, between their ``stem`` and what comes after them: see `modelgraft_sentence_transformers.blocks`.
 
         Raises:
-            UsageError: asked for a tower of pictures.
+            UsageError: asked for a tower of images.
         """
         if modality == "image":
             raise UsageError(f"{self.entry.name} has no image tower")
@@ -153,10 +153,10 @@ class SentenceBackbone:
         """As `encode_text`, with gradients, in the mode that ``module`` is in.
 
         Raises:
-            UsageError: pictures.
+            UsageError: images.
         """
         if isinstance(batch, torch.Tensor):
-            raise UsageError(f"{self.entry.name} reads texts, not pictures")
+            raise UsageError(f"{self.entry.name} reads texts, not images")
         return training.embed(self._model, batch, self.device).float()
 
     def recompute(self, on: bool) -> bool:

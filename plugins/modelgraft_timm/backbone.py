@@ -44,18 +44,18 @@ class TimmBackbone:
         return cls(entry, create(entry, weights).to(device=device, dtype=dtype))
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """One upright RGB picture as float32 (3, H, W) on the CPU, by timm's ``create_transform``."""
+        """One upright RGB image as float32 (3, H, W) on the CPU, by timm's ``create_transform``."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
     @torch.inference_mode()
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) float32 on `device` of preprocessed pictures (B, 3, H, W): see `pooled_features`."""
+        """Embeddings (B, D) float32 on `device` of preprocessed images (B, 3, H, W): see `pooled_features`."""
         return self.embed(pixels)
 
     @torch.inference_mode()
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
-        """Where embeddings can be taken: see `layer_features`. The first call runs the model once, on an empty picture."""
+        """Where embeddings can be taken: see `layer_features`. The first call runs the model once, on an empty image."""
         if not self._layers:
             empty = torch.zeros(1, *self._input_size, device=self.device, dtype=self.dtype)
             self._layers = layer_names(self.module, empty)
@@ -84,8 +84,8 @@ class TimmBackbone:
         return blocks(self.module)
 
     def token_batch(self, texts: Sequence[str]) -> Mapping[str, torch.Tensor]:
-        """Always a UsageError: these models read pictures."""
-        raise UsageError(f"{self.entry.name} reads pictures, not texts")
+        """Always a UsageError: these models read images."""
+        raise UsageError(f"{self.entry.name} reads images, not texts")
 
     def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
         """As `encode_image`, with gradients, in the mode that ``module`` is in.
@@ -94,7 +94,7 @@ class TimmBackbone:
             UsageError: tokens of texts.
         """
         if not isinstance(batch, torch.Tensor):
-            raise UsageError(f"{self.entry.name} reads pictures, not texts")
+            raise UsageError(f"{self.entry.name} reads images, not texts")
         with renewal.without_caches(self.module):
             return pooled_features(self.module, batch.to(self.device, self.dtype)).float()
 

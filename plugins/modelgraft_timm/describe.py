@@ -25,14 +25,14 @@ _PLAIN_LICENCES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"}
 _NON_COMMERCIAL = {"cc-by-nc-4.0", "fair-noncommercial-research-license", "apple-amlr"}
 
 _Build = tuple[str, int, tuple[int, ...]]
-"""What a model's figures belong to: its name with the tag (a few architectures differ by tag), classes, picture size."""
+"""What a model's figures belong to: its name with the tag (a few architectures differ by tag), classes, image size."""
 
 
 def describe(known: Iterable[Entry] = (), progress: Callable[[int, int], None] | None = None) -> list[Entry]:
     """An entry for each of ``timm.list_pretrained()``, sorted by name.
 
     Args:
-        known: entries of another version; their figures are reused for the same name, classes and picture size.
+        known: entries of another version; their figures are reused for the same name, classes and image size.
         progress: called with the number of models done and of all.
 
     A model that cannot be measured is described without figures: one broken architecture must not hide the others.

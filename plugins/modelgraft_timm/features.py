@@ -8,7 +8,7 @@ import torch
 
 
 def pooled_features(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """Embeddings (B, D) of preprocessed pictures (B, C, H, W), in the model's own dtype.
+    """Embeddings (B, D) of preprocessed images (B, C, H, W), in the model's own dtype.
 
     They are what enters the last layer: ``forward_head(forward_features(x), pre_logits=True)``, pooled as the model
     itself pools (class token, mean, attention ...), so D is timm's ``head_hidden_size``, not always ``num_features``.
@@ -23,7 +23,7 @@ def pooled_features(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tenso
 
 
 def layer_names(model: torch.nn.Module, pixels: torch.Tensor) -> tuple[str, ...]:
-    """Where features of this model can be taken (`layer_features`), found by running it on preprocessed pictures."""
+    """Where features of this model can be taken (`layer_features`), found by running it on preprocessed images."""
     if not hasattr(model, "get_classifier"):
         return ("pooled",)
     found = model.forward_features(pixels)  # type: ignore[operator]
@@ -40,7 +40,7 @@ def layer_names(model: torch.nn.Module, pixels: torch.Tensor) -> tuple[str, ...]
 
 
 def layer_features(model: torch.nn.Module, pixels: torch.Tensor, layer: str) -> torch.Tensor:
-    """Features of preprocessed pictures (B, C, H, W), in the model's own dtype, out of what timm's ``forward_features`` gives.
+    """Features of preprocessed images (B, C, H, W), in the model's own dtype, out of what timm's ``forward_features`` gives.
 
     ``pooled`` (`pooled_features`), ``cls`` (the class token), ``mean`` (over the patch tokens, or over the places of the map),
     ``map`` (patch tokens at their places, or the map itself), ``logits`` (of the published classifier).

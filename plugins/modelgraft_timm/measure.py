@@ -43,7 +43,7 @@ def _measure(name: str, device: torch.device) -> Figures:
     with device, torch.inference_mode(), warnings.catch_warnings(), _quiet("timm"):
         warnings.simplefilter("ignore")
         model = timm.create_model(name).eval()
-        # Two pictures: a size of one could hide a dimension that is squeezed away.
+        # Two images: a size of one could hide a dimension that is squeezed away.
         embeddings = pooled_features(model, torch.zeros(2, *model.pretrained_cfg["input_size"]))  # type: ignore[index]
     config: Any = model.pretrained_cfg
     built = ".".join(filter(None, (config["architecture"], config.get("tag"))))

@@ -16,8 +16,8 @@ def metrics(name: str, size: int) -> dict[str, float]:
 
     Args:
         name: timm's own, ``ARCH.TAG``.
-        size: width of a picture as the entry preprocesses it. The figures at this size bear the benchmark's plain name; those
-            at another size (timm tests some models at larger pictures too) say so in theirs, and do not rank the entry.
+        size: width of an image as the entry preprocesses it. The figures at this size bear the benchmark's plain name; those
+            at another size (timm tests some models at larger images too) say so in theirs, and do not rank the entry.
     """
     found: dict[str, float] = {}
     for tested, top_1, top_5 in _results().get(name, ()):

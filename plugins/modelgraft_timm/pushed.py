@@ -42,7 +42,7 @@ pretrained_config: Rule = record(
         "pretrained_cfg": None,
     }
 )
-"""``pretrained_cfg``: how pictures are prepared and which layers are first and last."""
+"""``pretrained_cfg``: how images are prepared and which layers are first and last."""
 
 
 def _inside(at: At, value: Any) -> Any:
@@ -105,7 +105,7 @@ def entry_of(name: str, config: Any) -> Entry | None:
 
     Raises:
         UnsafeWeightsError: it says more than a stranger may say; the text names the key.
-        UsageError: it is a model of pictures with another number of channels than three.
+        UsageError: it is a model of images with another number of channels than three.
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("architecture"), str):
         return None
@@ -141,10 +141,10 @@ def entry_of(name: str, config: Any) -> Entry | None:
 
 
 def _check_channels(name: str, *stated: Any) -> None:
-    """See that pictures can be given to a model: they are read as RGB."""
+    """See that images can be given to a model: they are read as RGB."""
     for count in stated:
         if type(count) is int and count != 3:
             raise UsageError(
-                f"{name} reads pictures of {count} channel{'s' if count > 1 else ''}, and pictures are given to models as "
+                f"{name} reads images of {count} channel{'s' if count > 1 else ''}, and images are given to models as "
                 "RGB, in 3; take a model of 3 channels"
             )

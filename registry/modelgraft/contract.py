@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """How a dual encoder turns the similarity of a picture (or text) and a label into a score, as it was trained.
+    """How a dual encoder turns the similarity of an image (or text) and a label into a score, as it was trained.
 
     ``logit = scale * similarity + bias``; then softmax over the labels (CLIP, Radford et al. 2021) or a sigmoid for each label
     alone (SigLIP, Zhai et al. 2023). ``scale`` is the factor itself, not its logarithm. ``similarity`` is the cosine, or for
@@ -50,17 +50,17 @@ class BackboneBase(Protocol):
 
 @runtime_checkable
 class ImageBackbone(BackboneBase, Protocol):
-    """A backbone for pictures."""
+    """A backbone for images."""
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """The provider's own evaluation preprocessing of one upright RGB picture: float32 (C, H, W), on the CPU.
+        """The provider's own evaluation preprocessing of one upright RGB image: float32 (C, H, W), on the CPU.
 
         Called from several threads at once.
         """
         ...
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed pictures (B, C, H, W), any device."""
+        """Embeddings (B, D) float32 on `device`, not normalised, of preprocessed images (B, C, H, W), any device."""
         ...
 
 
@@ -113,11 +113,11 @@ class Layered(Protocol):
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:
         """Names of what can be taken, the default (what `encode_image` or `encode_text` gives) first.
 
-        ``modality`` says of which tower of a dual encoder; None is that of pictures where there is one.
+        ``modality`` says of which tower of a dual encoder; None is that of images where there is one.
 
         The names in use: ``pooled`` (as the model itself pools), ``cls`` (class token), ``mean`` (over patches or words), ``max``,
         ``projected`` and ``unprojected`` (in the common space of a dual encoder, and before), ``logits`` (of the published
-        classifier), ``map`` (one embedding for each place of the picture).
+        classifier), ``map`` (one embedding for each place of the image).
         """
         ...
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 MODALITIES: Final = ("image", "text", "image-text")
-"""What a model reads: pictures, texts, or both into one space (a dual encoder)."""
+"""What a model reads: images, texts, or both into one space (a dual encoder)."""
 
 TASKS: Final = ("features", "zero-shot", "classification", "regression")
 """What a model can do as it is: give embeddings, classify by label names, or predict the classes or the numbers of its own
@@ -62,7 +62,7 @@ class Entry:
     embed_dim: int | None = None
     """Size D of one embedding, as `encode_image` / `encode_text` return it."""
     input_size: tuple[int, int, int] | None = None
-    """Channels, height, width of a preprocessed picture."""
+    """Channels, height, width of a preprocessed image."""
     max_tokens: int | None = None
     """Context length of the text tower, in its own tokens."""
     licence: str | None = None

@@ -1,6 +1,6 @@
 """Every error a user can meet: one line that says what is wrong, with which input, and what to do.
 
-The command line prints the message and leaves with ``exit_code``: 2 for wrong use (an unknown name, a bad option),
+The command line prints the message and exits with ``exit_code``: 2 for a usage error (an unknown name, a bad option),
 1 for work that failed (weights that cannot be had, a plugin that broke while loading).
 """
 
@@ -93,4 +93,4 @@ class PluginError(ModelgraftError):
 
 
 class UnreadableItemError(ModelgraftError):
-    """One item (a picture, a text) cannot be read; long runs turn it into an error row."""
+    """One item (an image, a text) cannot be read; long runs turn it into an error row."""

@@ -1,7 +1,7 @@
-"""What a head that learns from features and the adapters promise each other. Types only: importing this imports no torch.
+"""What a head that trains on features and the adapters promise each other. Types only: importing this imports no torch.
 
 A head is a class that a plugin announces with `modelgraft.HeadSpec`. Nothing has to be subclassed. It sees features, never a
-model or a file: so one head serves pictures and texts, and every provider.
+model or a file: so one head serves images and texts, and every provider.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TextClasses:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What a head learns from: the train split and nothing else. Every tensor is on one device."""
+    """What a head trains on: the train split and nothing else. Every tensor is on one device."""
 
     features: torch.Tensor
     """(N, D) float32, as the backbone gives them: not normalised, not centred."""
@@ -63,7 +63,7 @@ class Examples:
     classes: tuple[str, ...]
     """C names; of a regression the K names of its columns."""
     folds: torch.Tensor
-    """(N,) int64: the fold of each item, 0 ... F-1, stratified; hyper-parameters are chosen on a fold by what was learnt on the
+    """(N,) int64: the fold of each item, 0 ... F-1, stratified; hyper-parameters are chosen on a fold by what was trained on the
     others. One and the same number everywhere: there is nothing to choose by (too few items)."""
     seed: int = 0
     class_weights: torch.Tensor | None = None
@@ -71,7 +71,7 @@ class Examples:
     text: TextClasses | None = None
     """Given for dual encoders."""
     unlabelled: torch.Tensor | None = None
-    """(M, D) float32: items of the same kind without a label; semi-supervised heads learn from them too."""
+    """(M, D) float32: items of the same kind without a label; semi-supervised heads train on them too."""
 
 
 @runtime_checkable

@@ -48,7 +48,7 @@ def list_models(
             ``commercial``, ``permissive``, ``copyleft``, ``non-commercial``, ``unknown`` (`modelgraft.listing.licences`).
         min_params, max_params: bounds on the number of parameters, inclusive; entries of unknown size never match.
         embed_dim: exact size of an embedding.
-        input_size: of a preprocessed picture: 224, ``224x224`` (height, width), ``3x224x224``, or the numbers.
+        input_size: of a preprocessed image: 224, ``224x224`` (height, width), ``3x224x224``, or the numbers.
         min_score: least figure on the published benchmark, inclusive and in its unit; entries without a figure never match.
         benchmark: which published benchmark is meant, by its name, a part of it or a shell pattern. None takes the headline
             of the task: ImageNet-1k top-1 for classification, zero-shot top-1 for image-text, the sbert.net mean for text.

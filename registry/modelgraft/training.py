@@ -28,7 +28,7 @@ class Trainable(Protocol):
     """
 
     def blocks(self, modality: Literal["image", "text"] | None = None) -> tuple[Block, ...]:
-        """The tower's blocks from input to embedding. ``modality`` says which tower; None is that of pictures where there is one.
+        """The tower's blocks from input to embedding. ``modality`` says which tower; None is that of images where there is one.
 
         A parameter that two modules share may go by either name. Every parameter that the embedding depends on is in exactly one
         block; those it does not depend on (the other tower, the published classifier, the scale of the scores) are in none.
@@ -40,7 +40,7 @@ class Trainable(Protocol):
         ...
 
     def embed(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings (B, D) float32 that gradients flow through, of preprocessed pictures or a `token_batch`, any device.
+        """Embeddings (B, D) float32 that gradients flow through, of preprocessed images or a `token_batch`, any device.
 
         The module stays in the mode it is in. In eval mode they are those of `encode_image` or `encode_text`.
         """

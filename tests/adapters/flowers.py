@@ -1,4 +1,4 @@
-"""A small folder of real pictures: some of each class of the shared flowers."""
+"""A small folder of real images: some of each class of the shared flowers."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ def _names(place: Place, photos: Path) -> list[Verdict]:
 
 
 def _tables(place: Place, photos: Path) -> list[Verdict]:
-    """Tables, tars and folders that a probe is asked to learn from."""
+    """Tables, tars and folders that a probe is asked to train on."""
     photo = sorted(photos.glob("*.jpg"))[0].read_bytes()
     folder = place.folder / "tables"
     folder.mkdir()
@@ -354,7 +354,7 @@ def _tables(place: Place, photos: Path) -> list[Verdict]:
     for name, (file, content) in cases.items():
         (folder / file).write_bytes(content)
         done = place.run(*words, folder / file, seconds=60)
-        # What can be left out is left out with a word; nothing is learnt from it in silence.
+        # What can be left out is left out with a word; nothing is trained on it in silence.
         told = bool(done.err.strip()) or "note" in done.out
         verdict = judge("tables and tars", name, done, right=told or name in LIKE_GOOD, culprit="", trap=place.trap)
         verdicts.append(verdict)

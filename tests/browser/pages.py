@@ -1,6 +1,6 @@
-"""The pages that are looked at in a browser, and the picture of one in the docs: ``python -m tests.browser.pages docs/report.png``.
+"""The pages that are looked at in a browser, and the image of one in the docs: ``python -m tests.browser.pages docs/report.png``.
 
-Made of scikit-learn's handwritten digits (UCI, Alpaydin and Kaynak 1998; CC BY 4.0), whose licence lets pictures be shown.
+Made of scikit-learn's handwritten digits (UCI, Alpaydin and Kaynak 1998; CC BY 4.0), whose licence lets images be shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What cannot work is one line, said before anything is fetched, read or learnt; what the system refuses ends, and never hangs."""
+"""What cannot work is one line, said before anything is fetched, read or trained; what the system refuses ends, and never hangs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ threading._start_new_thread = one
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Path:
-    """``few`` pictures of two classes, a table of them, and an adapter that was learnt on them."""
+    """``few`` images of two classes, a table of them, and an adapter that was trained on them."""
     folder = tmp_path_factory.mktemp("place")
     rows = two_classes(folder, "few", 8)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
@@ -208,7 +208,7 @@ def test_timm_models_of_other_channels(terminals: Terminals, place: Path, tmp_pa
         (tmp_path / "model" / "config.json").write_text(json.dumps(config))
         for words in verbs:
             done = terminals.run(*words, str(tmp_path / "model"), cwd=place)
-            assert f"pictures of {channels} channel" in _one_line(done, code=2)
+            assert f"images of {channels} channel" in _one_line(done, code=2)
     assert not (place / "y.npy").exists()
 
 

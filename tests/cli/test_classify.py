@@ -28,7 +28,7 @@ def _clean(done) -> None:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """A folder of the cat's photograph in every disguise, and of files that are no pictures."""
+    """A folder of the cat's photograph in every disguise, and of files that are no images."""
     folder = tmp_path_factory.mktemp("odd")
     cat = Image.open(photos / "cat.jpg").convert("RGB")
     cat.save(folder / "plain.jpg", quality=95)
@@ -46,7 +46,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     cat.save(folder / "naïve name 🐈 with, comma.jpg", quality=95)
     data = (photos / "cat.jpg").read_bytes()
     (folder / "bad_truncated.jpg").write_bytes(data[: len(data) // 2])
-    (folder / "bad_text.jpg").write_text("no picture")
+    (folder / "bad_text.jpg").write_text("no image")
     (folder / "bad_empty.jpg").write_bytes(b"")
     (folder / "bad_bomb.png").write_bytes(_bomb(60_000, 60_000))
     return folder
@@ -131,7 +131,7 @@ def test_paths_from_standard_input_and_patterns(run: Run, photos: Path, tmp_path
         (["{photos}"], 2, "no labels"),
         (["{photos}", "--labels", " , "], 2, "no labels"),
         (["{photos}", "--labels", "@/nowhere/labels.txt"], 2, "cannot read labels"),
-        (["{empty}", "--labels", "a,b"], 2, "holds no pictures"),
+        (["{empty}", "--labels", "a,b"], 2, "holds no images"),
         (["{photos}/*.webp", "--labels", "a,b"], 2, "no file matches"),
         (["{photos}", "--labels", "a,b", "--model", "sprigg"], 2, "did you mean embedded/sprig"),
         (["{photos}", "--labels", "a,b", "--model", "a b"], 2, "is not a model name"),
@@ -188,7 +188,7 @@ def test_labels_from_a_file_top_k_threshold_and_templates(run: Run, photos: Path
     done = run("classify", cat, "--labels", LABELS, "--threshold", "1.0", "--format", "jsonl")
     (row,) = _rows(done.stdout)
     assert row["label"] is None and row["score"] < 1 and row["error"] is None
-    for template in ("imagenet-80", "simple", "none", "a picture of a {}."):
+    for template in ("imagenet-80", "simple", "none", "an image of a {}."):
         done = run("classify", cat, "--labels", LABELS, "--template", template, "--format", "jsonl")
         assert _rows(done.stdout)[0]["label"] == "cat", template
     (tmp_path / "d.json").write_text(json.dumps({"cat": ["a small furry animal with whiskers", "a kitten"]}))

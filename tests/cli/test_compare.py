@@ -1,4 +1,4 @@
-"""``modelgraft compare`` as a user runs it: the question which model, on pictures and on texts, in a process of its own."""
+"""``modelgraft compare`` as a user runs it: the question which model, on images and on texts, in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_pictures_table_report_and_again(run: Run, data: Path, shared_data: Path
     ]
     done = run(*words, "--report", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stderr
-    assert "30 to learn from, 30 to test on, 5 classes; all labels, 2 seeds" in done.stdout
+    assert "30 to train on, 30 to test on, 5 classes; all labels, 2 seeds" in done.stdout
     rows = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if line.startswith(("sprig", "mobilenet"))]
     first = [row for row in rows if len(row) >= 9 - 2 and row[1] in ("zero-shot", "prototype") and row[-1].isdecimal()]
     assert {(row[0], row[1]) for row in first} == {
@@ -88,7 +88,7 @@ def test_texts_of_a_table(run: Run, shared_data: Path, tmp_path: Path) -> None:
     words = ["--strategies", "zero-shot,probe", "--seeds", "1", "--shots", "all", "--device", "cpu"]
     done = run("compare", str(tmp_path / "news.csv"), "-m", model, *words, env={"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
-    assert "32 to learn from, 32 to test on, 4 classes; all labels, 1 seed" in done.stdout
+    assert "32 to train on, 32 to test on, 4 classes; all labels, 1 seed" in done.stdout
     assert re.search(r"against the best: p = [\d.e-]+ \(McNemar, exact\)", done.stdout)
     best = float(re.search(r"(?:probe|zero-shot) +(\d\.\d+).* best ", done.stdout)[1])  # type: ignore[index]
     assert best > 0.6, "sentence embeddings of real news"

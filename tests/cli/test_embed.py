@@ -1,4 +1,4 @@
-"""``modelgraft embed`` from the outside: every format, every bad item, one line for wrong use."""
+"""``modelgraft embed`` from the outside: every format, every bad item, one line for a usage error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _bad(folder: Path, good: bytes) -> list[str]:
-    """37 items that are no pictures, of every kind."""
+    """37 items that are no images, of every kind."""
     png_start = b"\x89PNG\r\n\x1a\n"
     middle = len(good) // 2
     contents: dict[str, bytes] = {
@@ -179,7 +179,7 @@ def test_texts_and_tables_with_labels(run: Run, shared_data: Path, tmp_path: Pat
     [
         (["{photos}", "-o", "{tmp}/x.csv"], "must end in .parquet, .npy, .safetensors"),
         (["{photos}", "-o", "/nowhere/x.npy"], "does not exist"),
-        (["{tmp}", "-o", "{tmp}/x.npy"], "holds no pictures"),
+        (["{tmp}", "-o", "{tmp}/x.npy"], "holds no images"),
         (
             ["{photos}", "-o", "{tmp}/x.npy", "--layer", "cls"],
             "no layer 'cls' for images; there are: projected, unprojected, map",

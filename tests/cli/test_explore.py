@@ -70,10 +70,10 @@ def test_json_is_a_contract(run: Run, folder: Path, tmp_path: Path) -> None:
 def test_an_item_that_cannot_be_read_leaves_with_1(run: Run, folder: Path, tmp_path: Path) -> None:
     for n in range(4):
         (tmp_path / f"{n}.png").write_bytes((folder / "red" / f"{n}.png").read_bytes())
-    (tmp_path / "broken.png").write_text("no picture")
+    (tmp_path / "broken.png").write_text("no image")
     done = run("explore", str(tmp_path), "-f", "json")
     assert done.returncode == 1
-    assert [row["error"] for row in json.loads(done.stdout)["unreadable"]] == ["not a picture of a format that is read"]
+    assert [row["error"] for row in json.loads(done.stdout)["unreadable"]] == ["not an image of a format that is read"]
     assert "1 of 5 items could not be read" in done.stderr and "Traceback" not in done.stderr
 
 

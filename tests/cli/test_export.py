@@ -36,7 +36,7 @@ def test_onnx_as_a_table(run: Run, saved: Path, tmp_path: Path) -> None:
     assert lines["size"] == f"{path.stat().st_size:,} bytes"
     assert lines["input"] == "pixels float32 (batch, 3, 64, 64)"
     assert lines["output"] == "probabilities float32 (batch, 2)"
-    assert lines["parity"].startswith("at most ") and "on 4 pictures" in lines["parity"]
+    assert lines["parity"].startswith("at most ") and "on 4 images" in lines["parity"]
     adapter = FrozenAdapter.load(saved, device="cpu", dtype="float32", store=False)
     pixels = torch.stack([adapter.extractor.backbone.preprocess(Image.open(picture)) for picture in PICTURES])
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -73,7 +73,7 @@ def test_pt2_as_json_with_items_of_ones_own(run: Run, saved: Path, tmp_path: Pat
         (("{saved}", "-o", "pets.pth"), "end it in .onnx (ONNX) or .pt2 (torch.export)"),
         (("{saved}", "-o", "nowhere/pets.onnx"), "the folder of 'nowhere/pets.onnx' does not exist"),
         (("{saved}", "-o", "pets.onnx", "-f", "yaml"), "no format 'yaml'"),
-        (("embedded/sprig", "-o", "pets.onnx"), "is a backbone that has learnt no task of yours"),
+        (("embedded/sprig", "-o", "pets.onnx"), "is a backbone that was trained on no task of yours"),
     ],
 )
 def test_wrong_use_is_a_line(run: Run, saved: Path, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:

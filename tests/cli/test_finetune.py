@@ -26,7 +26,7 @@ def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
     done = run("finetune", str(data), "--save", str(folder), "--steps", "8", "--tensorboard")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split("  ", 1) for line in done.stdout.splitlines())
-    assert "50 to learn from, 30 to test on, 5 classes" in lines["data"]
+    assert "50 to train on, 30 to test on, 5 classes" in lines["data"]
     assert lines["strategy"].strip().startswith("lp-ft; ") and "of the frozen model it began as" in lines["probe"]
     assert 0 <= float(lines["accuracy"].split()[0]) <= 1
     assert "step 8 of 8: loss" in done.stderr

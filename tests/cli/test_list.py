@@ -66,7 +66,7 @@ def test_columns_choose_what_is_shown_in_every_format(run: Run) -> None:
         (["--columns", "name,size"], "no column 'size'"),
         (["--columns", ","], "--columns is empty"),
         (["--sort", "size"], "no sort 'size'"),
-        (["--input-size", "big"], "no picture size 'big'"),
+        (["--input-size", "big"], "no image size 'big'"),
         (["--limit", "0"], "--limit"),
         (["--benchmark", "no such"], "no published benchmark"),
         (["--min-score", "high"], "--min-score"),

@@ -77,7 +77,7 @@ def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [line.split("  ", 1) for line in done.stdout.splitlines()]
     shown = {name.strip(): rest.strip() for name, rest in lines if name.strip()}
-    assert "14 to learn from, 4 to test on, 2 tasks" in shown["data"]
+    assert "14 to train on, 4 to test on, 2 tasks" in shown["data"]
     assert "weight 0.5" in shown["colour"] and shown["strategy"].endswith("proportional sampling")
     assert "chance: 0.500, always" in done.stdout and "sharing" not in done.stdout
 

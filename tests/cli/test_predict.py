@@ -126,9 +126,9 @@ def test_numbers_in_a_table(run: Run, data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("x.jpg", "--model", "embedded/sprig"), "is a backbone that has learnt no task of yours"),
+        (("x.jpg", "--model", "embedded/sprig"), "is a backbone that was trained on no task of yours"),
         (("x.jpg", "--model", "blooms-of-nobody"), "unknown model"),
-        (("x.jpg", "--model", "SAVED", "--text"), "reads pictures; leave out --text"),
+        (("x.jpg", "--model", "SAVED", "--text"), "reads images; leave out --text"),
         (("x.jpg", "--model", "SAVED", "--format", "xml"), "no format 'xml'"),
         (("x.jpg", "--model", "SAVED", "--column", "text"), "--column goes with one table"),
         (("no*.jpg", "--model", "SAVED"), "no file matches the pattern"),

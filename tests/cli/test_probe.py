@@ -20,7 +20,7 @@ def test_a_table_then_json_from_stored_features(run: Run, data: Path) -> None:
     first = run("probe", str(data))
     assert first.returncode == 0, first.stderr
     lines = dict(line.split("  ", 1) for line in first.stdout.splitlines())
-    assert "100 to learn from, 50 to test on, 5 classes" in lines["data"]
+    assert "100 to train on, 50 to test on, 5 classes" in lines["data"]
     assert lines["head"].strip().startswith("linear; C = ")
     second = run("probe", str(data), "--format", "json")
     found = json.loads(second.stdout, parse_constant=pytest.fail)  # NaN is not JSON

@@ -18,7 +18,7 @@ BARS = "from modelgraft_adapters.cli.progress import Bar; Bar.LEAST = 1"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, terminals: Terminals) -> Path:
-    """``pictures`` of two classes, a table of them, and an adapter that was learnt on them."""
+    """``images`` of two classes, a table of them, and an adapter that was trained on them."""
     folder = tmp_path_factory.mktemp("place")
     rows = two_classes(folder, "pictures", PICTURES // 2)
     (folder / "table.csv").write_text("\n".join(rows) + "\n")

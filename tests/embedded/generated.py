@@ -13,7 +13,7 @@ WORDS = ["red", "green", "blue", "thing", "a", "photo", "of", "the", "grass", "s
 
 
 def prepared(work: Path, pictures: int = 48, dim: int = 1280) -> None:
-    """Pictures of one colour each, three concepts and a wider one, teacher answers that fit."""
+    """Images of one colour each, three concepts and a wider one, teacher answers that fit."""
     random = torch.Generator().manual_seed(5)
     concepts = Concepts(names=NAMES, imagenet=[0, 1, 2], wider={0: 3, 1: 3, 2: 3})
     work.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which names are learned from pictures, and which are held out."""
+"""Which names are learned from images, and which are held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may reach training: no test picture, no held-out name, no copy of either."""
+"""What may reach training: no test image, no held-out name, no copy of either."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def archive(folder: Path, name: str, members: dict[str, Image.Image]) -> None:
 
 
 class FakeTeacher:
-    """Answers with the brightness of the picture."""
+    """Answers with the brightness of the image."""
 
     def __init__(self, data: Path) -> None:
         pass
@@ -86,7 +86,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_test_pictures_and_their_copies_are_left_out(data: Path, tmp_path: Path) -> None:
     pictures.cifar_pixels(data, tmp_path, CONCEPTS, 0)
     found = load_file(tmp_path / "cifar.safetensors")
-    # 9.png is the test picture under a training name
+    # 9.png is the test image under a training name
     assert found["label"].tolist() == [CONCEPTS.number("dog"), CONCEPTS.number("cat")]
     assert found["pixels"].shape == (2, 3, 64, 64)
 

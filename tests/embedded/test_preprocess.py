@@ -1,4 +1,4 @@
-"""Pictures to tensors."""
+"""Images to tensors."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_it_fits_in_the_wheel() -> None:
 LABELS = ["cat", "cup", "orange flower", "rocket"]
 
 
-@pytest.mark.parametrize("template", ["{}", "a photo of a {}.", "a picture of the {}"])
+@pytest.mark.parametrize("template", ["{}", "a photo of a {}.", "an image of the {}"])
 @pytest.mark.parametrize(
     ("photo", "label"),
     [
@@ -118,7 +118,7 @@ def test_the_card_is_what_is_measured(shared_data: Path, tmp_path: Path) -> None
     measured = [judge(model, test, shared_data, concepts) for test in all_tests(concepts)]
     for row, known in zip(measured, FACTS["card"]["results"], strict=True):
         assert row["set"] == known["set"] and row["n"] == known["n"]
-        # a picture on the edge may fall to the other side on another processor
+        # an image on the edge may fall to the other side on another processor
         assert abs(row["accuracy"] - known["accuracy"]) <= max(0.01, 1.5 / row["n"])
 
 

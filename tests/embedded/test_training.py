@@ -1,4 +1,4 @@
-"""A whole training run in seconds, on pictures made of colours: it learns, and a kill changes nothing."""
+"""A whole training run in seconds, on images made of colours: it learns, and a kill changes nothing."""
 
 from __future__ import annotations
 

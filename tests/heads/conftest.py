@@ -29,7 +29,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def text_classes(digits: tuple[np.ndarray, np.ndarray]) -> TextClasses:
-    """A text tower that knows the digits roughly: the class means of 300 items that no test learns from, and noise."""
+    """A text tower that knows the digits roughly: the class means of 300 items that no test trains on, and noise."""
     features, targets = digits[0][-300:], digits[1][-300:]
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
     means = np.stack([features[targets == c].mean(axis=0) for c in range(10)])
@@ -56,5 +56,5 @@ def examples(digits: tuple[np.ndarray, np.ndarray], text_classes: TextClasses) -
 
 @pytest.fixture
 def held(digits: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features, targets) of 600 digits that nothing was learnt from."""
+    """(features, targets) of 600 digits that nothing was trained on."""
     return torch.from_numpy(digits[0][600:1200]), torch.from_numpy(digits[1][600:1200])

@@ -83,7 +83,7 @@ def pip(place: Place, *arguments: str | Path) -> None:
 
 
 def answers(place: Place, model: str) -> tuple[list[float], dict[str, float]]:
-    """Features of the orange picture, and its zero-shot scores, by two command lines."""
+    """Features of the orange image, and its zero-shot scores, by two command lines."""
     picture = place.folder.parent / "orange.png"
     out = place.folder / "features.npy"
     done = place.run("embed", picture, "--model", model, "-o", out)

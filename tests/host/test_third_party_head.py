@@ -1,4 +1,4 @@
-"""A head of a third party: built to a wheel, installed by pip, learnt, saved, loaded, and missed when it is gone."""
+"""A head of a third party: built to a wheel, installed by pip, trained, saved, loaded, and missed when it is gone."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ TEMPLATES = ["a photo of a {}.", "this is the quick {}", "{}"]
 
 
 def pictures() -> list[Image.Image]:
-    """A wide and a small tall picture with edges and noise: crops, squashes and filters all show."""
+    """A wide and a small tall image with edges and noise: crops, squashes and filters all show."""
     noise = np.random.default_rng(0)
     out = []
     for width, height in ((330, 240), (64, 98)):

@@ -17,7 +17,7 @@ from modelgraft_open_clip.backbone import OpenClipBackbone
 
 from tests.open_clip.zoo import shrink
 
-# model -> layers of pictures, of texts
+# model -> layers of images, of texts
 MODELS = {
     "ViT-B-32": (("projected", "unprojected", "map"), ("projected", "unprojected")),
     "RN50": (("projected", "map"), ("projected", "unprojected")),

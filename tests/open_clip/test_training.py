@@ -25,7 +25,7 @@ SIGLIP = {"timm_model_name": "test_vit3", "image_size": 160, "timm_pool": "map",
 PROJECTED = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "token", "timm_proj": None}
 
 RES, TRUNK = "transformer.resblocks.1", "trunk.blocks.5"
-# configuration as open_clip writes it, its last picture blocks, its last text blocks
+# configuration as open_clip writes it, its last image blocks, its last text blocks
 MODELS: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "clip": ({"vision_cfg": VISION, "text_cfg": TEXT}, [RES, "final"], [RES, "final"]),
     "clip, own text": ({"vision_cfg": VISION, "text_cfg": TEXT, "custom_text": True}, [RES, "final"], [RES, "final"]),

@@ -41,7 +41,7 @@ def lock(folder: Path) -> str:
 
 
 def pixels(folder: Path) -> torch.Tensor:
-    """The picture as the model reads it, which is what the configuration says."""
+    """The image as the model reads it, which is what the configuration says."""
     backbone: Any = modelgraft.load(f"file:{folder}", device="cpu")
     return backbone.preprocess(PICTURE)
 

@@ -278,5 +278,5 @@ def test_pictures_are_refused() -> None:
     backbone = static()
     with pytest.raises(UsageError, match="has no image tower"):
         backbone.blocks("image")
-    with pytest.raises(UsageError, match="reads texts, not pictures"):
+    with pytest.raises(UsageError, match="reads texts, not images"):
         backbone.embed(torch.zeros(1, 3, 8, 8))

@@ -170,12 +170,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a class twice, as number and text": (lambda: zero([1, "1"]), "given twice: '1'"),
     "numbers for texts": (lambda: fit().predict([1, 2]), "is a int, not a text"),
     "lists for texts": (lambda: fit().predict([["a dog"]]), "is a list, not a text"),
-    "pictures for texts": (lambda: fit().predict([PICTURE]), "is a ndarray, not a text"),
+    "images for texts": (lambda: fit().predict([PICTURE]), "is a ndarray, not a text"),
     "a number of folds as text": (lambda: LinearProbe(MODEL, n_folds="5"), "n_folds='5'"),  # type: ignore[arg-type]
     "masked features": (lambda: _of(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
     "masked features to predict": (lambda: _of().predict(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
     "no items to predict": (lambda: fit().predict([]), "no items"),
-    "asked before the fit": (lambda: LinearProbe().predict(X), "has learnt nothing yet"),
+    "asked before the fit": (lambda: LinearProbe().predict(X), "has trained nothing yet"),
     "scikit-learn's name for the seed": (lambda: _of(random_state=0), "no setting 'random_state'"),
     "a seed too large": (lambda: fit(seed=2**40), "a whole number from 0"),
 }
@@ -192,7 +192,7 @@ VALUE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         "same order",
     ),
     "numbers to predict": (lambda: LinearProbe().fit(np.eye(30), np.linspace(0, 1, 30)), "continuous"),
-    "features fewer than learnt from": (lambda: _of().predict(X[:, :2]), "X has 2 features"),
+    "features fewer than trained on": (lambda: _of().predict(X[:, :2]), "X has 2 features"),
     "a table with a column more": (
         lambda: _of(pd.DataFrame(X, columns=list("abc"))).predict(pd.DataFrame(X, columns=list("abc")).assign(d=1.0)),
         "unseen at fit time",

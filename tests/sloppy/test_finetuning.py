@@ -41,9 +41,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list of strategies": (lambda _: fit(["full"]), "strategy is ['full']"),  # type: ignore[arg-type]
     "a strategy in capitals": (lambda _: fit("LP-FT"), "no strategy 'LP-FT'; there are: full"),
     "more blocks than there are": (lambda _: fit("last-9"), "the model has 2 blocks"),
-    "every text blank": (lambda _: fit(items=[" "] * 24), "so nothing was learnt: the text is empty"),
-    "one class": (lambda _: fit(labels=["x"] * 24), "nothing to learn"),
-    "no label": (lambda _: fit(labels=[None] * 24), "nothing to learn: no item has a label"),
+    "every text blank": (lambda _: fit(items=[" "] * 24), "so nothing was trained: the text is empty"),
+    "one class": (lambda _: fit(labels=["x"] * 24), "nothing to train"),
+    "no label": (lambda _: fit(labels=[None] * 24), "nothing to train: no item has a label"),
     "a constant to learn": (
         lambda _: fit(items=read_data(TEXTS, [1.5] * 24, task="regression"), labels=None), "have the value [1.5]"
     ),
@@ -58,13 +58,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a learning rate beyond all": (lambda _: fit(lr=1e30, steps=5), "Take a lower learning rate"),
     "a weight of a class there is not": (lambda _: fit(class_weight={"zzz": 2.0}), "which is no class of the data"),
     "unlabelled texts": (
-        lambda _: FineTuner(Texts(), "full", steps=1).fit(TEXTS, LABELS, unlabelled=TEXTS), "learnt from with pictures"
+        lambda _: FineTuner(Texts(), "full", steps=1).fit(TEXTS, LABELS, unlabelled=TEXTS), "trained on with images"
     ),
     "the wrong modality": (lambda _: fit(modality="image"), "reads texts, not images"),
-    "float arrays for pictures": (
+    "float arrays for images": (
         lambda _: fit(items=[np.asarray(p, float) for p in PICTURES], labels=NAMES, pictures=True), "none of the 16 training items"
     ),
-    "tensors for pictures": (lambda _: fit(items=[torch.zeros(3, 8, 8)] * 16, labels=NAMES, pictures=True), "item 0 is a Tensor"),
+    "tensors for images": (lambda _: fit(items=[torch.zeros(3, 8, 8)] * 16, labels=NAMES, pictures=True), "item 0 is a Tensor"),
     "half-way by a word": (lambda _: move(fit(), "half"), "alpha must be from 0 to 1, not 'half'"),  # type: ignore[arg-type]
     "half-way by nan": (lambda _: move(fit(), float("nan")), "alpha must be from 0 to 1, not nan"),
     "a soup of nothing": (lambda _: souped([]), "a soup takes at least one run"),
@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a soup of other tensors": (lambda _: souped([fit(), fit("last-1")]), "not of one model trained in one way"),
     "tasks as a list": (lambda _: MultiTaskTuner(Texts(), "full").fit(TEXTS, [LABELS, LABELS]), "are a mapping task -> labels"),
     "a task without labels": (
-        lambda _: MultiTaskTuner(Texts(), "full").fit(TEXTS, {"a": LABELS, "b": [None] * 24}), "the task 'b': nothing to learn"
+        lambda _: MultiTaskTuner(Texts(), "full").fit(TEXTS, {"a": LABELS, "b": [None] * 24}), "the task 'b': nothing to train"
     ),
     "nan in a loaded backbone": (lambda _: FineTuner(_broken(), "full", steps=1).fit(PICTURES, NAMES), "that are not finite"),
 }  # fmt: skip
@@ -128,10 +128,10 @@ RIGHT: dict[str, Callable[[], bool]] = {
     "some labels missing": lambda: any("4 items without a label" in n for n in fit(labels=[None] * 4 + LABELS[4:]).notes_),
     "a step of more items than there are": lambda: fit(batch_size=10**6).report_["chosen"]["steps"] == 2,
     "more parts than items": lambda: len(fit(items=TEXTS[:4], labels=LABELS[:4], accumulate=8).report_["losses"]) == 2,
-    "pictures of every mode": lambda: fit(
+    "images of every mode": lambda: fit(
         items=[Image.new(m, (9, 9)) for m in ("L", "RGBA", "CMYK", "P", "1", "I;16", "F", "LA")] * 2, labels=NAMES, pictures=True
     ).report_["unreadable"] == 0,
-    "pictures of one pixel and of one column": lambda: fit(
+    "images of one pixel and of one column": lambda: fit(
         items=[Image.new("RGB", (1, 1)), Image.new("RGB", (1, 5000)), *PICTURES[2:]], labels=NAMES, pictures=True
     ).report_["unreadable"] == 0,
     "a backbone in half precision": lambda: FineTuner(_half(), "full", steps=1).fit(PICTURES, NAMES).report_["losses"][0] < 1,

@@ -70,7 +70,7 @@ def test_images_that_are_read(tmp_path: Path, name: str, content: bytes, expecte
         (np.zeros((4, 4, 2), np.uint8), "shape"),
         (np.zeros((3, 8, 8), np.uint8), "shape"),
         (np.zeros((4, 4), bool), "dtype bool"),
-        (Image.fromarray(np.full((4, 4), -np.inf, np.float32)), "no sample of the picture is a finite number"),
+        (Image.fromarray(np.full((4, 4), -np.inf, np.float32)), "no sample of the image is a finite number"),
         (Image.fromarray(np.array([[0, 5000]], np.int32)), "does not say what is black"),
         (Image.fromarray(np.array([[-5, 200]], np.float32) * 100), "does not say what is black"),
         ("", "no such file"),

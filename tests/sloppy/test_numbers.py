@@ -110,11 +110,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "an average that never moves": (lambda: tuned(ema=1.0), "ema must be below 1"),
     "a class weight of nan": (lambda: fit(class_weight={0: NAN}), "class_weight of 0 is nan"),
     "a class weight beyond float32": (lambda: fit(class_weight={0: 1e39}), r"class_weight of 0 is 1e\+39"),
-    "one class": (lambda: fit(y=[1] * 40), "all 40 items to learn from are of the class '1'"),
+    "one class": (lambda: fit(y=[1] * 40), "all 40 items to train on are of the class '1'"),
     "an infinite class": (lambda: LinearProbe(MODEL).fit(TEXTS, [INF, 1.0] * 4), "the label of item 0 is inf"),
     "numbers too large to learn": (lambda: regression([1e300, 2e300]), "is not finite in float32"),
     "numbers too near to learn": (lambda: regression([1e-160, 2e-160, 3e-160]), "give them in a smaller unit"),
-    "one number to learn": (lambda: regression([1.5]), "nothing to learn"),
+    "one number to learn": (lambda: regression([1.5]), "nothing to train"),
     "masked features": (lambda: fit(x=np.ma.array(X, mask=X > 1)), "X has masked numbers"),
     "probabilities that sum to more": (lambda: scored("single-label", [0, 1, 1], [[0.8, 0.8]] * 3), "sum to 1.6, not to 1"),
     "probabilities below 0": (lambda: scored("single-label", [0], [[-0.5, 1.5]]), "probabilities from -0.5 to 1.5"),
@@ -188,7 +188,7 @@ def _giant(head: str) -> tuple[bool, bool, list[int]]:
 
 
 def _all_times(head: str, factor: float) -> bool:
-    """Learnt from features in another unit, a head that has no unit answers as before."""
+    """Trained on features in another unit, a head that has no unit answers as before."""
     other = (X * np.float32(factor)).astype(np.float32)
     return np.array_equal(fit(head, other).predict(other), fit(head).predict(X))
 

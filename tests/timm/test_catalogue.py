@@ -173,7 +173,7 @@ def test_figures_of_a_sample_with_real_tensors() -> None:
 
 
 def test_figures_that_differ_between_tags_of_an_architecture() -> None:
-    """Their builders read more from the tag than class count and picture size."""
+    """Their builders read more from the tag than class count and image size."""
     tags = [e for e in ENTRIES if e.name.startswith("timm/deepseek_vit_412m_align:")]
     assert len({e.params for e in tags}) == len(tags) == 2
     assert mismatches(tags, "meta") == []

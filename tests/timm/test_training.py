@@ -223,5 +223,5 @@ def test_texts_are_refused() -> None:
         lambda: backbone.token_batch(["a"]),
         lambda: backbone.embed({"tokens": torch.zeros(1, 2)}),
     ):
-        with pytest.raises(UsageError, match=r"timm/test_resnet (has no text tower|reads pictures)"):
+        with pytest.raises(UsageError, match=r"timm/test_resnet (has no text tower|reads images)"):
             ask()

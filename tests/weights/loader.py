@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 
 def pixels(size: tuple[int, int, int]) -> torch.Tensor:
-    """One picture, the same every time."""
+    """One image, the same every time."""
     return torch.linspace(-2, 2, size[0] * size[1] * size[2]).sin().reshape(1, *size)
 
 

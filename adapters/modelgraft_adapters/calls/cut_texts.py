@@ -16,7 +16,7 @@ class CutTexts:
     """Counts texts, and those that were cut.
 
     Args:
-        counts: whether there is anything to count; pictures are not cut.
+        counts: whether there is anything to count; images are not cut.
     """
 
     def __init__(self, counts: bool = True) -> None:

@@ -68,7 +68,7 @@ def probabilities(head: Any, features: torch.Tensor, count: int, task: str, plug
     found = outputs(head, features, task, plugin)
     if found.shape[1] != count:
         raise _bad_head(plugin, f"gives {shown(found)} for {len(features)} items and {count} classes")
-    # Numbers that were learnt may lie far from 0, such as points of time in seconds.
+    # Numbers that were trained may lie far from 0, such as points of time in seconds.
     out = found.detach().to("cpu", torch.float64 if task == "regression" else torch.float32, copy=True)
     if wrong := not_outputs(out.numpy(), task):
         raise _bad_head(plugin, f"gives {wrong}")

@@ -41,7 +41,7 @@ class Packed:
 
 @dataclass(slots=True)
 class PackedHead:
-    """A learnt head by its own state, on the CPU: what a saved adapter has of it."""
+    """A trained head by its own state, on the CPU: what a saved adapter has of it."""
 
     name: str
     tensors: dict[str, torch.Tensor]

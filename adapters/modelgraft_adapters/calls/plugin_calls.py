@@ -208,12 +208,12 @@ def check_trainable(backbone: Any, modality: str) -> None:
     if lacking := [one for one in needed if not callable(getattr(backbone, one, None))]:
         raise UsageError(
             f"{name} cannot be trained further on {modality}s: its plugin {owner(backbone)} gives it no "
-            f"{' and no '.join(f'{one}()' for one in lacking)}; learn a head on it ('modelgraft probe')"
+            f"{' and no '.join(f'{one}()' for one in lacking)}; train a head on it ('modelgraft probe')"
         )
     module = getattr(backbone, "module", None)
     if not isinstance(module, torch.nn.Module) or not any(p.is_floating_point() for p in module.parameters()):
         raise UsageError(
-            f"{name} cannot be trained further: it has no parameters in torch; learn a head on it ('modelgraft probe')"
+            f"{name} cannot be trained further: it has no parameters in torch; train a head on it ('modelgraft probe')"
         )
 
 
@@ -269,7 +269,7 @@ def token_batch(backbone: Any, texts: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def embedding(backbone: Any, batch: Any, learns: bool) -> torch.Tensor:
-    """Return the embeddings (B, D) float32 of a training batch of B rows: pictures (B, C, H, W), or a `token_batch`.
+    """Return the embeddings (B, D) float32 of a training batch of B rows: images (B, C, H, W), or a `token_batch`.
 
     Args:
         learns: something of the backbone is trained: gradients must flow.

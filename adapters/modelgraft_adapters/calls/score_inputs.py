@@ -66,7 +66,7 @@ def _class_numbers(targets: np.ndarray, classes: int) -> np.ndarray:
     whole[whole] = targets[whole] == np.floor(targets[whole].astype(np.float64))
     there = whole.copy()
     there[whole] = (targets[whole].astype(np.float64) >= -1) & (targets[whole].astype(np.float64) < classes)
-    _refuse(~there, targets, f"no class number from 0 to {classes - 1}, nor -1 for a class that was not learnt")
+    _refuse(~there, targets, f"no class number from 0 to {classes - 1}, nor -1 for a class that was not trained")
     return targets.astype(np.int64)
 
 

@@ -41,7 +41,7 @@ def classify(
             autocompletion=model_names,
         ),
     ] = None,
-    text: Annotated[bool, typer.Option("--text", help="Classify texts, not pictures.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Classify texts, not images.")] = False,
     template: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,9 +69,9 @@ def classify(
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
-    """Classify pictures or texts by label names, without training.
+    """Classify images or texts by label names, without training.
 
-    Leaves with 0, with 1 if some item could not be read (it is a row with its reason), with 2 for wrong use.
+    Exit codes: 0 success, 1 if some item could not be read (it is a row with its reason), 2 usage error.
     """
     names = read_labels(labels or [])
     if not names:
@@ -113,7 +113,7 @@ def classify(
 def _fits(entry: Any, text: bool) -> None:
     if text and entry.modality != "text":
         raise UsageError(
-            f"{entry.name} compares pictures with texts; to classify texts take a text model, as {TEXT_MODEL}"
+            f"{entry.name} compares images with texts; to classify texts take a text model, as {TEXT_MODEL}"
         )
     if not text and entry.modality == "text":
         raise UsageError(f"{entry.name} reads texts; add --text, or take a model of modality image-text")

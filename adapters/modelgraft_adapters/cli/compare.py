@@ -51,9 +51,11 @@ def compare(
             help="zero-shot, probe, a head, or a strategy of finetune, separated by commas; settings: knn:k=5. Can be repeated.",
         ),
     ] = ["zero-shot", "probe"],  # noqa: B006  read, never written
-    seeds: Annotated[int, typer.Option(min=1, help="Draws of the labels, and seeds of what is learnt.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many random seeds: each draws its labels and trains anew.")
+    ] = 3,
     shots: Annotated[
-        str, typer.Option(help="Labels of each class to learn from, separated by commas; all is every one.")
+        str, typer.Option(help="Labels of each class to train on, separated by commas; all is every one.")
     ] = "4,16,all",
     target_score: Annotated[
         float | None, typer.Option(help="Say how many labels of each class it takes to get to this score, such as 0.8.")
@@ -79,10 +81,10 @@ def compare(
     device: Device = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads, and processes that read ahead.")] = None,
 ) -> None:
-    """Say which model, learnt in which way, is right for data of yours: pictures or texts.
+    """Say which model, trained in which way, is right for data of yours: images or texts.
 
-    Every model is learnt in every way, with several draws of the labels, and tested on the same items. Leaves with 0, with 1 if a
-    row failed, with 2 for wrong use.
+    Every model is trained in every way, with several seeds, and tested on the same items. Exit codes: 0 success, 1 if a
+    row failed, 2 usage error.
     """
     check_format(format)
     _check_places(report, folder)
@@ -129,7 +131,7 @@ def _resumable(folder: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if folder is not None:
-            say(f"what was learnt so far is in {folder}; the same command goes on from there")
+            say(f"what was trained so far is in {folder}; the same command goes on from there")
         raise
 
 
@@ -183,7 +185,7 @@ def table(result: Any, data: str) -> str:
     what = "numbers" if result.task == "regression" else "classes"
     each = " of each class" if most != "all" and result.task != "regression" else ""
     head = (
-        f"{render.printable(data)}: {result.train} to learn from, {result.test} to test on, {len(result.classes)} {what}; "
+        f"{render.printable(data)}: {result.train} to train on, {result.test} to test on, {len(result.classes)} {what}; "
         f"{most} labels{each}, {len(result.seeds)} seed{'s' if len(result.seeds) > 1 else ''}\n\n"
     )
     models = [row.model for row in result.rows]

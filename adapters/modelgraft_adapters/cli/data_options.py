@@ -1,4 +1,4 @@
-"""Options of the command line that say what the data with labels are: the same words for every verb that learns from them."""
+"""Options of the command line that say what the data with labels are: the same words for every verb that trains on them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 
 READ_AS_DATA: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".tar", ".tar.gz", ".tgz")
-"""What `modelgraft_adapters.data.reading` reads; everything else is a picture or a list of texts."""
+"""What `modelgraft_adapters.data.reading` reads; everything else is an image or a list of texts."""
 
 
 def embed(
@@ -32,7 +32,7 @@ def embed(
         Path, typer.Option("--output", "-o", help="NAME.parquet, .npy or .safetensors: written whole or not at all.")
     ],
     model: Model = None,
-    text: Annotated[bool, typer.Option("--text", help="Embed texts, not pictures.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Embed texts, not images.")] = False,
     layer: Annotated[
         str | None,
         typer.Option(help="Where to take the embedding; a wrong name lists those there are. Default: the model's."),
@@ -47,9 +47,9 @@ def embed(
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
-    """Turn pictures or texts into embeddings by a pretrained model, and write them to a file.
+    """Turn images or texts into embeddings by a pretrained model, and write them to a file.
 
-    Leaves with 0, with 1 if some item could not be read (it has its reason in the file), with 2 for wrong use.
+    Exit codes: 0 success, 1 if some item could not be read (it has its reason in the file), 2 usage error.
     """
     from modelgraft_adapters.features.output_files import check_output, feature_file
 
@@ -125,6 +125,6 @@ def _labels(found: Any) -> list[str | None] | None:
 
 def _fits(entry: Any, text: bool) -> None:
     if text and entry.modality == "image":
-        raise UsageError(f"{entry.name} reads pictures; leave out --text, or take a text model, as {TEXT_MODEL}")
+        raise UsageError(f"{entry.name} reads images; leave out --text, or take a text model, as {TEXT_MODEL}")
     if not text and entry.modality == "text":
-        raise UsageError(f"{entry.name} reads texts; add --text, or take a model for pictures, as {IMAGE_MODEL}")
+        raise UsageError(f"{entry.name} reads texts; add --text, or take a model for images, as {IMAGE_MODEL}")

@@ -26,9 +26,7 @@ RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplic
 def explore(
     data: Annotated[
         str,
-        typer.Argument(
-            help="A folder (of pictures, or of a folder per class), a table, tars, or a pattern of pictures."
-        ),
+        typer.Argument(help="A folder (of images, or of a folder per class), a table, tars, or a pattern of images."),
     ],
     model: Model = None,
     clusters: Annotated[
@@ -44,7 +42,7 @@ def explore(
     ] = None,
     like: Annotated[
         list[str] | None,
-        typer.Option(help="A picture (of text data: a text) to find the most similar items of. Can be repeated."),
+        typer.Option(help="An image (of text data: a text) to find the most similar items of. Can be repeated."),
     ] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="How many neighbours are looked at.")] = 10,
     outliers: Annotated[int, typer.Option(min=0, help="How many outliers are named.")] = 10,
@@ -54,7 +52,7 @@ def explore(
         bool,
         typer.Option(
             "--check-duplicates/--no-check-duplicates",
-            help="Look for test items that repeat a training item.",
+            help="Look for test items that are duplicates of a training item.",
         ),
     ] = True,
     layer: Layer = None,
@@ -63,7 +61,7 @@ def explore(
         str | None, typer.Option("--format", "-f", help="table or json. Default: by the output's name.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and pictures, one file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and images, one file.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
@@ -71,7 +69,7 @@ def explore(
 ) -> None:
     """See what is in data, without training: clusters, a map, outliers, repeated and similar items. Labels are optional.
 
-    Leaves with 0, with 1 if some item could not be read, with 2 for wrong use.
+    Exit codes: 0 success, 1 if some item could not be read, 2 usage error.
     """
     kind = format or ("json" if output is not None and output.suffix == ".json" else "table")
     check_format(kind)

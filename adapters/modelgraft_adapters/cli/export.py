@@ -31,7 +31,7 @@ def export(
     check: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pictures (files, folders, patterns) or texts to compare the file with the adapter on, beside some made up. "
+            help="Images (files, folders, patterns) or texts to compare the file with the adapter on, beside some made up. "
             "Can be repeated."
         ),
     ] = None,
@@ -40,8 +40,8 @@ def export(
 ) -> None:
     """Write a saved adapter to one file that runs without modelgraft: ONNX, or a program of torch.export.
 
-    It goes from preprocessed pictures, or tokens, to probabilities, and says in itself what they are. It is read back and compared
-    with the adapter first. Leaves with 0, with 1 if it differs or an item to compare on could not be read, with 2 for wrong use.
+    It goes from preprocessed images, or tokens, to probabilities, and says in itself what they are. It is read back and compared
+    with the adapter first. Exit codes: 0 success, 1 if it differs or an item to compare on could not be read, 2 usage error.
     """
     check_format(format)
     check_target(output)
@@ -63,7 +63,7 @@ def export(
     trained = loaded.saved_.dtype if loaded.saved_ is not None else None
     if trained not in (None, "float32"):
         say(
-            f"learnt on features in {trained}; the file calculates in float32, and is compared with the adapter in float32"
+            f"trained on features in {trained}; the file calculates in float32, and is compared with the adapter in float32"
         )
     done = write(loaded, output, items)
     if format == "json":
@@ -81,7 +81,7 @@ def export(
 
 
 def _table(record: dict[str, Any]) -> str:
-    kind = "text" if record["modality"] == "text" else "picture"
+    kind = "text" if record["modality"] == "text" else "image"
     lines = [
         ("file", record["file"]),
         ("format", record["format"]),

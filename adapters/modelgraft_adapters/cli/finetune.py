@@ -61,7 +61,7 @@ def finetune(
     unlabelled: Annotated[
         str | None,
         typer.Option(
-            help="Further pictures (a folder, a table, tars) to learn from without labels; see the settings semi..."
+            help="Further images (a folder, a table, tars) to train on without labels; see the settings semi..."
         ),
     ] = None,
     zero_shot_on: Annotated[
@@ -78,7 +78,7 @@ def finetune(
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
-    shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Train on this many labels of each class only.")] = None,
     balanced: Balanced = False,
     seed: Seed = 0,
     tensorboard: TensorBoard = False,
@@ -86,10 +86,10 @@ def finetune(
     device: Device = None,
     workers: Workers = None,
 ) -> None:
-    """Train a pretrained model further on data of yours, and test it: pictures or texts.
+    """Train a pretrained model further on data of yours, and test it: images or texts.
 
-    The test items are looked at once, at the end. Ctrl-C keeps what is done; --resume goes on, to the same result. Leaves with 0,
-    with 1 if some item could not be read or training failed, with 2 for wrong use.
+    The test items are looked at once, at the end. Ctrl-C keeps what is done; --resume goes on, to the same result. Exit codes: 0
+    success, 1 if some item could not be read or training failed, 2 usage error.
     """
     check_format(format)
     folder = check_folder(save)
@@ -145,7 +145,7 @@ def _table(run: Any, data: str) -> str:
     trained, count = report["trained_parameters"], len(tuner.classes)
     what = "numbers" if tuner.task == "regression" else "classes"
     lines = [
-        ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {count} {what}"),
+        ("data", f"{data}: {len(run.train)} to train on, {len(run.test)} to test on, {count} {what}"),
         ("model", f"{tuner.entry.name}, {trained:,} parameters trained"),
         ("strategy", f"{tuner.tuning.strategy}; {settings_of_training(chosen)}"),
     ]

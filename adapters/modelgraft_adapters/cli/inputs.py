@@ -20,15 +20,15 @@ _TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 def expand_paths(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
-    """Paths of pictures, in the order given; inside a folder, sorted by path.
+    """Paths of images, in the order given; inside a folder, sorted by path.
 
-    A folder gives the files below it that are pictures by their suffix or by how they begin (hidden ones left out; links are
+    A folder gives the files below it that are images by their suffix or by how they begin (hidden ones left out; links are
     followed); what cannot be looked into is an `Unread` path. A pattern that names no file is expanded here (a shell may have
     left it); ``-`` reads a path per line, each as it stands: no pattern. A file given by name is passed on whatever its suffix,
     also when it does not exist: it becomes an error row.
 
     Raises:
-        UsageError: a folder or pattern that holds no picture.
+        UsageError: a folder or pattern that holds no image.
     """
     for argument in arguments:
         if argument == "-":
@@ -57,7 +57,7 @@ def _in_folder(folder: str) -> Iterator[str]:
     )
     if not found:
         raise UsageError(
-            f"the folder {folder!r} holds no pictures (looked for {', '.join(sorted(IMAGE_SUFFIXES)[:4])} ...)"
+            f"the folder {folder!r} holds no images (looked for {', '.join(sorted(IMAGE_SUFFIXES)[:4])} ...)"
         )
     yield from found
 

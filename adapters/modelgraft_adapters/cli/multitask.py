@@ -67,7 +67,9 @@ def multitask(
     strategy: Strategy = "lp-ft",
     loss_weights: Annotated[
         str,
-        typer.Option(help="Of the tasks' losses: uncertainty (learnt), sum, or as stated: kind=1,colour=0.5."),
+        typer.Option(
+            help="Of the tasks' losses: uncertainty (found while training), sum, or as stated: kind=1,colour=0.5."
+        ),
     ] = "uncertainty",
     sampling: Annotated[
         str,
@@ -97,8 +99,8 @@ def multitask(
 ) -> None:
     """Train one pretrained model further on several tasks at once, with a head for each, and test them.
 
-    Each task becomes a saved adapter of its own, in a folder of its name. The test items are looked at once, at the end. Leaves
-    with 0, with 1 if some item could not be read or training failed, with 2 for wrong use.
+    Each task becomes a saved adapter of its own, in a folder of its name. The test items are looked at once, at the end. Exit
+    codes: 0 success, 1 if some item could not be read or training failed, 2 usage error.
     """
     check_format(format)
     kinds = _kinds(tasks, lr)
@@ -201,15 +203,13 @@ def _table(run: Any, data: str) -> str:
     tuner, report = run.tuner, run.tuner.report_
     chosen = settings_of_training(report["chosen"])
     lines = [
-        ("data", f"{data}: {run.items[0]} to learn from, {run.items[1]} to test on, {len(run.tasks)} tasks"),
+        ("data", f"{data}: {run.items[0]} to train on, {run.items[1]} to test on, {len(run.tasks)} tasks"),
         ("model", f"{tuner.entry.name}, {report['trained_parameters']:,} parameters trained"),
         ("strategy", f"{tuner.tuning.strategy}; {chosen}; {tuner.sampling} sampling"),
     ]
     for name, found in run.tasks.items():
         test = found.together
-        labels = (
-            f"{found.train} labels to learn from, {len(test.targets)} to test on, weight {tuner.weights_[name]:.3g}"
-        )
+        labels = f"{found.train} labels to train on, {len(test.targets)} to test on, weight {tuner.weights_[name]:.3g}"
         lines.append((name, f"{interval(test.score)} {test.score.name}; {labels}"))
         if found.chance.value == found.chance.value:
             lines.append(("", f"chance: {found.chance.value:.3f}, {found.chance.name}"))

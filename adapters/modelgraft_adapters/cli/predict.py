@@ -63,9 +63,9 @@ def predict(
         bool, typer.Option("--keep/--no-keep", help="Keep features for the next time, and use kept ones.")
     ] = True,
 ) -> None:
-    """Predict with a saved adapter: pictures or texts.
+    """Predict with a saved adapter: images or texts.
 
-    Leaves with 0, with 1 if some item could not be read (it is a row with its reason), with 2 for wrong use.
+    Exit codes: 0 success, 1 if some item could not be read (it is a row with its reason), 2 usage error.
     """
     from modelgraft_adapters.saved.registry_entry import find_adapter
 
@@ -73,7 +73,7 @@ def predict(
     entry = find_adapter(model)
     is_text = entry.modality == "text"
     if text and not is_text:
-        raise UsageError(f"{model} reads pictures; leave out --text")
+        raise UsageError(f"{model} reads images; leave out --text")
     if threshold is not None and "regression" in entry.tasks:
         raise UsageError(f"{model} predicts numbers, and a threshold is for classes; leave out --threshold")
     identified = _items(paths, is_text, column)

@@ -37,7 +37,9 @@ RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplic
 def probe(
     data: Data,
     model: Model = None,
-    head: Annotated[str, typer.Option("--head", help="What is learnt; a wrong name lists those there are.")] = "linear",
+    head: Annotated[
+        str, typer.Option("--head", help="What is trained; a wrong name lists those there are.")
+    ] = "linear",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the head, NAME=VALUE (C=0.1, k=5). Can be repeated.")
     ] = None,
@@ -48,13 +50,13 @@ def probe(
     label_separator: LabelSeparator = None,
     task: TaskName = None,
     test_fraction: TestFraction = 0.2,
-    shots: Annotated[int | None, typer.Option(min=1, help="Learn from this many labels of each class only.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Train on this many labels of each class only.")] = None,
     unlabelled: Annotated[
-        str | None, typer.Option(help="Items without labels, for the heads that learn from them too.")
+        str | None, typer.Option(help="Items without labels, for the heads that train on them too.")
     ] = None,
     balanced: Balanced = False,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the training items that settings are chosen by.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     layer: Layer = None,
     template: Annotated[
         list[str] | None, typer.Option("--template", "-t", help="Prompts, for heads that start from class names.")
@@ -68,7 +70,8 @@ def probe(
     check_duplicates: Annotated[
         bool,
         typer.Option(
-            "--check-duplicates/--no-check-duplicates", help="Look for test items that repeat a training item."
+            "--check-duplicates/--no-check-duplicates",
+            help="Look for test items that are duplicates of a training item.",
         ),
     ] = True,
     device: Device = None,
@@ -76,10 +79,10 @@ def probe(
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
-    """Learn a head on the features of a frozen model, and test it: pictures or texts.
+    """Train a head on the features of a frozen model, and test it: images or texts.
 
-    Everything is chosen on parts of the training items; the test items are looked at once. Leaves with 0, with 1 if some item could
-    not be read, with 2 for wrong use.
+    Everything is chosen on parts of the training items; the test items are looked at once. Exit codes: 0 success, 1 if some
+    item could not be read, 2 usage error.
     """
     check_format(format)
     _check_places(output, report, save)
@@ -140,7 +143,7 @@ def _table(run: Any, data: str) -> str:
         chosen += f" ({_number(min(ties))} to {_number(max(ties))} do as well)"
     certificate = adapter.report_.get("certificate")
     lines = [
-        ("data", f"{data}: {len(run.train)} to learn from, {len(run.test)} to test on, {_what(adapter)}"),
+        ("data", f"{data}: {len(run.train)} to train on, {len(run.test)} to test on, {_what(adapter)}"),
         ("model", f"{adapter.entry.name}, features of {run.train_features.features.shape[-1]} numbers"),
         ("head", f"{adapter.head_name}{'; ' + chosen if chosen else ''}"),
     ]

@@ -35,7 +35,7 @@ Setting = Annotated[
     typer.Option("--set", help="Any other setting, NAME=VALUE (layer_decay=0.75, l2_sp=0.01). Can be repeated."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of every draw.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read items ahead.")]
 

@@ -19,7 +19,7 @@ from modelgraft_adapters.saved.card import plain
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One model, learnt in one way."""
+    """One model, trained in one way."""
 
     model: str
     strategy: str
@@ -35,7 +35,7 @@ class Row:
     """To the best row; None for that row, and NaN where a score is undefined."""
     reach: Reach | None = None
     learning: float | None = None
-    """Seconds, with the most labels, the mean over the seeds; encoding what is learnt from included."""
+    """Seconds, with the most labels, the mean over the seeds; encoding what is trained on included."""
     testing: float | None = None
     joules: float | None = None
     """Of learning and testing."""
@@ -57,7 +57,7 @@ class Comparison:
     metric: str
     classes: tuple[str, ...]
     learnt: int
-    """Classes that are learnt: the first so many. Of a regression its columns."""
+    """Classes that are trained: the first so many. Of a regression its columns."""
     train: int
     test: int
     shots: tuple[int | None, ...]

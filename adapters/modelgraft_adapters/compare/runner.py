@@ -1,6 +1,6 @@
-"""Which model, learnt in which way, is right for these data: what ``modelgraft compare`` does.
+"""Which model, trained in which way, is right for these data: what ``modelgraft compare`` does.
 
-Each model is learnt in each way, from few labels and from all, with several seeds, and tested on the same items; each way of each
+Each model is trained in each way, from few labels and from all, with several seeds, and tested on the same items; each way of each
 model in a process of its own (`worker`).
 """
 
@@ -70,14 +70,14 @@ def compare(
 ) -> Comparison:
     """Learn every model in every way, and test all on the same items.
 
-    The test items are looked at once for each learnt model, and choose nothing of it. Which row is best is seen on them, though:
+    The test items are looked at once for each trained model, and choose nothing of it. Which row is best is seen on them, though:
     the best of many rows is a little worse on new items than it looks here.
 
     Args:
         data: of one task; without a split ``test``, ``test_fraction`` of the items are, by the first seed, the same for every row.
         models: names; each is loaded in other processes, so that a loaded backbone will not do.
         strategies: see `parse_way`.
-        seeds: how many, or which. Each draws the labels anew (`few_shot`) and is the seed of what is learnt.
+        seeds: how many, or which. Each draws the labels anew (`few_shot`) and is the seed of what is trained.
         shots: labels of each class; None is all.
         wanted: the score that labels are counted to.
         settings: of fine-tuning.
@@ -85,7 +85,7 @@ def compare(
         tell: told a line for each learning.
 
     Raises:
-        UsageError: no such model or strategy, nothing to learn or test on, no seeds.
+        UsageError: no such model or strategy, nothing to train or test on, no seeds.
     """
     for what, some in (("model", models), ("strategy", strategies)):
         if isinstance(some, str) or not some:

@@ -1,4 +1,4 @@
-"""One model and one strategy of a comparison, learnt and tested in a process of its own.
+"""One model and one strategy of a comparison, trained and tested in a process of its own.
 
 A job comes in on standard input; what became of each of its cells goes out, a JSON line each. So memory is that of one way of one
 model alone, and what breaks or is killed takes no other with it.
@@ -107,7 +107,7 @@ def work(job: Job) -> Iterator[dict[str, Any]]:
             torch.cuda.reset_peak_memory_stats()
         try:
             result = learn(cell)
-        except Exception as error:  # of one cell: the others may still be learnt
+        except Exception as error:  # of one cell: the others may still be trained
             yield {"cell": number, **_told(error)}
             continue
         write_atomic(cell.path, json.dumps(with_checksum(_record(job, cell, result, meter))).encode())
@@ -213,7 +213,7 @@ class _Frozen:
         )
 
     def _drawn(self, cell: Cell) -> np.ndarray:
-        """(n,) int64: which training items are learnt from."""
+        """(n,) int64: which training items are trained on."""
         if cell.shots is None or self.zero:
             return np.arange(len(self.train))
         places = replace(self.train, items=range(len(self.train)), split=None)
@@ -260,7 +260,7 @@ def _record(job: Job, cell: Cell, result: _Result, meter: Meter) -> dict[str, An
 
 
 def _told(error: Exception) -> dict[str, str]:
-    """Wrong use of a model is what it cannot do; anything else went wrong."""
+    """A usage error is what a model cannot do; anything else went wrong."""
     text = " ".join(str(error).split())[:500]
     if isinstance(error, UsageError):
         return {"cannot": text}

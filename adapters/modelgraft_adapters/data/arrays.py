@@ -1,4 +1,4 @@
-"""Lists and arrays to a `Dataset`: paths, PIL pictures, arrays of pixels, texts, with their labels beside them."""
+"""Lists and arrays to a `Dataset`: paths, PIL images, arrays of pixels, texts, with their labels beside them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def read_items(
 ) -> Dataset:
     """N items and their N labels.
 
-    Rules. PIL pictures, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), ``Path`` objects and objects with ``read_bytes()`` are
-    pictures. Strings are paths of pictures if every one ends like a picture's file (``.jpg`` ...) and one of the first hundred
+    Rules. PIL images, uint8 arrays (H, W), (H, W, 3) or (H, W, 4), ``Path`` objects and objects with ``read_bytes()`` are
+    images. Strings are paths of images if every one ends like an image's file (``.jpg`` ...) and one of the first hundred
     exists; if every one ends so and none exists, or some exist and others are no paths, the call is refused rather than guessed;
     all else are texts. ``modality`` settles it.
 
     Args:
-        items: a list, tuple or array of items; an array (N, H, W[, 3 or 4]) of uint8 are N pictures.
+        items: a list, tuple or array of items; an array (N, H, W[, 3 or 4]) of uint8 are N images.
         labels: see `encoding.encode`; None where nothing is known.
 
     Raises:
@@ -55,7 +55,7 @@ def read_items(
         if listed[wrong] is not None:
             raise UsageError(f"item {wrong} is a {type(listed[wrong]).__name__}, not a text")
         listed = ["" if item is None else item for item in listed]
-    notes = no_items(sum(is_missing(item) for item in listed), "text" if kind == "text" else "picture")
+    notes = no_items(sum(is_missing(item) for item in listed), "text" if kind == "text" else "image")
     if labels is None:
         known = tuple(classes or ())
         return Dataset(listed, kind, task or "single-label", classes=known, identities=identities, notes=notes)
@@ -80,7 +80,7 @@ def read_items(
 def each_item(items: Any) -> Iterable[Any]:
     """Return what is to be gone through item by item, or say that it is no collection of items but one, or something else.
 
-    Lists, tuples and other sequences, iterators, arrays of pictures (N, H, W[, 3 or 4]) of uint8, arrays of objects or texts (N,),
+    Lists, tuples and other sequences, iterators, arrays of images (N, H, W[, 3 or 4]) of uint8, arrays of objects or texts (N,),
     columns of pandas.
 
     Raises:
@@ -95,7 +95,7 @@ def each_item(items: Any) -> Iterable[Any]:
         what = "text" if isinstance(items, str) else "path" if isinstance(items, os.PathLike) else "bytes"
         raise UsageError(f"give a list of items, not a single {what}: [item]")
     if isinstance(items, Image.Image) or hasattr(items, "read_bytes"):
-        raise UsageError("give a list of pictures, not a single one: [picture]")
+        raise UsageError("give a list of images, not a single one: [image]")
     if isinstance(items, io.IOBase):
         raise UsageError("an open file is no list of items; give list(file), or what is in it")
     if isinstance(items, Mapping):
@@ -117,7 +117,7 @@ def _of_array(items: np.ndarray) -> list[Any]:
         return items.ravel().tolist()
     if items.dtype.kind == "f" and items.ndim == 2:
         raise UsageError(
-            f"{shape} reads as features; an adapter learns from them where model=None says that X has features"
+            f"{shape} reads as features; an adapter trains on them where model=None says that X has features"
         )
     if (
         items.dtype != np.uint8
@@ -125,9 +125,9 @@ def _of_array(items: np.ndarray) -> list[Any]:
         or (items.ndim == 4 and items.shape[3] not in (3, 4))
         or items.ndim > 4
     ):
-        raise UsageError(f"{shape} holds no pictures: (N, H, W), (N, H, W, 3) or (N, H, W, 4) of uint8 is read")
+        raise UsageError(f"{shape} holds no images: (N, H, W), (N, H, W, 3) or (N, H, W, 4) of uint8 is read")
     if items.ndim == 3 and items.shape[2] in (3, 4):
-        raise UsageError(f"{shape} is one picture; put it into a list")
+        raise UsageError(f"{shape} is one image; put it into a list")
     return list(items)
 
 
@@ -143,16 +143,16 @@ def _modality(items: list[Any], given: Modality | None) -> Modality:
         if not (
             item is None or isinstance(item, (str, os.PathLike, Image.Image, np.ndarray)) or hasattr(item, "read_bytes")
         ):
-            raise UsageError(f"item {index} is a {type(item).__name__}, neither a text nor a picture that is read")
+            raise UsageError(f"item {index} is a {type(item).__name__}, neither a text nor an image that is read")
     if not strings:
         return "image"
     if len(strings) < len(items):
         if any(item is None for item in strings) and len([item for item in strings if item is not None]) == 0:
             return "image"
         if all(item is None or looks_like_picture(item) for item in strings):
-            return "image"  # paths beside pictures
+            return "image"  # paths beside images
         others = sorted({type(item).__name__ for item in items if not isinstance(item, str) and item is not None})
-        raise UsageError(f"items of several kinds: str and {some(others)}; all must be texts, or all pictures")
+        raise UsageError(f"items of several kinds: str and {some(others)}; all must be texts, or all images")
     present = [item for item in strings if item and item.strip()]
     paths = [item for item in present if looks_like_picture(item)]
     exists = any(os.path.exists(path.strip()) for path in paths[:100])
@@ -160,13 +160,11 @@ def _modality(items: list[Any], given: Modality | None) -> Modality:
         if exists:
             return "image"
         raise UsageError(
-            f"the items read as paths of pictures, but {paths[0]!r} does not exist; say modality='text' if they are texts"
+            f"the items read as paths of images, but {paths[0]!r} does not exist; say modality='text' if they are texts"
         )
     if exists:
         stray = next(item for item in present if not looks_like_picture(item))
-        raise UsageError(
-            f"some items are files of pictures, others not ({stray[:60]!r}); say modality='image' or 'text'"
-        )
+        raise UsageError(f"some items are files of images, others not ({stray[:60]!r}); say modality='image' or 'text'")
     return "text"
 
 

@@ -74,7 +74,7 @@ def texts_of(values: Sequence[Any], call: Callable[[int], str]) -> tuple[list[st
 
 def no_items(count: int, what: str) -> tuple[str, ...]:
     """Return a note on rows without an item."""
-    return (f"{counted(count, 'row')} without a {what}: never learnt from, an error in results",) if count else ()
+    return (f"{counted(count, 'row')} without a {what}: never trained on, an error in results",) if count else ()
 
 
 def names_of(values: Sequence[Any]) -> list[str]:

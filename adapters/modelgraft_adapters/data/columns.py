@@ -113,7 +113,7 @@ def _item_column(table: Table, free: Sequence[str], modality: Modality | None) -
     named_texts = [name for name in _named(table, TEXT_COLUMNS) if name in texts]
     if modality is None and named_texts and (named_pictures or pictures):
         raise UsageError(
-            f"{table.name} has texts ({named_texts[0]!r}) and pictures ({(named_pictures or pictures)[0]!r}); "
+            f"{table.name} has texts ({named_texts[0]!r}) and images ({(named_pictures or pictures)[0]!r}); "
             "say which with modality= or item_column="
         )
     if modality != "text":
@@ -127,7 +127,7 @@ def _item_column(table: Table, free: Sequence[str], modality: Modality | None) -
         wordy = [name for name in texts if _is_wordy(table.columns[name])]
         if len(wordy) == 1 and not (modality is None and pictures):
             return wordy[0], "text"
-    what = {"image": "pictures", "text": "texts", None: "items"}[modality]
+    what = {"image": "images", "text": "texts", None: "items"}[modality]
     raise UsageError(
         f"cannot tell which column of {table.name} holds the {what}; it has {some(table.columns, 20)}: give item_column= "
         "(the first line of a CSV must name the columns)"
@@ -140,7 +140,7 @@ def _head(column: Sequence[Any]) -> list[Any]:
 
 
 def holds_pictures(column: Sequence[Any]) -> bool:
-    """Return whether a column holds pictures, or paths of such."""
+    """Return whether a column holds images, or paths of such."""
     if isinstance(column, BytesColumn):
         return True
     present = _head(column)

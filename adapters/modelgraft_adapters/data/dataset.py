@@ -1,4 +1,4 @@
-"""What every adapter learns from and is tested on: items, what they should be, and which split each belongs to."""
+"""What every adapter trains on and is tested on: items, what they should be, and which split each belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Dataset:
     """N items with their targets. Items are held as what they are read from (paths, texts ...), never decoded ahead."""
 
     items: Sequence[Any]
-    """Pictures: paths, PIL pictures, uint8 arrays (H, W[, C]), or objects with ``read_bytes()`` (a file in a tar). Texts: str."""
+    """Images: paths, PIL images, uint8 arrays (H, W[, C]), or objects with ``read_bytes()`` (a file in a tar). Texts: str."""
     modality: Modality
     task: Task = "single-label"
     targets: np.ndarray | None = None

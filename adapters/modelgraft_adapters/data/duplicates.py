@@ -1,6 +1,6 @@
 """Items of the test part that the training part has too, whole or nearly: a score on them says little.
 
-Three ways, from sure to likely: equal content; pictures by a difference hash, texts by their words; any items by embeddings.
+Three ways, from sure to likely: equal content; images by a difference hash, texts by their words; any items by embeddings.
 Each test item is paired with the nearest training item alone, so that what is reported is bounded by the test part.
 """
 
@@ -27,7 +27,7 @@ from modelgraft_adapters.media.images import read_image
 HASH_BITS: Final = 128
 """Bits of `difference_hash`: 64 across and 64 down."""
 THUMBNAIL: Final = 16
-"""Side of the thumbnail that two pictures with near hashes must also agree in."""
+"""Side of the thumbnail that two images with near hashes must also agree in."""
 TILE: Final = 1 << 22
 """Distances that are held at once: memory is bounded whatever the number of items."""
 
@@ -39,9 +39,9 @@ class Pair:
     train_index: int
     test_index: int
     distance: float
-    """content, words: 0. picture: bits that differ, of 128. text: 1 - Jaccard index. embedding: 1 - cosine."""
+    """content, words: 0. image: bits that differ, of 128. text: 1 - Jaccard index. embedding: 1 - cosine."""
     kind: Literal["content", "picture", "words", "text", "embedding"]
-    """Same bytes; pictures that look alike; same words; nearly the same words; near embeddings."""
+    """Same bytes; images that look alike; same words; nearly the same words; near embeddings."""
 
 
 def near_duplicates(
@@ -49,13 +49,13 @@ def near_duplicates(
 ) -> list[Pair]:
     """Test items that are in the training data, the nearest training item of each, in the order of the test items.
 
-    Pictures: equal files; else at most ``max_bits`` of the 128 bits of `difference_hash` differ and the two 16 x 16 grey
+    Images: equal files; else at most ``max_bits`` of the 128 bits of `difference_hash` differ and the two 16 x 16 grey
     thumbnails correlate by ``min_correlation`` or more (a hash alone takes drawings on white for each other). It finds the
-    same picture in another size, format, quality, brightness or in grey; not crops, turns or mirror images: `by_embedding`
+    same image in another size, format, quality, brightness or in grey; not crops, turns or mirror images: `by_embedding`
     is for those. Texts: equal; equal words whatever their case, accents' form and punctuation; else a Jaccard index of their
     3-word shingles (Broder 1997) of ``min_jaccard`` or more, found exactly. Items that cannot be read have no pair.
 
-    Cost: every picture is decoded once; n x m hashes are compared in tiles (a few ns each), texts by an index of rare shingles.
+    Cost: every image is decoded once; n x m hashes are compared in tiles (a few ns each), texts by an index of rare shingles.
 
     Raises:
         UsageError: the two are not of one modality.
@@ -130,11 +130,11 @@ def report(pairs: Sequence[Pair], test_items: int) -> str | None:
 def difference_hash(image: Image.Image) -> np.ndarray:
     """(2,) uint64: 64 bits across and 64 bits down.
 
-    The picture in grey is resized to 9 x 8 (bit = a sample is darker than its right neighbour) and to 8 x 9 (darker than the
+    The image in grey is resized to 9 x 8 (bit = a sample is darker than its right neighbour) and to 8 x 9 (darker than the
     one below). After N. Krawetz, "Kind of Like That", The Hacker Factor Blog, 2013.
     """
     grey = image.convert("L")
-    # Resizing reduces by whole factors first (``reducing_gap``): large pictures cost little.
+    # Resizing reduces by whole factors first (``reducing_gap``): large images cost little.
     across = np.asarray(grey.resize((9, 8), Image.Resampling.BOX, reducing_gap=3), np.int16)
     down = np.asarray(grey.resize((8, 9), Image.Resampling.BOX, reducing_gap=3), np.int16)
     bits = np.concatenate([(across[:, :-1] < across[:, 1:]).ravel(), (down[:-1] < down[1:]).ravel()])
@@ -146,11 +146,11 @@ class _Seen:
     digest: bytes
     bits: np.ndarray | None = None
     thumbnail: np.ndarray | None = None
-    """(256,) float32 of mean 0 and length 1; zeros for a flat picture."""
+    """(256,) float32 of mean 0 and length 1; zeros for a flat image."""
 
 
 def _look(item: Any, content_only: bool) -> _Seen | None:
-    """What is compared of a picture; None if it cannot be read."""
+    """What is compared of an image; None if it cannot be read."""
     try:
         if isinstance(item, (str, os.PathLike)):
             with open_regular(item) as file:
@@ -170,7 +170,7 @@ def _look(item: Any, content_only: bool) -> _Seen | None:
     values = np.asarray(grey, np.float32).ravel()
     values -= values.mean()
     length = float(np.linalg.norm(values))
-    # Below one grey level of spread there is nothing to compare: a flat picture repeats none but its own file.
+    # Below one grey level of spread there is nothing to compare: a flat image repeats none but its own file.
     return _Seen(digest, difference_hash(image), values / length if length > THUMBNAIL else np.zeros_like(values))
 
 

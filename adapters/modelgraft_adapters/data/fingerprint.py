@@ -18,7 +18,7 @@ def training_facts(data: Dataset, width: int, unlabelled: int) -> dict[str, Any]
 
     Args:
         width: D, numbers in one item's features.
-        unlabelled: items without a label that were learnt from too.
+        unlabelled: items without a label that were trained on too.
     """
     facts: dict[str, Any] = {"items": len(data), "classes": len(data.classes), "unlabelled": unlabelled, "width": width}
     if data.targets is not None and data.task == "single-label":

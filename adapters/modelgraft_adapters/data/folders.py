@@ -47,7 +47,7 @@ def read_folder(
     class_level: int = 1,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """Pictures (or text files) below a folder, a folder per class; items are paths (texts: what the files say).
+    """Images (or text files) below a folder, a folder per class; items are paths (texts: what the files say).
 
     Rules, here and in tar files:
 
@@ -56,10 +56,10 @@ def read_folder(
     * Folders below a class folder belong to the class. ``class_level=2`` takes the second level as classes instead, -1 the
       folder that the file lies in.
     * One folder alone at the top that holds nothing but folders is a wrapper: what it holds counts.
-    * Hidden files and files of other kinds are left out, as is a class folder without files (a note says so). Pictures of a format
+    * Hidden files and files of other kinds are left out, as is a class folder without files (a note says so). Images of a format
       that is not read (HEIC, RAW ...) are items that cannot be read, so that they are told.
     * Files beside class folders, and all below a folder named ``unlabelled`` or ``unsup``, have no label.
-    * No class folders: nothing is labelled. No pictures but ``.txt`` files: a file is a text.
+    * No class folders: nothing is labelled. No images but ``.txt`` files: a file is a text.
     * Order: by path. Links to folders are followed, loops are not.
 
     Raises:
@@ -80,9 +80,7 @@ def read_folder(
     if kind == "image" and (
         hidden := [parts[-1] for parts in others if begins_as_picture(os.path.join(folder, *parts))]
     ):
-        notes += (
-            f"{counted(len(hidden), 'file')} left out that begin as pictures but are not named so: {some(hidden)}",
-        )
+        notes += (f"{counted(len(hidden), 'file')} left out that begin as images but are not named so: {some(hidden)}",)
     if walked.loose:
         notes += (f"{counted(len(walked.loose), 'link')} to nothing left out: {some(walked.unread)}",)
     items: Sequence[Any] = paths
@@ -196,16 +194,16 @@ def _empty(files: Sequence[Parts], directories: Sequence[Parts], split: bool) ->
 
 
 def _of_modality(files: Sequence[Parts], modality: Modality | None, folder: str) -> tuple[list[bool], Modality]:
-    """Which files to read, and as what. Beside pictures that are read, those that are not are items too, with their reason."""
+    """Which files to read, and as what. Beside images that are read, those that are not are items too, with their reason."""
     names = [parts[-1] for parts in files]
     if modality != "text" and any(map(is_picture_name, names)):
         return [is_named_picture(name) for name in names], "image"
     texts = [os.path.splitext(name)[1].lower() == ".txt" for name in names]
     if modality != "image" and any(texts):
         return texts, "text"
-    what = {"image": "pictures", "text": "text files (.txt)", None: "pictures and no text files (.txt)"}[modality]
+    what = {"image": "images", "text": "text files (.txt)", None: "images and no text files (.txt)"}[modality]
     others = [] if modality == "text" else [name for name in names if is_named_picture(name)]
-    also = f"; {counted(len(others), 'picture')} in formats that are not read: {some(others)}" if others else ""
+    also = f"; {counted(len(others), 'image')} in formats that are not read: {some(others)}" if others else ""
     raise UsageError(f"{folder!r} holds no {what} that are read (looked for .jpg, .png, .webp ...){also}")
 
 

@@ -79,7 +79,7 @@ def few_groups(groups: np.ndarray | None, n_folds: int, column: str | None) -> t
     if count >= n_folds:
         return ()
     does = "nothing is chosen by folds" if count < 2 else f"{count} folds in place of {n_folds}"
-    return (f"{counted(count, 'group')} of {column!r} to learn from: {does}",)
+    return (f"{counted(count, 'group')} of {column!r} to train on: {does}",)
 
 
 def share_out(

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face library ``datasets`` to a `Dataset`. Pictures stay where they are until they are read."""
+"""Data sets of the Hugging Face library ``datasets`` to a `Dataset`. Images stay where they are until they are read."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def is_huggingface(source: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HubItem:
-    """A picture in a row of a data set."""
+    """An image in a row of a data set."""
 
     rows: Any
-    """The ``datasets.Dataset``, its pictures not decoded."""
+    """The ``datasets.Dataset``, its images not decoded."""
     column: str
     index: int
 
     def read_bytes(self) -> bytes:
-        """The picture's file.
+        """The image's file.
 
         Raises:
-            UnreadableItemError: the row holds no picture, or its file cannot be read.
+            UnreadableItemError: the row holds no image, or its file cannot be read.
         """
         return file_bytes(self.rows[self.index][self.column])
 
@@ -261,15 +261,13 @@ def _item_column(features: Any, given: str | None, modality: Modality | None) ->
             return given, "image"
         if _is_string(features[given]):
             return given, modality or "text"
-        raise UsageError(f"column {given!r} holds neither pictures nor texts but {features[given]}")
+        raise UsageError(f"column {given!r} holds neither images nor texts but {features[given]}")
     images = [name for name, feature in features.items() if _kind(feature) == "Image"]
     strings = [name for name, feature in features.items() if _is_string(feature)]
     lower = {name.lower(): name for name in strings}
     texts = [lower[name] for name in TEXT_COLUMNS if name in lower]
     if modality is None and images and texts:
-        raise UsageError(
-            f"the data set has pictures ({images[0]!r}) and texts ({texts[0]!r}); say which with modality="
-        )
+        raise UsageError(f"the data set has images ({images[0]!r}) and texts ({texts[0]!r}); say which with modality=")
     if modality != "text" and (len(images) == 1 or any(name in IMAGE_COLUMNS for name in images)):
         return next((name for name in IMAGE_COLUMNS if name in images), images[0]), "image"
     others = [name for name in strings if name.lower() not in LABEL_COLUMNS]

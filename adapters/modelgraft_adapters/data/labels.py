@@ -17,32 +17,32 @@ _LEAST: Final = 1e-30
 
 
 def check_for_training(dataset: Dataset) -> Dataset:
-    """The data ready to learn from, with a note for each rule that was applied.
+    """The data ready to train on, with a note for each rule that was applied.
 
     Rules:
 
     * Items of ``train`` (or of all, where nothing is split) without a label move to the split ``unlabelled``.
-    * Classes that ``train`` has no item of are not learnt. Those that nothing else has either are dropped; those that other splits
-      have come last among ``classes``, and their items count as wrong: no prediction can be right. What is learnt are the first
+    * Classes that ``train`` has no item of are not trained. Those that nothing else has either are dropped; those that other splits
+      have come last among ``classes``, and their items count as wrong: no prediction can be right. What is trained are the first
       `learnt_classes` classes.
-    * A class with one item stays in ``train``: it is learnt, but no fold can check it.
+    * A class with one item stays in ``train``: it is trained, but no fold can check it.
     * Names that differ in case, blanks or invisible signs alone stay different classes; a note asks.
     * In a multi-label task a class that all items of ``train`` have, or none has, is kept, with a note.
 
     Raises:
-        UsageError: no training part, no labels, or nothing to learn: one class, one value, numbers that differ by next to nothing.
+        UsageError: no training part, no labels, or nothing to train: one class, one value, numbers that differ by next to nothing.
     """
     train = np.ones(len(dataset), bool) if dataset.split is None else dataset.split == "train"
     if not train.any():
         raise UsageError(
             "no items"
             if dataset.split is None
-            else f"no split 'train' to learn from; there are {some(dataset.split_names)}"
+            else f"no split 'train' to train on; there are {some(dataset.split_names)}"
         )
     labelled = dataset.labelled
     if dataset.targets is None or not (labelled & train).any():
         raise UsageError(
-            "nothing to learn: no item" + ("" if dataset.split is None else " of the split 'train'") + " has a label; "
+            "nothing to train: no item" + ("" if dataset.split is None else " of the split 'train'") + " has a label; "
             "folders give one by their names, tables by label_column=, lists by labels="
         )
     notes = list(dataset.notes)
@@ -65,7 +65,7 @@ def check_for_training(dataset: Dataset) -> Dataset:
 
 
 def learnt_classes(dataset: Dataset) -> int:
-    """How many of the classes of checked data are learnt: the first so many."""
+    """How many of the classes of checked data are trained: the first so many."""
     assert dataset.targets is not None
     if dataset.task != "single-label":
         return len(dataset.classes)
@@ -82,7 +82,7 @@ def _single(dataset: Dataset, train: np.ndarray) -> tuple[Dataset, list[str]]:
     known = np.flatnonzero(counts)
     if len(known) < 2:
         raise UsageError(
-            f"nothing to learn: all {counts.sum():,} items to learn from are of the class {dataset.classes[known[0]]!r}; "
+            f"nothing to train: all {counts.sum():,} items to train on are of the class {dataset.classes[known[0]]!r}; "
             "two classes are needed (class_level= and label_column= say where the classes are)"
         )
     unseen = np.flatnonzero((counts == 0) & (anywhere > 0))
@@ -90,17 +90,17 @@ def _single(dataset: Dataset, train: np.ndarray) -> tuple[Dataset, list[str]]:
     names = dataset.classes
     notes = []
     if absent:
-        notes.append(f"{_classes(len(absent))} without any item not learnt: {some(absent)}")
+        notes.append(f"{_classes(len(absent))} without any item not trained: {some(absent)}")
     if len(unseen):
         items = int(anywhere[unseen].sum())
         notes.append(
-            f"{_classes(len(unseen))} without an item to learn from: {some(names[n] for n in unseen)}; "
+            f"{_classes(len(unseen))} without an item to train on: {some(names[n] for n in unseen)}; "
             f"{counted(items, 'item')} of other splits {'counts' if items == 1 else 'count'} as wrong"
         )
     if len(single := np.flatnonzero(counts == 1)):
         notes.append(
-            f"{_classes(len(single))} with one item to learn from: {some(names[n] for n in single)}; "
-            "learnt, but checked by no fold"
+            f"{_classes(len(single))} with one item to train on: {some(names[n] for n in single)}; "
+            "trained, but checked by no fold"
         )
     notes += _cases([names[n] for n in known])
     order = np.concatenate([known, unseen])
@@ -139,12 +139,12 @@ def _multi(dataset: Dataset, train: np.ndarray) -> list[str]:
     constant = (share == 0) | (share == 1)
     if constant.all():
         raise UsageError(
-            f"nothing to learn: each of the {len(dataset.classes)} classes is there for all items, or for none"
+            f"nothing to train: each of the {len(dataset.classes)} classes is there for all items, or for none"
         )
     notes = []
     if constant.any():
         names = some(name for name, same in zip(dataset.classes, constant, strict=True) if same)
-        notes.append(f"{_classes(int(constant.sum()))} that all items to learn from have, or none has: {names}")
+        notes.append(f"{_classes(int(constant.sum()))} that all items to train on have, or none has: {names}")
     return notes + _cases(list(dataset.classes))
 
 
@@ -153,14 +153,12 @@ def _numbers(dataset: Dataset, train: np.ndarray) -> list[str]:
     values = dataset.targets[train]
     constant = (values == values[0]).all(axis=0)
     if constant.all():
-        raise UsageError(
-            f"nothing to learn: all {len(values):,} items to learn from have the value {values[0].tolist()}"
-        )
+        raise UsageError(f"nothing to train: all {len(values):,} items to train on have the value {values[0].tolist()}")
     apart = values.max(axis=0) - values.min(axis=0)
     if (tiny := ~constant & (apart < _LEAST)).any():
         raise UsageError(
             f"the numbers of {dataset.classes[int(tiny.argmax())]!r} differ by {apart[tiny.argmax()]:.1e} at most, too little to "
-            "be learnt in float32; give them in a smaller unit"
+            "be trained in float32; give them in a smaller unit"
         )
     names = [name for name, same in zip(dataset.classes, constant, strict=True) if same]
     return [f"columns with one value only: {some(names)}"] if names else []

@@ -83,7 +83,7 @@ def renamed(roles: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def looks_like_picture(value: Any) -> bool:
-    """Whether a string reads as the path of a picture: a picture's suffix, one line, no longer than a path may be."""
+    """Whether a string reads as the path of an image: an image's suffix, one line, no longer than a path may be."""
     return isinstance(value, str) and len(value) < 4096 and "\n" not in value and is_picture_name(value.strip())
 
 

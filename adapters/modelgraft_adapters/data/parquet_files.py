@@ -24,7 +24,7 @@ _BATCH_BYTES: Final = 1 << 26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BytesColumn(Sequence[Any]):
-    """A column of files, made Python objects one at a time: a table of pictures is never held twice."""
+    """A column of files, made Python objects one at a time: a table of images is never held twice."""
 
     column: Any
     """pyarrow.ChunkedArray of binary, or of struct<bytes, path>."""

@@ -29,7 +29,7 @@ def paths_of(values: Sequence[Any], folder: str | None, column: str, table: str)
     cells = ["" if is_missing(in_text_file(value)) else os.fspath(_plain(value)).strip() for value in values]
     given = [cell for cell in cells if cell]
     if urls := [cell for cell in given if _ADDRESS.match(cell)]:
-        raise UsageError(f"column {column!r} of {table} holds addresses ({urls[0]}); download the pictures first")
+        raise UsageError(f"column {column!r} of {table} holds addresses ({urls[0]}); download the images first")
     home = folder or "."
     tried = given[:_TRIED]
     readings = [(base, slash) for slash in ("", "\\") for base in dict.fromkeys((home, "."))]
@@ -38,7 +38,7 @@ def paths_of(values: Sequence[Any], folder: str | None, column: str, table: str)
     paths = [_path(cell, *best) if cell else "" for cell in cells]
     if not any(map(os.path.lexists, filter(None, paths))):
         raise UsageError(
-            f"none of the {len(paths):,} pictures of {table} exists, the first is {some(paths[:1])}; "
+            f"none of the {len(paths):,} images of {table} exists, the first is {some(paths[:1])}; "
             "paths are relative to the table's folder"
         )
     notes = []

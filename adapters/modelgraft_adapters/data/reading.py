@@ -94,7 +94,7 @@ def _told(data: Dataset) -> Dataset:
             if name not in ("train", "test", UNLABELLED):
                 count = counted(int((data.split == name).sum()), "item")
                 looks = "; fine-tuning with patience= looks at it" if name == "val" else ""
-                notes += (f"the split {name!r} ({count}) is not learnt from and not tested on{looks}",)
+                notes += (f"the split {name!r} ({count}) is not trained on and not tested on{looks}",)
         if data.groups is not None:
             notes += across(data.groups, data.split, str(data.group_column))
     return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes)))) if notes else data
@@ -189,9 +189,9 @@ def _path(path: str, given: dict[str, Any]) -> Dataset:
         if all(map(tar_files.is_tar, files)):
             return shards.read_shards(files, **_shard_options(given))
         if len(files) > 1 and all(map(is_picture_name, files)):
-            return arrays.read_items(files, **_only({"modality": "image", **given}, _ITEMS, "a list of pictures"))
+            return arrays.read_items(files, **_only({"modality": "image", **given}, _ITEMS, "a list of images"))
         if len(files) > 1:
-            raise UsageError(f"{path!r} names {len(files)} files that are not all tars or pictures: {some(files)}")
+            raise UsageError(f"{path!r} names {len(files)} files that are not all tars or images: {some(files)}")
         path = files[0]
     if tar_files.is_tar(path):
         return shards.read_shards([path], **_shard_options(given))

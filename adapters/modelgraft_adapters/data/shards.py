@@ -37,7 +37,7 @@ from modelgraft_adapters.media.texts import decoded
 from modelgraft_adapters.media.walking import is_hidden
 
 FIELDS: Final = frozenset({"cls", "json", "txt", *LABEL_COLUMNS})
-"""Extensions of what lies beside the picture in a WebDataset sample."""
+"""Extensions of what lies beside the image in a WebDataset sample."""
 
 
 def read_shards(
@@ -58,9 +58,9 @@ def read_shards(
     *Class folders* if no file lies beside another of the same key: the rules of `folders.read_folder`.
 
     *WebDataset* (https://github.com/webdataset/webdataset) otherwise: members of one key (the name up to the first dot of its last
-    part) are one sample. The item is the picture; without pictures the ``.txt``, else the text in the ``.json``. The label is
+    part) are one sample. The item is the image; without images the ``.txt``, else the text in the ``.json``. The label is
     the ``.cls``, else the ``.json``'s field (``label``, ``class`` ...; ``label_column`` names another field or extension),
-    else the ``.txt`` beside a picture if its texts repeat (a text of its own for each picture is a caption), else the folder.
+    else the ``.txt`` beside an image if its texts repeat (a text of its own for each image is a caption), else the folder.
     The split is the ``.json``'s ``split``, a first folder named after one, or the tar's own name (``train-0001.tar``).
 
     Raises:
@@ -87,7 +87,7 @@ def read_shards(
         return _folders(members, shown, modality, class_level, classes, notes)
     data = _samples(members, shown, modality, task, label_column, label_separator, classes, list(notes))
     if data.targets is None and task in (None, "single-label"):
-        # Captions or other data beside the pictures of class folders: then the folders say the class.
+        # Captions or other data beside the images of class folders: then the folders say the class.
         beside = _folders(members, shown, data.modality, class_level, classes, notes)
         return beside if beside.targets is not None else data
     return data
@@ -152,7 +152,7 @@ def _folders(
         pictures = [member for member in members if is_named_picture(member.name)]
     kept = pictures if kind == "image" else texts
     if not kept:
-        what = "pictures" if kind == "image" else "text files (.txt)"
+        what = "images" if kind == "image" else "text files (.txt)"
         raise UsageError(f"{some(sorted(set(shown.values())))} holds no {what}")
     kept = sorted(kept, key=lambda member: member.name.split("/"))
     layout = layout_of([tuple(member.name.split("/")) for member in kept], class_level=class_level)
@@ -214,10 +214,10 @@ def _samples(
     kept = [n for n, item in enumerate(items) if item is not None]
     if not kept:
         raise UsageError(
-            f"no sample of {some(sorted(set(shown.values())))} holds a {'picture' if modality == 'image' else 'text'}"
+            f"no sample of {some(sorted(set(shown.values())))} holds a {'image' if modality == 'image' else 'text'}"
         )
     if len(kept) < len(items):
-        what = "picture" if pictures else "text"
+        what = "image" if pictures else "text"
         notes.append(f"{counted(len(items) - len(kept), 'sample')} without a {what} left out")
     found, items = [found[n] for n in kept], [items[n] for n in kept]
     identities = [f"{sample.shard}:{sample.key}" for sample in found]
@@ -263,9 +263,9 @@ def _labels(
     if pictures and any("txt" in sample.fields for sample in samples):
         texts = [sample.field("txt") for sample in samples]
         if 2 * len({text for text in texts if not is_missing(text)}) <= len(texts):
-            return texts, ("labels are read from the .txt beside each picture: their texts repeat",)
+            return texts, ("labels are read from the .txt beside each image: their texts repeat",)
         return None, (
-            "no labels: the .txt beside each picture is a caption of its own; label_column='txt' takes it for one",
+            "no labels: the .txt beside each image is a caption of its own; label_column='txt' takes it for one",
         )
     return None, ()
 

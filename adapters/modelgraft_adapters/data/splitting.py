@@ -87,7 +87,7 @@ def folds(
     """The fold of each item, for cross-validation inside the training part.
 
     Single-label: each class, and the whole, is spread over the folds to within one item; there are no more folds than items of the
-    largest class. So what is learnt on all folds but one knows every class that has two items or more; a class of one item is
+    largest class. So what is trained on all folds but one knows every class that has two items or more; a class of one item is
     unknown to the fold that holds it, which cannot be helped. Multi-label: iterative stratification. Regression: neighbours
     among the sorted values (of several columns: of their standardised sum) go to different folds. Groups stay whole, and there are
     no more folds than groups (`grouping.share_out`).

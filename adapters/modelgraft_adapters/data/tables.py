@@ -25,14 +25,14 @@ from modelgraft_adapters.media.files import MOST_PICTURE_BYTES, read_regular
 
 @dataclass(frozen=True, slots=True)
 class RowItem:
-    """A picture in a row of a table."""
+    """An image in a row of a table."""
 
     column: BytesColumn
     index: int
     folder: str | None
 
     def read_bytes(self) -> bytes:
-        """The picture's file.
+        """The image's file.
 
         Raises:
             UnreadableItemError: the row holds none.
@@ -54,7 +54,7 @@ def file_bytes(cell: Any, folder: str | None = None) -> bytes:
             except OSError as error:
                 raise UnreadableItemError(f"{path}: {error.strerror or error}") from None
     if not isinstance(cell, bytes):
-        raise UnreadableItemError("the row holds no picture")
+        raise UnreadableItemError("the row holds no image")
     return cell
 
 
@@ -73,13 +73,13 @@ def read_columns(
     """The `Dataset` of a table.
 
     Rules. Columns that are not given are found by name (`names.TEXT_COLUMNS`, `IMAGE_COLUMNS`, `LABEL_COLUMNS`,
-    `SPLIT_COLUMNS`; the first in the order there, whatever its case), else by content: the one column of picture paths,
-    the one column of words. A column named for pictures counts only if it holds pictures, one named for splits only if it says
+    `SPLIT_COLUMNS`; the first in the order there, whatever its case), else by content: the one column of image paths,
+    the one column of words. A column named for images counts only if it holds images, one named for splits only if it says
     splits. Paths: see `paths_in_cells.paths_of`. Labels: see `encoding.encode`; several columns are the classes of a multi-label
     task (0 or 1 each) or the numbers of a regression. Rows without a text or path stay: they become error rows, not gaps.
 
     Raises:
-        UsageError: a column that is not there or cannot be told, both texts and pictures, pictures that do not exist, bad labels.
+        UsageError: a column that is not there or cannot be told, both texts and images, images that do not exist, bad labels.
     """
     if isinstance(label_column, str):
         label_column = (label_column,)

@@ -21,7 +21,7 @@ from modelgraft.sealed import read_sealed, write_sealed
 from modelgraft_adapters.media.files import open_regular
 
 LARGEST_RATIO: Final = 200
-"""A tar is not uncompressed to more than this many times its size. Pictures come to 1, texts to 10, tiny labels to 140."""
+"""A tar is not uncompressed to more than this many times its size. Images come to 1, texts to 10, tiny labels to 140."""
 ALWAYS_ALLOWED: Final = 1 << 30
 """Up to this many bytes any ratio is allowed."""
 _KEPT_FREE: Final = 1 << 30

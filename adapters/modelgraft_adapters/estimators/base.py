@@ -1,4 +1,4 @@
-"""A backbone and a learnt head together: what every adapter can do once it is fitted, whatever was trained and how."""
+"""A backbone and a trained head together: what every adapter can do once it is fitted, whatever was trained and how."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
-        seed: of every draw; None draws one anew for each fit.
+        seed: of all that is random; None draws one anew for each fit.
         device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
 
     Attributes:
         classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
             scikit-learn's; of a regression the names of its columns.
-        head_: the learnt head.
+        head_: the trained head.
         report_: what was chosen, and how well it was found.
         notes_: lines a user should see once.
         extractor: where the features come from.
@@ -77,12 +77,12 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     task_: Task = "single-label"
     names_: tuple[str, ...] = ()
     values_: np.ndarray | None = None
-    """(C,): the classes as the labels that were learnt from are; None where they are the names."""
+    """(C,): the classes as the labels that were trained on are; None where they are the names."""
     _trained_on: Contents = Contents((), "text")
     _data: Dataset | None = None
     """What it was trained on: its fingerprint is taken when it is saved."""
     _extractor: FeatureExtractor | FeatureMatrix | None = None
-    """Of what was learnt; before, `_made` has one of the parameters."""
+    """Of what was trained; before, `_made` has one of the parameters."""
     _made: tuple[dict[str, Any], FeatureExtractor] | None = None
     _settled: Literal["image", "text"] | None = None
     _spec: HeadSpec | None = None
@@ -154,12 +154,12 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     @property
     def drawn(self) -> int:
-        """The seed of every draw, as a number."""
+        """The random seed, as a number."""
         return checked_seed(self.seed)
 
     @property
     def task(self) -> Task:
-        """What was learnt: one class per item, several, or numbers."""
+        """What was trained: one class per item, several, or numbers."""
         return self.task_
 
     @task.setter
@@ -168,7 +168,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, as they are shown; of a regression of its columns. Empty before anything was learnt."""
+        """The names of the classes, as they are shown; of a regression of its columns. Empty before anything was trained."""
         return self.names_
 
     @classes.setter
@@ -207,7 +207,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     @property
     def extractor(self) -> Any:
-        """Where the features come from (`FeatureExtractor`); made for pictures or texts by the first data it sees."""
+        """Where the features come from (`FeatureExtractor`); made for images or texts by the first data it sees."""
         if self._extractor is not None:
             return self._extractor
         if self.model is None:
@@ -316,11 +316,11 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         A folder that holds a saved adapter is written over: its files are, whatever else lies there stays.
 
         Raises:
-            UsageError: nothing was learnt yet, or the folder holds something else.
+            UsageError: nothing was trained yet, or the folder holds something else.
             ModelgraftError: the head has state that cannot be written, or the disk cannot be written.
         """
         if self.head_ is None:
-            raise UsageError(f"this {type(self).__name__} has learnt nothing yet; call fit first")
+            raise UsageError(f"this {type(self).__name__} is not fitted yet; call fit first")
         if self._on_features:
             raise UsageError(
                 "an adapter on features has no model to be saved with; pickle it, or train one with a model"
@@ -338,7 +338,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _fitted(self) -> LearnedHead:
         if self.head_ is None:
-            raise NotFitted(f"this {type(self).__name__} has learnt nothing yet; call fit first")
+            raise NotFitted(f"this {type(self).__name__} is not fitted yet; call fit first")
         return self.head_
 
     def _read(self, X: Any, y: Any, part: str | None, groups: Any = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""A head learnt on the features of a frozen backbone: what linear probes, k-NN, prototypes and few-shot heads have in common.
+"""A head trained on the features of a frozen backbone: what linear probes, k-NN, prototypes and few-shot heads have in common.
 
 The backbone is run once per item and never trained; its features come from the feature store. All heads are found by name,
 so a third party's head is used in the same way.
@@ -30,7 +30,7 @@ from modelgraft_adapters.features.matrix import told_as_value_error
 
 
 class FrozenAdapter(Adapter):
-    """A pretrained backbone, frozen, and a head that is learnt. Pictures and texts alike.
+    """A pretrained backbone, frozen, and a head that is trained. Images and texts alike.
 
     >>> probe = FrozenAdapter("timm/resnet50", head="linear").fit("flowers/")      # doctest: +SKIP
     >>> print(probe.evaluate("flowers/"))                                          # doctest: +SKIP
@@ -50,7 +50,7 @@ class FrozenAdapter(Adapter):
     Attributes:
         classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
             scikit-learn's; of a regression the names of its columns.
-        head_: the learnt head.
+        head_: the trained head.
         report_: what the head chose, and how well it was found.
         notes_: lines a user should see once.
         extractor: where the features come from.
@@ -101,7 +101,7 @@ class FrozenAdapter(Adapter):
 
     @anew
     def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None, groups: Any = None) -> None:
-        """Learn the head.
+        """Train the head.
 
         Args:
             X: a `Dataset`, whatever `read_data` reads (a folder, a table, shards), or items. Of data that are split only the split
@@ -112,7 +112,7 @@ class FrozenAdapter(Adapter):
             groups: of items, what belongs together (patient, author, video), one for each: kept in one fold.
 
         Raises:
-            UsageError: data that nothing can be learnt from, a task or setting that the head does not have.
+            UsageError: data that nothing can be trained on, a task or setting that the head does not have.
         """
         with told_as_value_error(self._on_features):
             data = self._read(X, y, "train", groups)
@@ -157,7 +157,7 @@ class FrozenAdapter(Adapter):
         )
         if "unlabelled" in self.spec.needs and examples.unlabelled is None:
             raise UsageError(
-                f"the head {self.head_name!r} learns from unlabelled items too; give them (--unlabelled, or rows without a label)"
+                f"the head {self.head_name!r} trains on unlabelled items too; give them (--unlabelled, or rows without a label)"
             )
         self._trained_on, self._data = data.places, data
         self.notes_ += few_groups(data.groups, self.n_folds, data.group_column)
@@ -210,7 +210,7 @@ class FrozenAdapter(Adapter):
 
     def _unlabelled(self, given: Any, plain: Dataset) -> np.ndarray | None:
         if given is None and "unlabelled" not in self.spec.needs:
-            return None  # what nobody learns from is not read
+            return None  # what nobody trains on is not read
         data = plain if given is None else self._read(given, None, "unlabelled")
         if not len(data):
             return None

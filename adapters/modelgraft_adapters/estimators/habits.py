@@ -21,7 +21,7 @@ _SHARED: Final = ("model", "store", "tell", "device", "dtype")
 
 
 class NotFitted(UsageError, NotFittedError):  # type: ignore[misc]
-    """Something was asked of an estimator that has learnt nothing yet."""
+    """Something was asked of an estimator that has trained nothing yet."""
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -45,7 +45,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return {**super().get_params(deep=deep), **self._extra}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by their names. What was learnt stays, until the next fit.
+        """Set parameters by their names. What was trained stays, until the next fit.
 
         Raises:
             ValueError: a name that is no parameter, where the estimator takes no further settings.

@@ -1,4 +1,4 @@
-"""From features and data to what a head learns from (`modelgraft.learning.Examples`)."""
+"""From features and data to what a head trains on (`modelgraft.learning.Examples`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def head_spec(name: str) -> HeadSpec:
 
 
 def checked_seed(seed: Any) -> int:
-    """Return the seed of every draw; one of the system's where None is given.
+    """Return the random seed; one of the system's where None is given.
 
     Raises:
         UsageError: no whole number from 0 to 2**32 - 1.
@@ -137,7 +137,7 @@ def class_weights(data: Dataset, given: ClassWeight) -> np.ndarray | None:
             )
         factors[place] = factor
     if not factors.any():
-        raise UsageError(f"class_weight={dict(given)!r} leaves nothing to learn from: a class needs a factor above 0")
+        raise UsageError(f"class_weight={dict(given)!r} leaves nothing to train on: a class needs a factor above 0")
     return factors
 
 
@@ -147,7 +147,7 @@ def aligned_targets(
     """Targets of other data by the classes an adapter has; -1, or no column, for a class that it does not have.
 
     Args:
-        values: (C,), the classes as the labels that the adapter learnt from are; None where they are the names.
+        values: (C,), the classes as the labels that the adapter trained on are; None where they are the names.
 
     Raises:
         UsageError: data of another task.
@@ -162,7 +162,7 @@ def aligned_targets(
     own = np.array([place_of(*one, there) for one in zip(data.classes, others, strict=True)], np.int64)
     if len(data.classes) and (own < 0).all():
         warnings.warn(
-            f"none of the classes of these data ({some(data.classes)}) is one that was learnt ({some(classes)})",
+            f"none of the classes of these data ({some(data.classes)}) is one that was trained ({some(classes)})",
             stacklevel=3,
         )
     if task == "single-label":

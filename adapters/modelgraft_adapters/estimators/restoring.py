@@ -102,7 +102,7 @@ def restored(make: Make, entry: Entry, weights: LocalWeights, model: Any, option
 
 
 def _head(saved: SavedFiles, where: str, device: torch.device) -> Any:
-    """The head, tried on features of zeros: what does not fit together is told here and not at the first picture."""
+    """The head, tried on features of zeros: what does not fit together is told here and not at the first image."""
     card = saved.card
     fitted_for = card.head_settings.get("task", card.task)
     if fitted_for != card.task:

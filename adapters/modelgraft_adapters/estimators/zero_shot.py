@@ -1,4 +1,4 @@
-"""Zero-shot classification: pictures or texts by the names of their classes, with no training."""
+"""Zero-shot classification: images or texts by the names of their classes, with no training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
 class ZeroShotClassifier(ClassifierMixin, Estimator, ZeroShot):  # type: ignore[misc]
-    """Classify pictures (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
+    """Classify images (dual encoders: CLIP, SigLIP, CoCa ...) or texts (sentence encoders) by label names.
 
     The class of a label is the mean embedding of its prompts; a score is the model's own softmax or sigmoid of the scaled
     cosine (Radford et al. 2021; Zhai et al. 2023; for texts Yin et al. 2019 with sentence embeddings).
@@ -35,7 +35,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator, ZeroShot):  # type: ignore[
         model: a name (see `modelgraft.resolve`) or a loaded backbone.
         labels: class names, each once: texts, or whole numbers that are read as they are written.
         templates: one template, a list, or the name of an ensemble (``imagenet-80``, ``simple``, ``none`` ...); None takes what
-            the model asks for, else ``a photo of a {}.`` for pictures and ``This example is {}.`` for texts.
+            the model asks for, else ``a photo of a {}.`` for images and ``This example is {}.`` for texts.
         descriptions: for some labels, texts that describe them; they take the templates' place for that label.
         threshold: abstain (label None) where the best score is lower.
         device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.

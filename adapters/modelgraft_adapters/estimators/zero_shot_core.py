@@ -1,4 +1,4 @@
-"""Pictures or texts by the names of their classes: the loaded model, the classes' embeddings, and scores in a stream."""
+"""Images or texts by the names of their classes: the loaded model, the classes' embeddings, and scores in a stream."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class ZeroShot:
     def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
 
-        Pictures: paths, PIL pictures, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
+        Images: paths, PIL images, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
         """
         names = checked_names(self.labels)
         for outcome in self._probabilities(items):

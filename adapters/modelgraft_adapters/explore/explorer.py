@@ -1,4 +1,4 @@
-"""What there is in data, before anything is learnt: one call over the features of a pretrained model."""
+"""What there is in data, before anything is trained: one call over the features of a pretrained model."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Exploration:
 class Explorer:
     """Clusters, a map, neighbours and outliers of data, by the features of a pretrained model.
 
-    Nothing is learnt; labels are optional.
+    Nothing is trained; labels are optional.
 
     >>> Explorer("embedded/sprig").explore("photos/").clusters()        # doctest: +SKIP
 
@@ -182,7 +182,7 @@ class Explorer:
 
     @property
     def extractor(self) -> FeatureExtractor:
-        """Where the features come from; made for pictures or texts by the first data it sees."""
+        """Where the features come from; made for images or texts by the first data it sees."""
         if self._extractor is None:
             self._extractor = FeatureExtractor(self.model, layer=self.layer, **self.options)
         return self._extractor

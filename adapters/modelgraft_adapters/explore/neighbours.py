@@ -60,6 +60,6 @@ def nearest(
 def outlier_scores(features: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """(N,) float64 in [0, 2]: the mean cosine distance of each item to its k nearest others (Angiulli and Pizzuti 2002).
 
-    Large for items unlike all others: another kind of picture, noise, a blank page. Errors as `nearest`.
+    Large for items unlike all others: another kind of image, noise, a blank page. Errors as `nearest`.
     """
     return np.asarray(1 - nearest(features, None, k)[1].mean(axis=1))

@@ -1,6 +1,6 @@
 """A fitted adapter as one file that runs without modelgraft: ONNX, or a program of ``torch.export`` (.pt2).
 
-Backbone and head become one module, from preprocessed pictures (or tokens) to probabilities. It is traced once; the file is read
+Backbone and head become one module, from preprocessed images (or tokens) to probabilities. It is traced once; the file is read
 back and compared with the adapter before it is put in place.
 """
 
@@ -78,7 +78,7 @@ class Exported:
 
 
 def export(adapter: Adapter, path: str | Path, check: Sequence[Any] | None = None) -> Exported:
-    """Write a fitted adapter to a file that gives its probabilities: (B, C) float32 of preprocessed pictures (B, 3, H, W) float32,
+    """Write a fitted adapter to a file that gives its probabilities: (B, C) float32 of preprocessed images (B, 3, H, W) float32,
     or of the tensors of ``token_batch``. B, and the lengths of texts, are free; of a regression, values.
 
     The file is read back (onnxruntime or ``torch.export.load``, on the CPU) and run on items in batches of 1 and of 3; it appears
@@ -87,10 +87,10 @@ def export(adapter: Adapter, path: str | Path, check: Sequence[Any] | None = Non
     Args:
         adapter: on the CPU, in float32 (``Adapter.load(name, device="cpu", dtype="float32")``).
         path: ends in ``.onnx`` or ``.pt2``. A file that is there is replaced.
-        check: further pictures or texts to compare on, as `Adapter.predict_proba` takes them; some are made in any case.
+        check: further images or texts to compare on, as `Adapter.predict_proba` takes them; some are made in any case.
 
     Raises:
-        UsageError: see `check_target`; nothing was learnt; a backbone or a head that cannot be traced; weights too large for ONNX.
+        UsageError: see `check_target`; nothing was trained; a backbone or a head that cannot be traced; weights too large for ONNX.
         ModelgraftError: tracing failed, the file differs from the adapter, or it cannot be written.
     """
     path = check_target(Path(path))
@@ -126,13 +126,13 @@ class _Items:
 
 
 def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
-    """The items to compare on: those given, and pictures or texts made here."""
+    """The items to compare on: those given, and images or texts made here."""
     extractor = adapter.extractor
     backbone, text = extractor.backbone, extractor.modality == "text"
     items = [*(check or ()), *(TEXTS if text else _pictures())]
     # The adapter's own way of reading and embedding, not the one that is traced; nothing of it is stored.
     found = FeatureExtractor(backbone, modality=extractor.modality, store=False).embed(items)
-    called = [str(item) if isinstance(item, (str, os.PathLike)) else f"picture {n + 1}" for n, item in enumerate(items)]
+    called = [str(item) if isinstance(item, (str, os.PathLike)) else f"image {n + 1}" for n, item in enumerate(items)]
     unreadable = {called[n]: error for n, error in enumerate(found.errors) if error is not None}
     good = np.flatnonzero(found.good)
     expected = adapter._outputs(adapter._fitted(), found.features[good])
@@ -176,7 +176,7 @@ def _inputs(some: Mapping[str, torch.Tensor], one: Mapping[str, torch.Tensor]) -
 
 
 def _pictures() -> list[np.ndarray]:
-    """Four pictures (240, 320, 3) uint8 of coloured spots, coarse to fine, always the same."""
+    """Four images (240, 320, 3) uint8 of coloured spots, coarse to fine, always the same."""
     draw = np.random.default_rng(0)
     small = [draw.integers(0, 256, (n, n, 3), np.uint8) for n in (2, 6, 24, 240)]
     return [np.asarray(Image.fromarray(spots).resize((320, 240), Image.Resampling.BICUBIC)) for spots in small]
@@ -185,14 +185,14 @@ def _pictures() -> list[np.ndarray]:
 def _facts(adapter: Adapter, read: _Items) -> dict[str, Any]:
     """What it takes to use the file alone, as plain JSON types.
 
-    ``modelgraft`` (version), ``model``, ``head``, ``task``, ``classes``, ``modality``, ``preprocessing`` (of pictures with
+    ``modelgraft`` (version), ``model``, ``head``, ``task``, ``classes``, ``modality``, ``preprocessing`` (of images with
     ``input_size``, of texts with ``max_tokens``), ``inputs``, ``outputs`` (name, dtype, shape; a free size is a word).
     """
     entry, modality = adapter.entry, adapter.extractor.modality
     scheme, local, place = entry.name.partition("file:")  # the path is this machine's; its last part is the name
     image = modality == "image"
     size = {"input_size": read.inputs[0]["shape"][1:]} if image else {"max_tokens": entry.max_tokens}
-    other = entry.modality == "image-text" and not image  # then it is that of pictures
+    other = entry.modality == "image-text" and not image  # then it is that of images
     known = {} if other else entry.preprocessing
     name = "values" if adapter.task == "regression" else "probabilities"
     return {

@@ -81,7 +81,7 @@ class _Read:
 
 
 class FeatureExtractor:
-    """Features of pictures or texts by a pretrained model, kept on disk.
+    """Features of images or texts by a pretrained model, kept on disk.
 
     Items are taken in batches by their place in the sequence, and what a batch gave is stored whole: a run that was killed and
     is started again on the same items encodes the batches that are missing, as they would have been, and gives the same bytes.
@@ -89,7 +89,7 @@ class FeatureExtractor:
     Args:
         model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. By name the weights are loaded when something
             must be encoded, and not before.
-        modality: ``image`` or ``text``, which tower of a dual encoder; None takes the picture tower where there is one.
+        modality: ``image`` or ``text``, which tower of a dual encoder; None takes the image tower where there is one.
         layer: where the embedding is taken (`modelgraft.contract.Layered`); None is the model's own embedding.
         device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
         batch_size: items per forward pass; None chooses by device. Another batch size can change features in the last bits.
@@ -178,7 +178,7 @@ class FeatureExtractor:
         """The features of all items, in order.
 
         Args:
-            items: pictures: paths, PIL pictures, uint8 arrays (H, W[, 3 or 4]), objects with ``read_bytes()``; or texts.
+            items: images: paths, PIL images, uint8 arrays (H, W[, 3 or 4]), objects with ``read_bytes()``; or texts.
             progress: told (items done, items there are), in the calling thread.
         """
         whole = each_item(items)
@@ -340,7 +340,7 @@ class FeatureExtractor:
             else:
                 digest, content = picture_digest(item)
         except (TypeError, ValueError) as error:
-            raise UnreadableItemError(f"not a picture but {type(item).__name__}: {error}") from None
+            raise UnreadableItemError(f"not an image but {type(item).__name__}: {error}") from None
         if self.store is not None and self.store.holds(digest):
             return _Read(digest, None), None
         ready, note = self._ready(item, content)

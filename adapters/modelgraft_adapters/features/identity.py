@@ -152,7 +152,7 @@ def settings_identity(
 
 @cache
 def versions(distribution: str) -> dict[str, str]:
-    """Versions of what computes features: torch, the picture libraries, and what ``distribution`` needs that uses torch itself."""
+    """Versions of what computes features: torch, the image libraries, and what ``distribution`` needs that uses torch itself."""
     names = {OWN_DISTRIBUTION, "torch", "torchvision", "pillow", "numpy", "tokenizers"}
     seen: set[str] = set()
     open_names = [distribution or OWN_DISTRIBUTION]

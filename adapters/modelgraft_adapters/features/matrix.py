@@ -22,7 +22,7 @@ from modelgraft_adapters.features.extractor import Embedded, Row
 
 
 class WrongValues(UsageError, ValueError):
-    """A matrix, or its labels, that nothing can be learnt from: what scikit-learn's own estimators raise ValueError for."""
+    """A matrix, or its labels, that nothing can be trained on: what scikit-learn's own estimators raise ValueError for."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ class FeatureMatrix:
     """What a `FeatureExtractor` is for items, for rows of a matrix (N, D): they are their own features.
 
     Args:
-        device: where heads are learnt.
+        device: where heads are trained.
     """
 
     modality = "features"
@@ -88,7 +88,7 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
     Args:
         adapter: whose ``n_features_in_`` and ``feature_names_in_`` are set, or compared with.
         y: labels of classes (N,), None for one that is not known; or (N, C) of 0 and 1. None where they are not asked for.
-        learn: whether the adapter learns from them; then there must be labels.
+        learn: whether the adapter trains on them; then there must be labels.
         groups: (N,): rows of one group stay on one side of every split that is drawn.
 
     Raises:
@@ -109,7 +109,7 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
         )
     features = validate_data(adapter, X, reset=learn, dtype=np.float32, ensure_min_samples=1)
     if learn and len(features) == 1:
-        raise WrongValues("nothing to learn: 1 sample; two classes are needed")
+        raise WrongValues("nothing to train: 1 sample; two classes are needed")
     if y is None:
         return Dataset(features, "features")  # type: ignore[arg-type]
     labels = np.asarray(y)

@@ -1,4 +1,4 @@
-"""Random changes of training pictures that keep what is in them, then the model's own size and normalisation. By torchvision."""
+"""Random changes of training images that keep what is in them, then the model's own size and normalisation. By torchvision."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
 def training_transform(backbone: Any, augment: str) -> Callable[[Image.Image], torch.Tensor]:
-    """Upright RGB pictures to float32 (3, H, W).
+    """Upright RGB images to float32 (3, H, W).
 
-    ``none`` is the model's evaluation preprocessing. ``flip`` is that of the picture or its mirror image, one as likely as the
+    ``none`` is the model's evaluation preprocessing. ``flip`` is that of the image or its mirror image, one as likely as the
     other. ``crop`` takes a random part of 0.35 to 1 of the area, 3/4 to 4/3 its shape (Szegedy et al. 2015), and flips; ``trivial``
     adds one random change of colour or geometry (Müller and Hutter 2021, TrivialAugmentWide), ``randaugment`` two (Cubuk et al.
     2020, magnitude 9).
@@ -58,6 +58,6 @@ def _measured(backbone: Any) -> tuple[tuple[int, int], list[float], list[float]]
     height, width = black.shape[-2:]
     low, high = (found[:, height // 2, width // 2] for found in (black, white))
     if not bool((high > low).all()):
-        raise UsageError(f"{backbone.entry.name} does not scale pictures channel by channel; take augment none or flip")
+        raise UsageError(f"{backbone.entry.name} does not scale images channel by channel; take augment none or flip")
     std = 1 / (high - low)
     return (int(height), int(width)), (-low * std).tolist(), std.tolist()

@@ -29,7 +29,7 @@ class Batch:
     """What one process has of a step."""
 
     inputs: torch.Tensor | Mapping[str, torch.Tensor]
-    """Pictures (B, C, H, W) or tokens, on the CPU."""
+    """Images (B, C, H, W) or tokens, on the CPU."""
     index: torch.Tensor
     """(B,) int64: which training items they are."""
     broken: tuple[tuple[int, str], ...]
@@ -106,7 +106,7 @@ def drawn_from(*numbers: int) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class PictureItems(Shuffled, Dataset[Any]):
-    """Pictures as tensors; the random part of the transform is drawn from seed, pass and item alone."""
+    """Images as tensors; the random part of the transform is drawn from seed, pass and item alone."""
 
     items: Sequence[Any]
     transform: Callable[[Image.Image], torch.Tensor]
@@ -127,7 +127,7 @@ class PictureItems(Shuffled, Dataset[Any]):
         good = [(item, value) for item, value in found if isinstance(value, torch.Tensor)]
         if len(shapes := {tuple(value.shape) for _, value in good}) > 1:
             raise UsageError(
-                f"the model preprocesses the pictures of a step to different shapes ({', '.join(map(str, sorted(shapes)[:3]))}), "
+                f"the model preprocesses the images of a step to different shapes ({', '.join(map(str, sorted(shapes)[:3]))}), "
                 "which cannot be trained on together; take augment='crop'"
             )
         pixels = torch.stack([value for _, value in good]) if good else torch.zeros(0)

@@ -1,6 +1,6 @@
 """Contrastive tuning (Tunstall et al. 2022, "SetFit", arXiv 2209.11055): items of a class are drawn together, others apart.
 
-From n labelled items come about n squared pairs, each a training example: that is why it learns from so few labels. The pairs are
+From n labelled items come about n squared pairs, each a training example: that is why it trains on so few labels. The pairs are
 never listed: the k-th is found from the seed and its number, in memory that grows with the items.
 """
 
@@ -154,7 +154,7 @@ def shuffled(place: int, count: int, key: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PairItems(Dataset[Any]):
-    """Pairs of texts or pictures: what `TextItems` or `PictureItems` read, two in a row."""
+    """Pairs of texts or images: what `TextItems` or `PictureItems` read, two in a row."""
 
     source: TextItems | PictureItems
     sampler: PairSampler
@@ -171,7 +171,7 @@ class PairItems(Dataset[Any]):
     def __getitem__(self, place: tuple[int, int]) -> tuple[int, Any, Any]:
         number, k = place
         pair = self.sampler.pair(number, k)
-        # A picture's random changes are drawn from the pass: two of its own, or a picture with itself would be two alike.
+        # An image's random changes are drawn from the pass: two of its own, or an image with itself would be two alike.
         passes = seed_of(number, k, 0), seed_of(number, k, 1)
         return pair.same, self.source[passes[0], pair.first], self.source[passes[1], pair.second]
 

@@ -1,6 +1,6 @@
-"""Unlabelled pictures beside labelled ones: FixMatch (Sohn et al. 2020, arXiv 2001.07685), and pseudo-labels (Lee 2013).
+"""Unlabelled images beside labelled ones: FixMatch (Sohn et al. 2020, arXiv 2001.07685), and pseudo-labels (Lee 2013).
 
-The model's own class of a picture, where it is confident of it in a weak view, is the label of a strong view of the same picture.
+The model's own class of an image, where it is confident of it in a weak view, is the label of a strong view of the same image.
 Pseudo-labelling is the same with a second weak view in the strong one's place.
 """
 
@@ -25,14 +25,14 @@ from modelgraft_adapters.media.images import read_image
 
 View = Callable[[Image.Image], torch.Tensor]
 _TRIES = 20
-"""Unlabelled pictures that are tried, one after another, for one that can be read."""
+"""Unlabelled images that are tried, one after another, for one that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixedItems(Shuffled, Dataset[Any]):
-    """Each labelled picture with ``ratio`` unlabelled ones, these in a weak and a strong view each.
+    """Each labelled image with ``ratio`` unlabelled ones, these in a weak and a strong view each.
 
-    A row is (1 + 2 * ratio, 3, H, W): the labelled picture, the weak views, the strong views. Which unlabelled pictures come with
+    A row is (1 + 2 * ratio, 3, H, W): the labelled image, the weak views, the strong views. Which unlabelled images come with
     an item, and every random part of a view, is drawn from seed, pass and item alone; each comes once before any comes again.
     """
 
@@ -52,7 +52,7 @@ class MixedItems(Shuffled, Dataset[Any]):
         for k in range(self.ratio):
             image = self._image((number * len(self.items) + item) * self.ratio + k)
             if image is None:
-                return item, f"none of {_TRIES} unlabelled pictures beside it could be read"
+                return item, f"none of {_TRIES} unlabelled images beside it could be read"
             pairs.append(
                 [self._view(view, image, number, item, k, n) for n, view in enumerate((self.weak, self.strong))]
             )
@@ -65,7 +65,7 @@ class MixedItems(Shuffled, Dataset[Any]):
         return PictureItems.collate(found)
 
     def _image(self, number: int) -> Image.Image | None:
-        """The unlabelled picture of a running number, or the next that can be read."""
+        """The unlabelled image of a running number, or the next that can be read."""
         for further in range(_TRIES):
             turn, place = divmod(number + further, len(self.unlabelled))
             try:
@@ -85,10 +85,10 @@ def _order(turn: int, items: int, seed: int) -> np.ndarray:
 
 
 class WithUnlabelled(Grafted):
-    """Logits (B, G, C) of rows of G pictures."""
+    """Logits (B, G, C) of rows of G images."""
 
     def forward(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(B, G, 3, H, W) to (B, G, C) float32; all pictures go through the model together, as in the paper."""
+        """(B, G, 3, H, W) to (B, G, C) float32; all images go through the model together, as in the paper."""
         assert isinstance(batch, torch.Tensor)
         logits = super().forward(batch.flatten(0, 1))
         return logits.view(*batch.shape[:2], -1)
@@ -98,12 +98,12 @@ class FixMatchObjective:
     """``loss(labelled) + weight * mean over the unlabelled of 1[max p(weak) >= threshold] * CE(strong, argmax p(weak))``.
 
     Args:
-        labelled: the loss of the labelled pictures.
+        labelled: the loss of the labelled images.
         threshold: tau.
         weight: lambda.
 
     Attributes:
-        confident, seen: unlabelled pictures that had a label so far, and all.
+        confident, seen: unlabelled images that had a label so far, and all.
     """
 
     def __init__(self, labelled: Objective, threshold: float, weight: float) -> None:
@@ -120,14 +120,14 @@ class FixMatchObjective:
         self.confident = self.confident.to(sure.device) + sure.sum()
         self.seen += sure.numel()
         losses = F.cross_entropy(strong.flatten(0, 1), label.flatten(), reduction="none").view_as(best)
-        # Not a product with 0: where no picture is sure the gradient is that of the labelled ones, to the last bit.
+        # Not a product with 0: where no image is sure the gradient is that of the labelled ones, to the last bit.
         return self.labelled(outputs[:, 0], targets) + self.weight * losses.masked_fill(~sure, 0.0).mean(dim=1)
 
     def right(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
-        """Of the labelled pictures."""
+        """Of the labelled images."""
         return self.labelled.right(outputs[:, 0], targets)
 
     @property
     def note(self) -> str:
         """For the user."""
-        return f"{int(self.confident)} of {self.seen} views of unlabelled pictures were sure enough to be learnt from"
+        return f"{int(self.confident)} of {self.seen} views of unlabelled images were sure enough to be trained on"

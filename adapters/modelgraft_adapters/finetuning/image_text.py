@@ -1,4 +1,4 @@
-"""Both towers of a dual encoder trained as they were pretrained: each picture with a prompt of its class (FLYP).
+"""Both towers of a dual encoder trained as they were pretrained: each image with a prompt of its class (FLYP).
 
 Goyal et al. 2023, "Finetune like you pretrain" (arXiv 2212.00638): the contrastive loss of pretraining over the items of a step,
 with the class's name in a prompt as the text; at the end the classes are the text tower's embeddings of their names, so that other
@@ -27,12 +27,12 @@ from modelgraft_adapters.finetuning.batches import Batch, PictureItems, Shuffled
 from modelgraft_adapters.finetuning.model import Grafted
 
 PIXELS = "pixels"
-"""Among a step's inputs the pictures; the others are tokens."""
+"""Among a step's inputs the images; the others are tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptedItems(Shuffled, TorchDataset[Any]):
-    """Each picture with a prompt of its class, drawn from seed, pass and item alone."""
+    """Each image with a prompt of its class, drawn from seed, pass and item alone."""
 
     pictures: PictureItems
     prompts: Sequence[Sequence[str]]
@@ -51,7 +51,7 @@ class PromptedItems(Shuffled, TorchDataset[Any]):
 
     @property
     def items(self) -> Sequence[Any]:
-        """The pictures' sources."""
+        """The images' sources."""
         return self.pictures.items
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[int, torch.Tensor | str, str]:
@@ -69,7 +69,7 @@ class PromptedItems(Shuffled, TorchDataset[Any]):
 
 
 class TwoTowers(Grafted):
-    """Of B pictures and B prompts: (B, 2, B) cosines, of each picture with all prompts and of each prompt with all pictures."""
+    """Of B images and B prompts: (B, 2, B) cosines, of each image with all prompts and of each prompt with all images."""
 
     def forward(self, batch: Any) -> torch.Tensor:
         """``batch`` has ``pixels`` and tokens."""
@@ -100,7 +100,7 @@ class ImageTextObjective:
         ) / 2
 
     def right(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Pictures whose nearest prompt is one of their class: the first of equal ones stands for its class."""
+        """Images whose nearest prompt is one of their class: the first of equal ones stands for its class."""
         return (targets[outputs[:, 0].argmax(dim=1)] == targets).sum()
 
 

@@ -52,7 +52,7 @@ class Progress:
     loss: float
     """Of the last step, the mean over its items."""
     accuracy: float | None
-    """Of the last step's items before it was taken; None where it has no meaning (mixed pictures, regression)."""
+    """Of the last step's items before it was taken; None where it has no meaning (mixed images, regression)."""
     rate: float
     """The head's learning rate."""
     items_per_s: float
@@ -253,7 +253,7 @@ class Loop:
         if self.done.accumulate >= len(batch) or self.accelerator.num_processes > 1:
             raise ModelgraftError(
                 f"not enough memory for {max(1, len(batch) // self.done.accumulate)} items at once; take recompute, a smaller "
-                "model or picture, or fewer trained blocks (last-1)"
+                "model or image, or fewer trained blocks (last-1)"
                 if self.accelerator.num_processes == 1
                 else f"not enough memory; take accumulate={2 * self.done.accumulate}"
             ) from None

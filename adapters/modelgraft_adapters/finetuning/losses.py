@@ -1,4 +1,4 @@
-"""The loss of one item, by task; targets as tensors; mixing of pictures."""
+"""The loss of one item, by task; targets as tensors; mixing of images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Objective:
 @dataclass(frozen=True, slots=True)
 class Units:
     """Of a regression: the mean and spread of each column of the training targets, float64 on the CPU, as targets may be large and
-    close together (points of time). What is learnt has mean 0 and spread 1."""
+    close together (points of time). What is trained has mean 0 and spread 1."""
 
     mean: torch.Tensor
     spread: torch.Tensor
@@ -60,7 +60,7 @@ class Units:
         return cls(values.mean(dim=0), torch.where(spread > 0, spread, 1.0))
 
     def apply(self, targets: torch.Tensor) -> torch.Tensor:
-        """(N, K) float32 in the units that are learnt."""
+        """(N, K) float32 in the units that are trained."""
         return ((targets.double() - self.mean) / self.spread).float()
 
     def undo(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,13 +68,13 @@ class Units:
         return weight.double().cpu() * self.spread[:, None], bias.double().cpu() * self.spread + self.mean
 
     def enter(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A head of the data's units in those that are learnt: `undo` backwards, float32."""
+        """A head of the data's units in those that are trained: `undo` backwards, float32."""
         into = weight.double().cpu() / self.spread[:, None], (bias.double().cpu() - self.mean) / self.spread
         return into[0].float(), into[1].float()
 
 
 def mixer(mixup: float, cutmix: float, classes: int) -> Any:
-    """Pictures (B, C, H, W) and class numbers (B,) to mixed pictures and parts of classes (B, C), by torchvision; or None."""
+    """Images (B, C, H, W) and class numbers (B,) to mixed images and parts of classes (B, C), by torchvision; or None."""
     if not mixup and not cutmix:
         return None
     from torchvision.transforms import v2

@@ -1,6 +1,6 @@
 """What a way of training brings to the loop: the rows of a step, what is computed of them, their losses, and what predicts after.
 
-A row of a step is an item, or a group of them (a pair of texts; a labelled picture beside unlabelled ones): so one loop serves
+A row of a step is an item, or a group of them (a pair of texts; a labelled image beside unlabelled ones): so one loop serves
 all ways.
 """
 
@@ -46,7 +46,7 @@ class Given:
     start: tuple[torch.Tensor, torch.Tensor] | None = None
     """lp-ft: weight (C, D) and bias (C,) of the exact head."""
     unlabelled: Dataset | None = None
-    """Further pictures, to learn from without a label."""
+    """Further images, to train on without a label."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ def _supervised(given: Given) -> Way:
     """A linear head on the embedding."""
     backbone, train, settings = given.backbone, given.train, given.settings
     if (settings.mixup or settings.cutmix) and (train.modality != "image" or train.task != "single-label"):
-        raise UsageError("mixup and cutmix mix pictures and their classes; these are not pictures with one class each")
+        raise UsageError("mixup and cutmix mix images and their classes; these are not images with one class each")
     assert train.targets is not None
     head = nn.Linear(backbone.embed_dim, len(train.classes), device=backbone.device)
     units = Units.of(train.targets) if train.task == "regression" else None
@@ -125,17 +125,17 @@ def plain_items(given: Given) -> PictureItems | TextItems:
 
 
 def _with_unlabelled(given: Given, way: Way) -> Way:
-    """Beside each labelled picture unlabelled ones."""
+    """Beside each labelled image unlabelled ones."""
     from modelgraft_adapters.finetuning.fixmatch import FixMatchObjective, MixedItems, WithUnlabelled
 
     train, settings, unlabelled = given.train, given.settings, given.unlabelled
     assert unlabelled is not None
     if train.modality != "image" or train.task != "single-label":
-        raise UsageError("unlabelled items are learnt from with pictures that have one class each; these are not")
+        raise UsageError("unlabelled items are trained on with images that have one class each; these are not")
     if settings.mixup or settings.cutmix:
         raise UsageError("mixup and cutmix do not go with unlabelled items; leave the one or the other out")
     if settings.semi == "fixmatch" and settings.augment == "none":
-        raise UsageError("fixmatch compares two views of a picture, and augment none makes them one; take flip or crop")
+        raise UsageError("fixmatch compares two views of an image, and augment none makes them one; take flip or crop")
     assert isinstance(way.goal, Objective)
     weak = training_transform(given.backbone, settings.augment)
     strong = training_transform(given.backbone, "randaugment") if settings.semi == "fixmatch" else weak
@@ -166,14 +166,14 @@ def _contrastive(given: Given) -> Way:
 
 
 def _image_text(given: Given) -> Way:
-    """Pictures and the prompts of their classes."""
+    """Images and the prompts of their classes."""
     from modelgraft_adapters.finetuning.image_text import ImageTextObjective, PromptedItems, TwoTowers, text_head
 
     backbone, train = given.backbone, given.train
     if "zero-shot" not in backbone.entry.tasks or not hasattr(backbone, "encode_image"):
         raise UsageError(f"the strategy flyp trains both towers of a dual encoder, and {backbone.entry.name} is none")
     if train.modality != "image" or train.task != "single-label" or given.class_weight is not None:
-        raise UsageError("the strategy flyp takes pictures with one class each, and weighs all classes alike")
+        raise UsageError("the strategy flyp takes images with one class each, and weighs all classes alike")
     assert train.targets is not None
     pictures = plain_items(given)
     assert isinstance(pictures, PictureItems)

@@ -27,7 +27,7 @@ class Grafted(nn.Module):
         self._bad: torch.Tensor | None = None
 
     def forward(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(B, C) float32 of preprocessed pictures or tokens."""
+        """(B, C) float32 of preprocessed images or tokens."""
         logits: torch.Tensor = self.head(self.embed(batch))
         return logits.float()
 

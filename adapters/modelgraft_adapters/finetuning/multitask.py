@@ -1,7 +1,7 @@
-"""Several tasks learnt by one backbone: one linear layer with the columns of all tasks, and the sum of their losses.
+"""Several tasks trained by one backbone: one linear layer with the columns of all tasks, and the sum of their losses.
 
 Items may lack labels: of a step each task's loss is the mean over the items that have its label, and the step's loss is
-``sum_t w_t * L_t``, or with learnt weights ``sum_t exp(-s_t) * L_t + s_t`` (Kendall, Gal and Cipolla 2018, arXiv 1705.07115).
+``sum_t w_t * L_t``, or with trained weights ``sum_t exp(-s_t) * L_t + s_t`` (Kendall, Gal and Cipolla 2018, arXiv 1705.07115).
 ``s_t``, the logarithm of a task's variance, begins as 0 and goes to ``log L_t``. A task that no item of a step has counts nothing.
 
 The loop adds up losses of rows, part by part. So how many items of the step have a label of each task is counted where the step is
@@ -28,13 +28,13 @@ from modelgraft_adapters.finetuning.losses import Objective, Units
 from modelgraft_adapters.finetuning.model import Grafted
 
 PIXELS: Final = "pixels"
-"""Among a step's inputs the pictures; of texts there are tokens."""
+"""Among a step's inputs the images; of texts there are tokens."""
 SHARES: Final = "shares"
 """Among a step's inputs, of `shares`."""
 Sampling = Literal["proportional", "equal"]
 """Of a step's items: each comes as often as another; or each task has as many as another (Raffel et al. 2020, equal mixing)."""
 Weights = Literal["uncertainty"] | Mapping[str, float] | None
-"""Learnt; stated, 1 where a task is not named; 1 for each."""
+"""Trained; stated, 1 where a task is not named; 1 for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class MultiTaskHead(nn.Linear):
     Args:
         features: D of the embedding.
         columns: outputs of each task.
-        learnt: whether the tasks' weights are, as ``log_variances`` (T,) float32, of 0 at first.
+        trained: whether the tasks' weights are, as ``log_variances`` (T,) float32, of 0 at first.
     """
 
     def __init__(self, features: int, columns: Sequence[int], learnt: bool, device: Any = None) -> None:
@@ -172,7 +172,7 @@ class SharedBackbone(Grafted):
     head: MultiTaskHead
 
     def forward(self, batch: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(B, C + 2T) float32 of a step of `TaskItems`: logits, shares, logarithms of variances (0 where they are not learnt)."""
+        """(B, C + 2T) float32 of a step of `TaskItems`: logits, shares, logarithms of variances (0 where they are not trained)."""
         assert isinstance(batch, Mapping)
         rows = {name: value for name, value in batch.items() if name != SHARES}
         return joined(super().forward(rows.get(PIXELS, rows)), batch[SHARES], self.head.log_variances)
@@ -190,7 +190,7 @@ class MultiTaskObjective:
 
     tasks: tuple[OneTask, ...]
     weights: tuple[float, ...]
-    """(T); of 1 where they are learnt."""
+    """(T); of 1 where they are trained."""
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(B,) float32 of `joined` outputs (B, C + 2T) and targets (B, W) of `Tasks`."""
@@ -224,7 +224,7 @@ def checked_weights(weights: Weights, names: Sequence[str]) -> tuple[float, ...]
             raise UsageError(f"the weight of the task {name!r} is {value!r}; it takes a number of 0 or more")
     found = tuple(float(weights.get(name, 1.0)) for name in names)
     if not any(found):
-        raise UsageError("all tasks have the weight 0: there is nothing to learn")
+        raise UsageError("all tasks have the weight 0: there is nothing to train")
     return found
 
 

@@ -53,7 +53,7 @@ VARIANCE_RATE = 1e-2
 class MultiTaskTuner(Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
-    >>> tuner = MultiTaskTuner("timm/resnet50").fit(pictures, {"kind": kinds, "colour": colours})     # doctest: +SKIP
+    >>> tuner = MultiTaskTuner("timm/resnet50").fit(images, {"kind": kinds, "colour": colours})     # doctest: +SKIP
     >>> tuner.adapters_["kind"].predict(["photo.jpg"])                                                # doctest: +SKIP
 
     Args:
@@ -68,7 +68,7 @@ class MultiTaskTuner(Estimator):
 
     Attributes:
         adapters_: task -> a fitted `Adapter`; all are on one tuned backbone, and each predicts, is evaluated and is saved alone.
-        weights_: task -> the weight that its loss had at the end: ``exp(-s)`` where it was learnt.
+        weights_: task -> the weight that its loss had at the end: ``exp(-s)`` where it was trained.
         report_: losses, weights, time.
         notes_: lines a user should see once.
 
@@ -156,12 +156,12 @@ class MultiTaskTuner(Estimator):
         """Train.
 
         Args:
-            X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is learnt from.
+            X, ys: see `data.tasks.read_tasks`. Of data that are split the split ``train`` is trained on.
             groups: as `FrozenAdapter.fit`'s.
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
-            UsageError: data that nothing can be learnt from, a model that cannot be trained, a checkpoint of another run.
+            UsageError: data that nothing can be trained on, a model that cannot be trained, a checkpoint of another run.
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
@@ -218,7 +218,7 @@ class MultiTaskTuner(Estimator):
 
     @property
     def entry(self) -> Entry:
-        """Of the backbone; once something was learnt."""
+        """Of the backbone; once something was trained."""
         return next(iter(self.adapters_.values())).entry
 
     def evaluate(self, X: Any, ys: Any = None) -> dict[str, Evaluation]:
@@ -229,16 +229,16 @@ class MultiTaskTuner(Estimator):
             X, ys: see `data.tasks.read_tasks`.
 
         Raises:
-            UsageError: nothing was learnt yet, a task that was not learnt, or one without any label.
+            UsageError: nothing was trained yet, a task that was not trained, or one without any label.
         """
         if not self.adapters_:
-            raise UsageError("this MultiTaskTuner has learnt nothing yet; call fit first")
+            raise UsageError("this MultiTaskTuner is not fitted yet; call fit first")
         some = next(iter(self.adapters_.values()))  # all are on one backbone
         data = read_tasks(X, ys, some.extractor.modality)
         data = {name: one.part("test") if "test" in one.split_names else one for name, one in data.items()}
         for name, one in data.items():
             if name not in self.adapters_:
-                raise UsageError(f"the task {name!r} was not learnt; there are: {', '.join(self.adapters_)}")
+                raise UsageError(f"the task {name!r} was not trained; there are: {', '.join(self.adapters_)}")
             if not one.labelled.any():
                 raise UsageError(f"no item has a label of the task {name!r} to test on")
         first = next(iter(data.values()))

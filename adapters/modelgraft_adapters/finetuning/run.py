@@ -133,7 +133,7 @@ def run(
     _put(loop, kept)
     if not loop.done.read:
         first = next(iter(loop.done.broken.values()), "no step was taken")
-        raise ModelgraftError(f"no item of the {loop.done.step} steps could be read, so nothing was learnt: {first}")
+        raise ModelgraftError(f"no item of the {loop.done.step} steps could be read, so nothing was trained: {first}")
     course.seconds = time.perf_counter() - began
     return course
 

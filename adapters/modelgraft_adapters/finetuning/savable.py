@@ -65,7 +65,7 @@ def moved_report(report: Mapping[str, Any], alpha: float) -> dict[str, Any]:
 
 def mean_loss(found: Evaluation) -> float:
     """The log loss of an evaluation, of several labels an item over all of them; of a regression the mean absolute error. It is
-    defined where the main score is not; infinite where no item is of a class that was learnt."""
+    defined where the main score is not; infinite where no item is of a class that was trained."""
     named = {score.name: score.value for score in found.scores}
     if found.task == "multi-label":
         right = np.where(found.targets > 0.5, found.outputs, 1 - found.outputs).astype(np.float64)

@@ -25,7 +25,7 @@ STRATEGIES: Final = {
     "lora": "low-rank matrices beside the weights, merged at the end (Hu et al. 2022), and a new head",
     "dora": "the same with the lengths of the weights apart (Liu et al. 2024), and a new head",
     "contrastive": "texts of a class drawn together, others apart, then the exact probe (Tunstall et al. 2022, SetFit)",
-    "flyp": "pictures and the names of their classes drawn together, both towers (Goyal et al. 2023)",
+    "flyp": "images and the names of their classes drawn together, both towers (Goyal et al. 2023)",
     "head-only": "nothing of the backbone: the head alone, by the same loop",
     "scratch": "every block from random weights: the control that says what pretraining is worth",
 }
@@ -101,16 +101,16 @@ class Settings:
     l2_head: float = 0.0
     """beta: the same for the head, held to zero."""
     ema: float | None = None
-    """Decay of an exponential average of the weights, which is then what was learnt."""
+    """Decay of an exponential average of the weights, which is then what was trained."""
     wise: float | None = None
-    """Where between the pretrained weights (0) and the learnt ones (1) to end (Wortsman et al. 2022, WiSE-FT, takes 0.5)."""
+    """Where between the pretrained weights (0) and the trained ones (1) to end (Wortsman et al. 2022, WiSE-FT, takes 0.5)."""
     label_smoothing: float = 0.0
     mixup: float = 0.0
     """alpha of its Beta distribution (Zhang et al. 2018); 0 does not mix."""
     cutmix: float = 0.0
     """alpha of its Beta distribution (Yun et al. 2019); with mixup one of the two is drawn each step."""
     augment: str = "crop"
-    """One of `AUGMENTATIONS`: of pictures; texts are taken as they are."""
+    """One of `AUGMENTATIONS`: of images; texts are taken as they are."""
     norms: str | None = None
     """``eval``: batch statistics are not updated and not used; ``train``: both. None: eval, but for full and scratch."""
     rank: int = 8
@@ -119,13 +119,13 @@ class Settings:
     """What they add is times ``lora_alpha / rank``; None is ``rank``."""
     lora_dropout: float = 0.0
     semi: str = "fixmatch"
-    """What unlabelled pictures are learnt from by: ``fixmatch`` (Sohn et al. 2020), or ``pseudo-label`` (Lee 2013)."""
+    """What unlabelled images are trained on by: ``fixmatch`` (Sohn et al. 2020), or ``pseudo-label`` (Lee 2013)."""
     semi_threshold: float = 0.95
-    """tau: the probability from which on a class that the model itself gives an unlabelled picture is taken for its label."""
+    """tau: the probability from which on a class that the model itself gives an unlabelled image is taken for its label."""
     semi_weight: float = 1.0
-    """lambda: of the unlabelled pictures' loss."""
+    """lambda: of the unlabelled images' loss."""
     semi_ratio: int = 1
-    """mu: unlabelled pictures of a step for each labelled one."""
+    """mu: unlabelled images of a step for each labelled one."""
     patience: int | None = None
     """Stop when that many epochs brought nothing on a part held out of training, and keep the best; None trains to the end."""
     held_out: float = 0.1
@@ -166,7 +166,7 @@ class Settings:
                 raise UsageError(f"{name} must be from 0 to 1, not {value!r}")
         for name in ("label_smoothing", "lora_dropout", "held_out", "ema"):
             if getattr(self, name) == 1:
-                raise UsageError(f"{name} must be below 1: with 1 there is nothing to learn from")
+                raise UsageError(f"{name} must be below 1: with 1 there is nothing to train on")
 
     def _check_together(self) -> None:
         if self.epochs is not None and self.steps is not None:

@@ -103,11 +103,11 @@ def check_model(model: Any) -> bool:
 
 
 def reading_notes(backbone: Any, train: Dataset) -> list[str]:
-    """What a user should know of how all texts to learn from are read: how many are cut, and where. Of pictures nothing."""
+    """What a user should know of how all texts to train on are read: how many are cut, and where. Of images nothing."""
     if train.modality != "text":
         return []
     texts = [item for item in train.items if reason_against(item) is None]
-    return [f"of the texts to learn from: {note}" for note in plugin_calls.text_notes(backbone, texts)] if texts else []
+    return [f"of the texts to train on: {note}" for note in plugin_calls.text_notes(backbone, texts)] if texts else []
 
 
 def _readable(backbone: Any, train: Dataset) -> list[Any]:

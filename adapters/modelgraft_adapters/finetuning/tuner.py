@@ -49,7 +49,7 @@ class _Begun:
 
 
 class FineTuner(Adapter):
-    """A backbone with a linear head, both trained; every known way, pictures or texts, any provider.
+    """A backbone with a linear head, both trained; every known way, images or texts, any provider.
 
     >>> tuner = FineTuner("timm/resnet50", strategy="lp-ft").fit("flowers/")      # doctest: +SKIP
     >>> print(tuner.evaluate("flowers/"))                                         # doctest: +SKIP
@@ -140,11 +140,11 @@ class FineTuner(Adapter):
         Args:
             X, y: as `FrozenAdapter.fit`'s; a split ``val`` is what ``patience`` looks at.
             groups: as `FrozenAdapter.fit`'s; kept on one side of the part held out for ``patience``.
-            unlabelled: pictures, or data of which the labels are not looked at, to learn from too (settings ``semi...``).
+            unlabelled: images, or data of which the labels are not looked at, to train on too (settings ``semi...``).
             resume: go on from the checkpoint in ``folder``.
 
         Raises:
-            UsageError: data that nothing can be learnt from, a model that cannot be trained, a checkpoint of another run.
+            UsageError: data that nothing can be trained on, a model that cannot be trained, a checkpoint of another run.
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
@@ -232,14 +232,16 @@ class FineTuner(Adapter):
         if val is not None and val.labelled.any():
             val = val.take(val.labelled)
             if data.task == "single-label" and (aligned_targets(val, data.classes, data.task) < 0).all():
-                raise UsageError("no item of the split val is of a class that is learnt; patience has nothing to go by")
+                raise UsageError(
+                    "no item of the split val is of a class that is trained; patience has nothing to go by"
+                )
             return data, val
         try:
             parted = stratified_split(replace(data, split=None), self.tuning.held_out, checked_seed(self.seed))
         except UsageError as error:
             raise UsageError(
-                f"patience holds {self.tuning.held_out:g} of the {len(data)} items to learn from out of training (held_out), which "
-                "leaves none to look at or none to learn from; change held_out, or leave patience out"
+                f"patience holds {self.tuning.held_out:g} of the {len(data)} items to train on out of training (held_out), which "
+                "leaves none to look at or none to train on; change held_out, or leave patience out"
             ) from error
         return check_for_training(parted).train, parted.test
 

@@ -37,14 +37,14 @@ class WisePoint:
 
 
 def move(tuner: FineTuner, alpha: float) -> FineTuner:
-    """Put a fitted tuner's weights at ``alpha`` between those it began with (0) and those it learnt (1), head included.
+    """Put a fitted tuner's weights at ``alpha`` between those it began with (0) and those it trained (1), head included.
 
     Wortsman et al. 2022 (WiSE-FT): 0.5 keeps most of both. Begin with ``lp-ft``, so that the model at 0 is the probe. Where running
     statistics were trained they are gathered anew from training items, for 0 < alpha < 1; at the ends the weights are the two
     models' own, to the last bit.
 
     Raises:
-        UsageError: nothing was learnt yet, or it was loaded: only a tuner that was fitted here knows where it began.
+        UsageError: nothing was trained yet, or it was loaded: only a tuner that was fitted here knows where it began.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 <= alpha <= 1:
         raise UsageError(f"alpha must be from 0 to 1, not {alpha!r}")

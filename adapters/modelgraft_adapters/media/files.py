@@ -18,7 +18,7 @@ from modelgraft.errors import UnreadableItemError
 Result = TypeVar("Result")
 
 MOST_PICTURE_BYTES: Final = 1 << 30
-"""A picture's file has no more bytes than this. Uncompressed samples of 16 bit at Pillow's limit of pixels are half of it."""
+"""An image's file has no more bytes than this. Uncompressed samples of 16 bit at Pillow's limit of pixels are half of it."""
 MOST_TEXT_BYTES: Final = 1 << 26
 """A text of its own (a ``.txt`` in a folder, a member of a tar) has no more bytes than this."""
 MOST_TABLE_BYTES: Final = 1 << 31

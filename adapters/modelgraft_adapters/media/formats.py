@@ -1,4 +1,4 @@
-"""Which files are pictures, by name and by how they begin: those that are read, and those that must not go unseen."""
+"""Which files are images, by name and by how they begin: those that are read, and those that must not go unseen."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ OTHER_SUFFIXES: Final = frozenset(
         ),
     )
 )
-"""Of pictures that are not read."""
+"""Of images that are not read."""
 _PLAIN: Final = frozenset(
     (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".md", ".yaml", ".yml", ".html", ".py", ".log")
 )
@@ -107,7 +107,7 @@ HEAD: Final = 132
 
 
 def format_of(head: bytes) -> str | None:
-    """Return what a picture's format is called, by the first `HEAD` bytes; None where they are no picture's."""
+    """Return what an image's format is called, by the first `HEAD` bytes; None where they are no image's."""
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -120,17 +120,17 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_picture_name(name: str) -> bool:
-    """Return whether a file of this name is a picture that is read, by its suffix."""
+    """Return whether a file of this name is an image that is read, by its suffix."""
     return _suffix(name) in IMAGE_SUFFIXES
 
 
 def is_named_picture(name: str) -> bool:
-    """Return whether a file of this name is a picture, one that is read or not."""
+    """Return whether a file of this name is an image, one that is read or not."""
     return _suffix(name) in IMAGE_SUFFIXES or _suffix(name) in OTHER_SUFFIXES
 
 
 def begins_as_picture(path: str) -> bool:
-    """Return whether a file that has no picture's name begins as one. What cannot be opened does not."""
+    """Return whether a file that has no image's name begins as one. What cannot be opened does not."""
     if _suffix(path) in _PLAIN:
         return False
     try:

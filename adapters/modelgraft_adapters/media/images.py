@@ -1,6 +1,6 @@
-"""One picture, as it lies in the world, to the upright 8-bit RGB picture that preprocessing expects.
+"""One image, as it lies in the world, to the upright 8-bit RGB image that preprocessing expects.
 
-Done here once for all providers, because the libraries' own transforms start from an RGB picture and what comes before is
+Done here once for all providers, because the libraries' own transforms start from an RGB image and what comes before is
 where results silently differ: EXIF orientation, transparency, 16-bit and float samples, CMYK, animation. It is also the one
 place where Pillow meets bytes that a stranger made: which of its decoders may, and how much memory they may take, stands here.
 """
@@ -28,10 +28,10 @@ FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "JP
 """The decoders of Pillow that read what `formats.IMAGE_SUFFIXES` names (MPO comes by JPEG). Of the others one starts Ghostscript on
 any file that begins like PostScript, and hardly any is ever met; TGA, which has no mark of its own, comes last."""
 LONG_SIDE_RATIO = 5.0
-"""From this aspect ratio on a note is made: a centre crop sees a fifth of the picture or less."""
+"""From this aspect ratio on a note is made: a centre crop sees a fifth of the image or less."""
 SEVERAL_FRAMES: Final = "several frames, the first is taken"
 _LARGE: Final = 1 << 25
-"""Pictures of more pixels are decoded one at a time, so that threads do not multiply the memory of the largest."""
+"""Images of more pixels are decoded one at a time, so that threads do not multiply the memory of the largest."""
 _SHARES: Final = {"JPEG2000": 0.5, "WEBP": 0.75}
 """Of Pillow's limit of pixels, for decoders that take 24 and 16 bytes a pixel while they work where others take 12 or fewer."""
 _MOST_WORK: Final = 1 << 32
@@ -45,24 +45,24 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF's orientation -> what makes the picture upright."""
+"""EXIF's orientation -> what makes the image upright."""
 _in_turn = threading.Lock()
 
 
 def read_image(source: str | os.PathLike[str] | Image.Image | Any) -> tuple[Image.Image, str | None]:
-    """Read a picture from a path, a file in memory (`io.BytesIO`), an object with ``read_bytes()`` (a file in an archive), a
-    PIL picture, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
+    """Read an image from a path, a file in memory (`io.BytesIO`), an object with ``read_bytes()`` (a file in an archive), a
+    PIL image, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8.
 
     Orientation from EXIF is applied; transparency is laid on white; 16-bit and float samples are scaled to 8 bit by the range
-    that the file states or that plainly holds them (`samples`); of an animation or a multi-page file the first picture is
+    that the file states or that plainly holds them (`samples`); of an animation or a multi-page file the first image is
     taken. Files are decoded by `FORMATS` alone; none starts a program or opens another file. At Pillow's limit of 89 million
     pixels about 1 GB of memory is taken.
 
     Returns:
-        the RGB picture, and a note on what a user should know of it (None mostly).
+        the RGB image, and a note on what a user should know of it (None mostly).
 
     Raises:
-        UnreadableItemError: not a regular file, not a picture, damaged, or larger than Pillow's limit of pixels or
+        UnreadableItemError: not a regular file, not an image, damaged, or larger than Pillow's limit of pixels or
             `files.MOST_PICTURE_BYTES`.
     """
     if isinstance(source, Image.Image):
@@ -93,19 +93,19 @@ def _copied(item: Any) -> Any:
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
-    """Open a picture's file with the decoders of `FORMATS`, before anything of it is decoded.
+    """Open an image's file with the decoders of `FORMATS`, before anything of it is decoded.
 
-    Every picture file is opened here: a bare `PIL.Image.open` takes whichever decoder the bytes ask for.
+    Every image file is opened here: a bare `PIL.Image.open` takes whichever decoder the bytes ask for.
 
     Raises:
-        UnreadableItemError: the file is empty, larger than is read, or not a picture of these formats; it has too many pixels.
+        UnreadableItemError: the file is empty, larger than is read, or not an image of these formats; it has too many pixels.
         Exception: whatever else a decoder of Pillow raises for a damaged file.
     """
     size = _size(file)
     if size == 0:
         raise UnreadableItemError("the file is empty")
     if size > MOST_PICTURE_BYTES:
-        raise UnreadableItemError(f"a file of {size:,} bytes; a picture has at most {MOST_PICTURE_BYTES:,}")
+        raise UnreadableItemError(f"a file of {size:,} bytes; an image has at most {MOST_PICTURE_BYTES:,}")
     file.seek(0)
     for width, height in _stated_in_icon(file):
         _check_pixels((width, height))
@@ -114,8 +114,8 @@ def open_picture(file: BinaryIO) -> Image.Image:
     except UnidentifiedImageError:
         file.seek(0)
         if named := format_of(file.read(HEAD)):
-            raise UnreadableItemError(f"a {named} picture that is not read; save it as JPEG or PNG") from None
-        raise UnreadableItemError("not a picture of a format that is read") from None
+            raise UnreadableItemError(f"a {named} image that is not read; save it as JPEG or PNG") from None
+        raise UnreadableItemError("not an image of a format that is read") from None
     _check_pixels(image.size, image.format)
     if image.format in ("JPEG", "MPO"):
         _check_scans(file, size, image.width * image.height)
@@ -130,14 +130,14 @@ def _size(file: BinaryIO) -> int:
 
 
 def to_rgb(image: Image.Image, stated: Stated | None = None, notes: list[str] | None = None) -> Image.Image:
-    """Return the upright 8-bit RGB of a PIL picture of any mode. The picture given is not changed.
+    """Return the upright 8-bit RGB of a PIL image of any mode. The image given is not changed.
 
     Args:
-        stated: what its file says of its samples; None asks the picture.
+        stated: what its file says of its samples; None asks the image.
         notes: takes what a user should know of it.
     """
     if 0 in image.size:
-        raise UnreadableItemError(f"a picture of {image.width} x {image.height} pixels, of which there is none")
+        raise UnreadableItemError(f"an image of {image.width} x {image.height} pixels, of which there is none")
     stated = stated_by(image) if stated is None else stated
     image = _upright(image)
     mode = image.mode
@@ -154,7 +154,7 @@ def to_rgb(image: Image.Image, stated: Stated | None = None, notes: list[str] | 
 
 
 def _of_pillow(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The same, and never the very picture that was given."""
+    """The same, and never the very image that was given."""
     _check_pixels(image.size)
     image.load()
     found = to_rgb(image, notes=notes)
@@ -176,7 +176,7 @@ def _decoded(file: BinaryIO, notes: list[str]) -> tuple[Image.Image, Stated]:
     with open_picture(file) as image:
         stated = stated_by(image)  # before it is loaded: a TIFF is turned then, and says no more
         if int(getattr(image, "tag_v2", {}).get(254, 0) or 0) & 1:
-            notes.append("its first picture is a small preview of another (a camera's raw file?), and is what is read")
+            notes.append("its first image is a small preview of another (a camera's raw file?), and is what is read")
         # Frames are never counted: that reads the whole file, and one of a few megabytes may have a million of them.
         if getattr(image, "is_animated", False):
             notes.append(SEVERAL_FRAMES)
@@ -201,7 +201,7 @@ def _guarded(read: Any) -> Image.Image:
         raise UnreadableItemError("does not fit into memory") from None
     except Exception as error:
         # Pillow's decoders raise a dozen kinds of error for damaged files (OSError, SyntaxError, struct.error, ValueError ...).
-        raise UnreadableItemError(f"damaged or unsupported picture: {_line(error)}") from None
+        raise UnreadableItemError(f"damaged or unsupported image: {_line(error)}") from None
 
 
 def _check_pixels(size: tuple[int, int], format: str | None = None) -> None:
@@ -219,7 +219,7 @@ def _check_pixels(size: tuple[int, int], format: str | None = None) -> None:
 
 
 def _check_scans(file: BinaryIO, size: int, pixels: int) -> None:
-    """Refuse a JPEG of a great many scans: each of thirty bytes is a walk over the whole picture, thousands are minutes."""
+    """Refuse a JPEG of a great many scans: each of thirty bytes is a walk over the whole image, thousands are minutes."""
     most = _MOST_WORK // max(1, pixels)
     if size // 8 <= most:  # so many would not fit
         return
@@ -234,7 +234,7 @@ def _check_scans(file: BinaryIO, size: int, pixels: int) -> None:
 
 
 def _stated_in_icon(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Width and height of each picture in an icon: Pillow decodes the largest while it opens the file, before it can be asked."""
+    """Width and height of each image in an icon: Pillow decodes the largest while it opens the file, before it can be asked."""
     if file.read(4) == b"\0\0\1\0":
         count = int.from_bytes(file.read(2), "little")
         table = file.read(16 * count)
@@ -286,7 +286,7 @@ def _from_array(array: Any) -> Image.Image:
     values: np.ndarray[Any, Any] = np.asarray(array)
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
         raise UnreadableItemError(
-            f"an array of shape {values.shape} and dtype {values.dtype}; a picture is (H, W), (H, W, 3) or (H, W, 4) of uint8"
+            f"an array of shape {values.shape} and dtype {values.dtype}; an image is (H, W), (H, W, 3) or (H, W, 4) of uint8"
         )
     return Image.fromarray(values)
 

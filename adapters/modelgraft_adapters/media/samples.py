@@ -1,6 +1,6 @@
 """Samples of more than 8 bit to 8: by the range that the file states, by a usual range that plainly holds them, or not at all.
 
-A range that is guessed from the largest sample makes a picture black by one sample of 1.004, and white by a no-data value.
+A range that is guessed from the largest sample makes an image black by one sample of 1.004, and white by a no-data value.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _number(tags: Any, tag: int) -> float | None:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Return whether a picture's samples have more than 8 bit."""
+    """Return whether an image's samples have more than 8 bit."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
@@ -87,7 +87,7 @@ def scaled(image: Image.Image, stated: Stated) -> tuple[Image.Image, str | None]
     missing = _missing_values(image, stated)
     found = _Looked.at(image, missing)
     if not found.count:
-        raise UnreadableItemError("no sample of the picture is a finite number")
+        raise UnreadableItemError("no sample of the image is a finite number")
     low, high = _range(image, stated, found, missing)
     out = Image.new("L", image.size)
     beyond = 0
@@ -112,7 +112,7 @@ def scaled(image: Image.Image, stated: Stated) -> tuple[Image.Image, str | None]
 
 @dataclass(slots=True)
 class _Looked:
-    """What the samples of a picture are like."""
+    """What the samples of an image are like."""
 
     low: float = float("inf")
     high: float = float("-inf")
@@ -157,7 +157,7 @@ def _range(image: Image.Image, stated: Stated, found: _Looked, missing: tuple[fl
     for top in usual:
         if -_MARGIN * top <= found.low and found.high <= top * (1 + _MARGIN):
             if top > usual[0] and found.high < _DARKEST * top:
-                break  # floats up to 30 may be a dark picture, or one of 5 bit
+                break  # floats up to 30 may be a dark image, or one of 5 bit
             return 0.0, top
         if _share_beyond(image, top, missing) <= _FAR * found.count:
             return 0.0, top
@@ -179,7 +179,7 @@ def _share_beyond(image: Image.Image, top: float, missing: tuple[float, ...]) ->
 
 
 def blocks(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture in strips of about a million pixels, each with its first row: what is worked on is never held whole."""
+    """The image in strips of about a million pixels, each with its first row: what is worked on is never held whole."""
     rows = max(1, _BLOCK // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

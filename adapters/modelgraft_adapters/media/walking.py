@@ -29,7 +29,7 @@ class Walked:
     closed: list[tuple[Parts, str]]
     """Folders that could not be looked into, and why: whatever lies in them is missing."""
     loose: list[tuple[Parts, str]]
-    """Links that lead nowhere or to themselves and are not named as pictures (those are files, which cannot be read)."""
+    """Links that lead nowhere or to themselves and are not named as images (those are files, which cannot be read)."""
 
     @property
     def unread(self) -> list[Unread]:

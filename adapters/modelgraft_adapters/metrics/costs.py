@@ -1,8 +1,8 @@
 """What a piece of work took: wall time, energy where the machine lets it be read, memory.
 
-Energy is that of the whole package or card, of everything that runs there: an estimate, and of a busy machine a poor one. It is
+Energy is that of the whole package or GPU, of everything that runs there: an estimate, and of a busy machine a poor one. It is
 read from counters, never from a rated power: Intel's RAPL (Intel SDM 3B, 15.10) as Linux shows it below
-``/sys/class/powercap``, and NVML's total energy of a card.
+``/sys/class/powercap``, and NVML's total energy of a GPU.
 """
 
 from __future__ import annotations

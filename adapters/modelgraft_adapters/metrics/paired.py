@@ -29,7 +29,7 @@ TESTS: Final = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What one learnt model said of the M test items."""
+    """What one trained model said of the M test items."""
 
     task: Task
     right: np.ndarray

@@ -14,12 +14,12 @@ from modelgraft_adapters.metrics.scores import Score
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The main score on the test split after learning from few labels."""
+    """The main score on the test split after training on few labels."""
 
     shots: int | None
     """Labelled items of each class (of a regression: items); None: all there are."""
     items: float
-    """Labelled items that were learnt from, the mean over the seeds."""
+    """Labelled items that were trained on, the mean over the seeds."""
     mean: float
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""The page of a comparison: which model, learnt in which way, how sure that is, what it costs, how many labels it takes."""
+"""The page of a comparison: which model, trained in which way, how sure that is, what it costs, how many labels it takes."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class ProbeReport:
     modality: str
     evaluation: Evaluation
     trained_on: int
-    """Labelled items that were learnt from."""
+    """Labelled items that were trained on."""
     zero_shot: Score | None = None
     """The main score by the names of the classes alone, on the same test items; None where the model cannot."""
     majority: tuple[str, float] | None = None

@@ -95,7 +95,7 @@ def learning_figure(report: ProbeReport) -> Figure | None:
     return Figure(
         "Learning curve",
         chart.svg(),
-        f"The head learnt again from few labels, {draws} draw{'s' if draws != 1 else ''} a step, scored on the same test items. "
+        f"The head trained again from few labels, {draws} draw{'s' if draws != 1 else ''} a step, scored on the same test items. "
         "Band: 95 % interval over draws and test items.",
         legend([("one", f"{report.head} head"), *((style, text) for style, text, _ in lines)]),
         (per, "items", name, "95 % interval", "draws"),

@@ -23,7 +23,7 @@ from modelgraft_adapters.report.probe_tables import class_table, confusion, flat
 
 
 def build_report(report: ProbeReport) -> str:
-    """The page, complete in itself: styles and pictures are inside, and its own policy forbids it to fetch or run anything.
+    """The page, complete in itself: styles and images are inside, and its own policy forbids it to fetch or run anything.
 
     All texts (class names, paths, texts of items, notes) are escaped.
     """

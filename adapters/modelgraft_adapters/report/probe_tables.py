@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """The matrix whole (up to 30 classes) or as a picture, and the pairs most often confused."""
+    """The matrix whole (up to 30 classes) or as an image, and the pairs most often confused."""
 
     classes: tuple[str, ...]
     rows: list[list[Cell]] | None

@@ -18,7 +18,7 @@ LONGEST_QUOTE: Final = 280
 
 
 def thumbnail(item: Any) -> str | None:
-    """A picture as a JPEG ``data:`` URI of at most 128 x 128 pixels; None where it cannot be read."""
+    """An image as a JPEG ``data:`` URI of at most 128 x 128 pixels; None where it cannot be read."""
     try:
         image, _ = read_image(item)
     except UnreadableItemError:

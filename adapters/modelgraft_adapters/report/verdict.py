@@ -10,7 +10,7 @@ from modelgraft_adapters.compare.results import Comparison, Row
 def sentence(result: Comparison, name: Callable[[Row], str]) -> str:
     """What the table says, in words."""
     if not result.done:
-        return "Nothing could be learnt: the reasons are below."
+        return "Nothing could be trained: the reasons are below."
     if not known(result):
         why = next((row.score.note for row in result.done if row.score is not None and row.score.note), "")
         return f"{result.metric} is undefined on these test items{f': {why}' if why else ''}. No row is better than another."

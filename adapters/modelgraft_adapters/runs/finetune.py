@@ -67,10 +67,10 @@ def parted(data: Dataset, test_fraction: float, shots: int | None, seed: int) ->
     """Data with a split ``test``: their own, or ``test_fraction`` of the items, drawn by class.
 
     Args:
-        shots: learn from that many labels of each class only.
+        shots: train on that many labels of each class only.
 
     Raises:
-        UsageError: nothing to learn, nothing to test on.
+        UsageError: nothing to train, nothing to test on.
     """
     data = data if "test" in data.split_names else stratified_split(data, test_fraction, seed)
     if shots is not None:
@@ -92,7 +92,7 @@ def run_finetune(
     """Train on the split ``train`` of `parted` data, then test: the test items are looked at once, at the end.
 
     Args:
-        unlabelled: to learn from too.
+        unlabelled: to train on too.
         elsewhere: data of other classes, on which a dual encoder is asked by their names alone, before and after.
 
     Errors as `FineTuner.fit`.

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels: the same head learnt again on few items of each class, from features that are there."""
+"""Accuracy against the number of labels: the same head trained again on few items of each class, from features that are there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def learning_curve(
 
     Draws are nested: with one seed the items of fewer shots are among those of more. What the folds chose is chosen anew from the
     few items alone. No item is read or embedded; ``adapter`` itself stays as it is. Steps that would draw every item are left
-    to None ("all"), which is learnt once, since there is nothing to draw.
+    to None ("all"), which is trained once, since there is nothing to draw.
 
     Args:
         adapter: whose kind, head and settings are used; it need not be fitted.
@@ -48,9 +48,9 @@ def learning_curve(
         test_features: theirs, (M, D).
         shots: labels of each class, 1 or more; None is all. One that is named twice is one.
         seeds: of the draws, and of heads that draw at random. One that is named twice is one: it would draw the same again.
-        whole: the score of what was learnt from all of ``train``, if it is known; it is then not learnt again.
-        progress: told what is being done, how many labels were learnt from, and how many there are over all draws.
-        unlabelled: (U, D), for semi-supervised heads; they learn from the items that are not drawn as well.
+        whole: the score of what was trained on all of ``train``, if it is known; it is then not trained again.
+        progress: told what is being done, how many labels were trained on, and how many there are over all draws.
+        unlabelled: (U, D), for semi-supervised heads; they train on the items that are not drawn as well.
 
     Returns:
         a point for each of ``shots`` that the data have the items for, in order.

@@ -25,7 +25,7 @@ class TaskResult:
     """What was found of one task."""
 
     train: int
-    """Items with a label of it that were learnt from."""
+    """Items with a label of it that were trained on."""
     together: Evaluation
     chance: Score
     alone: Evaluation | None
@@ -41,7 +41,7 @@ class TasksRun:
     tuner: MultiTaskTuner
     tasks: dict[str, TaskResult]
     items: tuple[int, int]
-    """To learn from, to test on."""
+    """To train on, to test on."""
     seconds: dict[str, float]
     """Wall time of each phase."""
     peak_mib: float
@@ -49,7 +49,7 @@ class TasksRun:
 
     @property
     def unreadable(self) -> int:
-        """Items, of those to learn from and those to test on."""
+        """Items, of those to train on and those to test on."""
         return int(self.tuner.report_["unreadable"]) + len(self._broken())
 
     def record(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def parted_tasks(parts: Mapping[str, Dataset], test_fraction: float, seed: int) 
 
 
 def _share_of(rest: np.ndarray, data: Dataset, split: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Of the items at ``rest`` a share at random; of items in groups, whole groups that are not learnt from."""
+    """Of the items at ``rest`` a share at random; of items in groups, whole groups that are not trained on."""
     rng = np.random.default_rng([seed, len(rest)])
     if data.groups is None:
         return rng.permutation(rest)[: round(fraction * len(rest))]

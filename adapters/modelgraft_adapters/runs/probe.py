@@ -91,12 +91,12 @@ def run_probe(
     left alone. The test items are looked at once, when everything has been chosen.
 
     Args:
-        shots: learn from that many labels of each class only; the others become unlabelled items where the head uses such.
+        shots: train on that many labels of each class only; the others become unlabelled items where the head uses such.
         unlabelled: data or items without labels, beside those of the data themselves.
         find_repeated: look for test items that repeat a training item.
 
     Raises:
-        UsageError: nothing to learn, nothing to test on.
+        UsageError: nothing to train, nothing to test on.
     """
     seconds: dict[str, float] = {}
     tell = progress or (lambda what, done, total: None)
@@ -110,7 +110,7 @@ def run_probe(
     test = test.take(test.labelled)
     if not len(test):
         raise UsageError("the test split has no labelled item to test on")
-    adapter._read(train, None, None)  # settles whether pictures or texts
+    adapter._read(train, None, None)  # settles whether images or texts
     before = adapter.extractor.encoded
     with _timed(seconds, "embedding"):
         found = _embed(adapter, train, "embedding the training items", tell)
@@ -132,7 +132,7 @@ def run_probe(
         zero_shot = _zero_shot(adapter, features, readable, tested, test)
     repeated: list[Pair] = []
     if find_repeated:
-        with _timed(seconds, "looking for repeated items"):
+        with _timed(seconds, "looking for duplicates"):
             repeated = near_duplicates(train, test)
     notes = list(dict.fromkeys([*data.notes, *adapter.notes_, *found.notes, *tested.notes]))
     broken = {train.identity(n): e for n, e in enumerate(found.errors) if e is not None}

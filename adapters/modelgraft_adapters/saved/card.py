@@ -105,7 +105,7 @@ class Card:
     task: Task
     classes: tuple[str, ...]
     class_values: tuple[str, tuple[Any, ...]] | None
-    """The classes as the labels that were learnt from are: a dtype of NumPy, and C values of it. None where they are the names."""
+    """The classes as the labels that were trained on are: a dtype of NumPy, and C values of it. None where they are the names."""
     training: Mapping[str, Any]
     """Seed, folds, settings given and chosen, facts of the data: shown and kept, and not relied on."""
     scores: tuple[Mapping[str, Any], ...]

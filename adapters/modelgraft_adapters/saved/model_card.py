@@ -90,7 +90,7 @@ def _title(name: str) -> str:
 def _text(card: Card, name: str) -> str:
     backbone = card.backbone
     whose = _code(backbone.name) + (f" at {_code(backbone.commit[:12])}" if backbone.commit else "")
-    things = {"image": "pictures", "text": "texts"}[card.modality]
+    things = {"image": "images", "text": "texts"}[card.modality]
     item = {"image": "photo.jpg", "text": "a text"}[card.modality]
     does = {
         "single-label": f"sorts {things} into {len(card.classes)} classes",
@@ -163,7 +163,7 @@ def _training(card: Card) -> str:
     if type(facts.get("items")) is int:
         lines.append(f"- {facts['items']} labelled items" + _spread(card, facts.get("per_class")))
     if type(facts.get("unlabelled")) is int and facts["unlabelled"]:
-        lines.append(f"- {facts['unlabelled']} items without a label were learnt from too")
+        lines.append(f"- {facts['unlabelled']} items without a label were trained on too")
     if isinstance(facts.get("sha256"), str):
         lines.append(f"- SHA-256 of items and labels: {_code(facts['sha256'])}")
     for key, word in (("seed", "seed"), ("n_folds", "folds that settings were chosen by")):
@@ -194,7 +194,7 @@ def _limits(card: Card) -> str:
             "regression": "- It was not tested outside the range of the numbers it was trained on.",
         }[card.task],
         "- Scores hold for items like those it was tested on; with other cameras, words or times they can be lower.",
-        "- What the backbone learnt from its own training data, its biases included, is in the features.",
+        "- What the backbone trained on its own training data, its biases included, is in the features.",
     ]
     licence = card.backbone.licence
     lines.append(

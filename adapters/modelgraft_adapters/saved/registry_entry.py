@@ -70,8 +70,8 @@ def find_adapter(name: str | Path) -> Entry:
     entry = folder_or_name(name)
     if not is_saved_adapter(entry):
         raise UsageError(
-            f"{entry.name} is a backbone that has learnt no task of yours; 'modelgraft probe DATA --model {name} --save DIR' makes "
-            "a saved adapter of it"
+            f"{entry.name} is a backbone that was trained on no task of yours; 'modelgraft probe DATA --model {name} --save DIR' "
+            "makes a saved adapter of it"
         )
     return entry
 

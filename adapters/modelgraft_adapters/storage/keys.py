@@ -1,4 +1,4 @@
-"""What an item is, whatever it is called: a 16-byte digest of its content. The same picture under two names is one item."""
+"""What an item is, whatever it is called: a 16-byte digest of its content. The same image under two names is one item."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def text_digest(text: str) -> bytes:
 
 
 def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
-    """The digest of a picture's content, and the content of its file where it had to be read.
+    """The digest of an image's content, and the content of its file where it had to be read.
 
     Args:
-        item: a path, an object with ``read_bytes()``, a PIL picture, or an array.
+        item: a path, an object with ``read_bytes()``, a PIL image, or an array.
 
     Raises:
         UnreadableItemError: there is no file, or it cannot be read.
@@ -52,8 +52,8 @@ def picture_digest(item: Any) -> tuple[bytes, bytes | None]:
 
     if isinstance(item, Image.Image):
         if 0 in item.size:  # told here too: features of such may be stored
-            raise UnreadableItemError(f"a picture of {item.width} x {item.height} pixels, of which there is none")
-        # What reading a picture looks at: its pixels, colours, transparency and orientation.
+            raise UnreadableItemError(f"an image of {item.width} x {item.height} pixels, of which there is none")
+        # What reading an image looks at: its pixels, colours, transparency and orientation.
         about = (item.mode, item.size, repr(item.info.get("transparency")), item.getexif().get(0x0112))
         palette = item.palette.getdata()[1] if item.palette is not None else b""
         return _digest(b"pil", repr(about).encode(), bytes(palette), item.tobytes()), None

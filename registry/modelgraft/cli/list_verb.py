@@ -35,7 +35,7 @@ def list_models(
     min_params: Annotated[str | None, typer.Option(help="At least this many parameters: 30M, 1.5B.")] = None,
     max_params: Annotated[str | None, typer.Option(help="At most this many parameters.")] = None,
     embed_dim: Annotated[int | None, typer.Option(help="Exact embedding size.")] = None,
-    input_size: Annotated[str | None, typer.Option(help="Picture size: 224, 224x224 or 3x224x224.")] = None,
+    input_size: Annotated[str | None, typer.Option(help="Image size: 224, 224x224 or 3x224x224.")] = None,
     min_score: Annotated[float | None, typer.Option(help="At least this published figure (a %, mostly).")] = None,
     benchmark: Annotated[
         str | None, typer.Option(help="Which published benchmark; without it, the usual one of the task.")

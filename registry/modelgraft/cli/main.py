@@ -132,7 +132,7 @@ def frame(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with 0, with 1 for work that failed, with 2 for wrong use."""
+    """Run the command line and leave with 0, with 1 for work that failed, with 2 for a usage error."""
     no_closed_streams()
     # Reading thousands of entries makes many objects and no garbage: at the usual threshold the collector takes half the time.
     gc.set_threshold(100_000, 20, 20)

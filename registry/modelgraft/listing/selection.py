@@ -60,7 +60,7 @@ class Query:
         """Check what the user asked for.
 
         Raises:
-            UsageError: a modality, task, benchmark or sort that does not exist, or a picture size that is none.
+            UsageError: a modality, task, benchmark or sort that does not exist, or an image size that is none.
         """
         modality, task, licence = conditions.get("modality"), conditions.get("task"), conditions.get("licence")
         embed_dim, size = conditions.get("embed_dim"), conditions.get("input_size")
@@ -190,7 +190,7 @@ def read_size(size: int | str | Sequence[int]) -> list[int | None]:
     except (TypeError, ValueError):
         numbers = []
     if not 1 <= len(numbers) <= 3 or min(numbers) <= 0:
-        raise UsageError(f"no picture size {size!r}; write 224, 224x224 (height, width) or 3x224x224")
+        raise UsageError(f"no image size {size!r}; write 224, 224x224 (height, width) or 3x224x224")
     if len(numbers) == 1:
         return [None, numbers[0], numbers[0]]
     return [None, *numbers] if len(numbers) == 2 else [*numbers]

@@ -199,7 +199,7 @@ def test_heads_that_are_right_pass() -> None:
 
 
 def test_a_backbone_in_training_mode_encodes_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropout would be noise; batch norm would make the answer for an image depend on its batch, and learn from it."""
+    """Dropout would be noise; batch norm would make the answer for an image depend on its batch, and train on it."""
 
     class Noisy(Colours):
         def __init__(self) -> None:

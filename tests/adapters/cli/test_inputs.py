@@ -153,7 +153,7 @@ def test_nothing_in_a_folder_vanishes(tmp_path: Path) -> None:
     picture(tmp_path / "elsewhere" / "c.png")
     (folder / "d.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
     (folder / "odd").write_bytes(b"\xff\x0a" + bytes(50))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     os.symlink("../elsewhere", folder / "linked")
     os.symlink(".", folder / "round")
     os.symlink("self", folder / "self")
@@ -162,19 +162,19 @@ def test_nothing_in_a_folder_vanishes(tmp_path: Path) -> None:
     found = {os.path.relpath(path, folder): tried(path) for path in expand_paths([str(folder)], NONE)}
     assert found == {
         "a.jpg": None,
-        "d.heic": "a HEIC picture that is not read; save it as JPEG or PNG",
+        "d.heic": "a HEIC image that is not read; save it as JPEG or PNG",
         "gone": "a link that leads nowhere",
         "gone.jpg": "no such file",
         "linked/c.png": None,
         "noname": None,
-        "odd": "a JPEG XL picture that is not read; save it as JPEG or PNG",
+        "odd": "a JPEG XL image that is not read; save it as JPEG or PNG",
         "self": "a link that cannot be followed: Too many levels of symbolic links",
         "sub/b.png": None,
     }
     data = read_data(folder)
     assert sorted(os.path.basename(item) for item in data.items) == ["a.jpg", "b.png", "c.png", "d.heic", "gone.jpg"]
     assert any("2 links to nothing left out" in note for note in data.notes)
-    assert any("2 files left out that begin as pictures but are not named so" in note for note in data.notes)
+    assert any("2 files left out that begin as images but are not named so" in note for note in data.notes)
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,5 +272,5 @@ def test_labels_given_twice_are_refused_and_blank_ones_passed_over(tmp_path: Pat
 def test_only_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.heic").write_bytes(b"x")
-    with pytest.raises(ModelgraftError, match=r"1 picture in formats that are not read: '1\.heic'"):
+    with pytest.raises(ModelgraftError, match=r"1 image in formats that are not read: '1\.heic'"):
         read_data(tmp_path)

@@ -177,7 +177,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(data: Dataset, tmp_path:
 
 
 def test_several_labels_an_item(data: Dataset) -> None:
-    """Another task: pictures in memory, mean average precision; zero-shot cannot, and says why."""
+    """Another task: images in memory, mean average precision; zero-shot cannot, and says why."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 2, (60, 3))
     pictures = [

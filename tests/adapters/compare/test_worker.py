@@ -39,7 +39,7 @@ TRAP = "import os; os.close(os.open(os.environ['TRAP'], os.O_CREAT | os.O_WRONLY
 def test_modules_in_the_folder_that_somebody_stands_in_are_not_run(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of pictures that was unpacked may hold a json.py; with Python's usual search path in the process, it runs."""
+    """A folder of images that was unpacked may hold a json.py; with Python's usual search path in the process, it runs."""
     for name in ("json", "modelgraft_adapters", "numpy"):
         (tmp_path / f"{name}.py").write_text(TRAP + "raise SystemExit\n")
     monkeypatch.chdir(tmp_path)

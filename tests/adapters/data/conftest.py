@@ -1,4 +1,4 @@
-"""Small real pictures and tars for the tests of data."""
+"""Small real images and tars for the tests of data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MakeTar = Callable[..., Path]
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:
-    """A picture of its own for each number."""
+    """An image of its own for each number."""
     out = io.BytesIO()
     Image.effect_mandelbrot((32, 24), (-2 + number / 50, -1, 1, 1 + number / 90), 40).convert("RGB").save(out, kind)
     return out.getvalue()
@@ -23,7 +23,7 @@ def picture(number: int, kind: str = "PNG") -> bytes:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> MakeTree:
-    """Make files below a folder; pictures where nothing is given to write."""
+    """Make files below a folder; images where nothing is given to write."""
 
     def make(*paths: str, root: str = "data", content: bytes | None = None) -> Path:
         folder = tmp_path / root

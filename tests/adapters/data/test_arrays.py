@@ -45,10 +45,10 @@ def test_pictures_in_memory() -> None:
     colour = np.zeros((2, 5, 7, 3), np.uint8)
     assert read_data(colour, [0, 1]).modality == "image"
     assert read_data([Image.new("RGB", (4, 4)), colour[0]]).modality == "image"
-    with pytest.raises(UsageError, match="is one picture; put it into a list"):
+    with pytest.raises(UsageError, match="is one image; put it into a list"):
         read_data(colour[0])
     for wrong in (colour.astype(np.float32), np.zeros((5, 7), np.uint8)):
-        with pytest.raises(UsageError, match="holds no pictures"):
+        with pytest.raises(UsageError, match="holds no images"):
             read_data(wrong)
 
 
@@ -104,5 +104,5 @@ def test_rows_are_a_table_and_other_things_are_refused() -> None:
     data = read_data([{"text": "a b", "label": "x"}, {"text": "c d"}])
     assert (data.items, data.targets.tolist(), data.identity(1)) == (["a b", "c d"], [0, -1], "row 1")
     for wrong in ([0.5, 0.25], [{"text": "a"}, 3], [[1, 2], [3, 4]]):
-        with pytest.raises(UsageError, match="neither a text nor a picture"):
+        with pytest.raises(UsageError, match="neither a text nor an image"):
             read_data(wrong)

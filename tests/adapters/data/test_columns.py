@@ -45,14 +45,14 @@ def test_a_split_by_any_usual_name(tmp_path: Path, column: str, values: str, spl
     assert _splits(data) == splits.split()
     other = [value for value, role in zip(values.split(), splits.split(), strict=True) if value != role]
     assert all(any(repr(f" {value} ") in note for note in data.notes) for value in other)
-    assert ("val" in splits.split()) == any("'val' (1 item) is not learnt from" in note for note in data.notes)
+    assert ("val" in splits.split()) == any("'val' (1 item) is not trained on" in note for note in data.notes)
 
 
 def test_without_the_names_the_held_out_rows_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _table(tmp_path, "text,label,subset\na b,x,train\nc d,y,eval\n")
     assert len(read_data(path).train) == 1
     monkeypatch.setattr(columns, "_split_column", lambda table, used: (None, []))
-    assert read_data(path).split is None  # the wrong answer: both are learnt from
+    assert read_data(path).split is None  # the wrong answer: both are trained on
 
 
 def test_what_looks_like_a_split_and_is_not_used_is_told(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_looks_like_a_split_and_is_not_used_is_told(tmp_path: Path) -> None
     assert "column 'is_train' looks like a split" in notes("is_train", "1", "0")
     assert "column 'role' looks like a split" in notes("role", "train", "test")
     known = read_data(_table(tmp_path, "text,label,split\na b,x,train\nc d,y,extra\n"))
-    assert "the split 'extra' (1 item) is not learnt from and not tested on" in known.notes
+    assert "the split 'extra' (1 item) is not trained on and not tested on" in known.notes
     with pytest.raises(UsageError, match=r"t\.csv:3 says no split"):
         read_data(_table(tmp_path, "text,label,split\na b,x,train\nc d,y,NaN\n"))
 

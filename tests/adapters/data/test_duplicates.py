@@ -85,7 +85,7 @@ def test_flat_and_unreadable_pictures_are_no_copies(tmp_path: Path) -> None:
     assert near_duplicates(train, train) == [
         Pair(0, 0, 0.0, "content"),
         Pair(1, 1, 0.0, "content"),
-    ]  # a file that is no picture counts as unread, also where its bytes are equal
+    ]  # a file that is no image counts as unread, also where its bytes are equal
 
 
 def test_the_hash_is_its_formula() -> None:

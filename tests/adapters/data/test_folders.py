@@ -106,7 +106,7 @@ def test_text_files_by_class(tree: MakeTree) -> None:
     assert data.items[0] == "gut, schön"
     assert _labels(data) == ["neg", "pos", None]
     assert any("not in UTF-8" in note for note in data.notes)
-    with pytest.raises(UsageError, match="holds no pictures"):
+    with pytest.raises(UsageError, match="holds no images"):
         read_data(folder, modality="image")
 
 
@@ -117,7 +117,7 @@ def test_pictures_win_over_text_files_unless_said_otherwise(tree: MakeTree) -> N
 
 
 def test_nothing_to_read(tree: MakeTree) -> None:
-    with pytest.raises(UsageError, match="no pictures and no text files"):
+    with pytest.raises(UsageError, match="no images and no text files"):
         read_data(tree("cat/"))
     with pytest.raises(UsageError, match="needs a table"):
         read_folder(str(tree("cat/1.jpg")), task="multi-label")

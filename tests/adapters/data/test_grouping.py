@@ -113,7 +113,7 @@ def test_groups_go_along_into_takes_shots_and_tasks() -> None:
 
 
 def test_a_probe_chooses_by_folds_of_groups_and_its_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features that tell the author and nothing else: only folds that hold out whole authors see that nothing is learnt."""
+    """Features that tell the author and nothing else: only folds that hold out whole authors see that nothing is trained."""
     words = [f"author {group} {'red' if n % 2 else 'blue'}" for n, group in enumerate(GROUPS[:120])]
     labels = [int(group % 2) for group in GROUPS[:120]]
     seen = []
@@ -124,7 +124,7 @@ def test_a_probe_chooses_by_folds_of_groups_and_its_card_says_so(monkeypatch: py
     assert seen
     assert probe.trained_on_["groups"] == {"column": "groups", "count": len(set(GROUPS[:120]))}
     few = LinearProbe("embedded/sprig", C=1.0).fit(words, labels, groups=[n % 3 for n in range(120)])
-    assert any("3 groups of 'groups' to learn from: 3 folds in place of 5" in note for note in few.notes_)
+    assert any("3 groups of 'groups' to train on: 3 folds in place of 5" in note for note in few.notes_)
     data, alone = _data(), read_data([f"text {n}" for n in range(400)], ONE)
     assert fingerprint(data) != fingerprint(alone)
     assert "groups" not in training_facts(alone, 3, 0)

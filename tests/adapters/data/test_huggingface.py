@@ -139,10 +139,10 @@ def test_wrong_use_is_said() -> None:
         read_data(_pictures(), label_column="x")
     with pytest.raises(UsageError, match="labels= goes with a list"):
         read_data(_pictures(), [1, 2, 3])
-    with pytest.raises(UsageError, match="holds neither pictures nor texts"):
+    with pytest.raises(UsageError, match="holds neither images nor texts"):
         read_data(_pictures(), item_column="label")
     captioned = _pictures().add_column("text", ["a", "b", "c"])
-    with pytest.raises(UsageError, match=r"has pictures \('img'\) and texts \('text'\)"):
+    with pytest.raises(UsageError, match=r"has images \('img'\) and texts \('text'\)"):
         read_data(captioned)
     assert read_data(captioned, modality="text").items == ["a", "b", "c"]
     assert read_data(captioned, modality="image").modality == "image"

@@ -1,4 +1,4 @@
-"""What is said and done about labels before anything is learnt."""
+"""What is said and done about labels before anything is trained."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def test_test_items_without_a_label_are_not_scored() -> None:
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        (["a", "a", None], {}, "all 2 items to learn from are of the class 'a'"),
+        (["a", "a", None], {}, "all 2 items to train on are of the class 'a'"),
         ([["a"], ["a"]], {}, "each of the 1 classes is there for all items, or for none"),
-        ([2.0, 2.0], {"task": "regression"}, r"all 2 items to learn from have the value \[2.0\]"),
+        ([2.0, 2.0], {"task": "regression"}, r"all 2 items to train on have the value \[2.0\]"),
         ([None, ""], {}, "no item has a label"),
     ],
 )
 def test_nothing_to_learn(labels: list, options: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=f"nothing to learn: {message}"):
+    with pytest.raises(UsageError, match=f"nothing to train: {message}"):
         check_for_training(_read(labels, **options))
 
 
 def test_no_training_part() -> None:
-    with pytest.raises(UsageError, match="no split 'train' to learn from; there are 'test'"):
+    with pytest.raises(UsageError, match="no split 'train' to train on; there are 'test'"):
         check_for_training(_read(["a", "b"], ["test", "test"]))
     with pytest.raises(UsageError, match="no item of the split 'train' has a label"):
         check_for_training(_read([None, "b"], ["train", "test"]))
@@ -88,13 +88,13 @@ def test_a_class_without_any_item_is_dropped() -> None:
     checked = check_for_training(data)
     assert checked.classes == ("low", "high")
     assert checked.targets is not None and checked.targets.tolist() == [0, 1, 0, 1, -1]
-    assert "1 class without any item not learnt: 'mid'" in checked.notes
+    assert "1 class without any item not trained: 'mid'" in checked.notes
 
 
 def test_a_class_with_one_item_is_learnt_and_noted() -> None:
     checked = check_for_training(_read(["a", "a", "b"]))
     assert checked.classes == ("a", "b") and checked.split is None
-    assert checked.notes == ("1 class with one item to learn from: 'b'; learnt, but checked by no fold",)
+    assert checked.notes == ("1 class with one item to train on: 'b'; trained, but checked by no fold",)
 
 
 def test_cases_are_noted_and_stay_apart() -> None:
@@ -105,7 +105,7 @@ def test_cases_are_noted_and_stay_apart() -> None:
 
 def test_constant_columns_are_noted() -> None:
     multi = check_for_training(_read([["a", "b"], ["a"], ["a", "b"]]))
-    assert multi.notes == ("1 class that all items to learn from have, or none has: 'a'",)
+    assert multi.notes == ("1 class that all items to train on have, or none has: 'a'",)
     numbers = check_for_training(_read([[1, 5], [2, 5]], task="regression"))
     assert numbers.notes == ("columns with one value only: 'value 1'",)
 

@@ -83,7 +83,7 @@ def test_tables_whose_whole_numbers_became_fractions(tmp_path: Path) -> None:
 
 
 def test_none_of_the_classes_is_known() -> None:
-    with pytest.warns(UserWarning, match=r"none of the classes of these data \('a', 'b'\) is one that was learnt"):
+    with pytest.warns(UserWarning, match=r"none of the classes of these data \('a', 'b'\) is one that was trained"):
         assert _probe([0] * 4 + [1] * 4).score(TEXTS, ["a"] * 4 + ["b"] * 4) == 0.0
 
 
@@ -108,7 +108,7 @@ def test_mixed_types_go_by_their_names() -> None:
         ({1: float("inf")}, "class_weight of 1 is inf"),
         ({0: "2"}, "class_weight of 0 is '2'"),
         ({0: True}, "class_weight of 0 is True"),
-        ({0: 0.0, 1: 0.0}, "leaves nothing to learn from"),
+        ({0: 0.0, 1: 0.0}, "leaves nothing to train on"),
         ({2: 1.0}, "class_weight names 2, which is no class"),
         ([1.0, 2.0], "a factor for each class"),
         ("balance", "'balanced' or a factor"),

@@ -108,7 +108,7 @@ def test_webdataset_of_texts(tar: MakeTar) -> None:
 def test_missing_labels_and_pictures_in_samples(tar: MakeTar) -> None:
     data = read_data(tar({"1.png": picture(1), "1.cls": b"a", "2.png": picture(2), "3.cls": b"b"}))
     assert _labels(data) == ["a", None]
-    assert data.notes[0] == "1 sample without a picture left out"
+    assert data.notes[0] == "1 sample without an image left out"
 
 
 def test_the_split_is_read_from_the_shards_names_or_the_first_folder(tar: MakeTar) -> None:
@@ -215,7 +215,7 @@ def test_wrong_use_is_said(tar: MakeTar, tmp_path: Path) -> None:
     folders = tar({"a/1.png": picture(1)})
     with pytest.raises(UsageError, match="class folders in a tar"):
         read_data(folders, task="multi-label")
-    with pytest.raises(UsageError, match="holds no pictures"):
+    with pytest.raises(UsageError, match="holds no images"):
         read_data(tar({"a/1.md": b"x"}, "none.tar"))
     with pytest.raises(UsageError, match="no files in"):
         read_data(tar({}, "empty.tar"))

@@ -63,7 +63,7 @@ def test_folds_hold_each_class_and_the_whole_to_within_one(targets: np.ndarray, 
     for number in np.unique(targets):
         per_fold = np.bincount(out[targets == number], minlength=count)
         assert per_fold.max() - per_fold.min() <= 1
-        if count > 1 and (targets == number).sum() > 1:  # what is learnt without any one fold knows the class
+        if count > 1 and (targets == number).sum() > 1:  # what is trained without any one fold knows the class
             assert all(((out != fold) & (targets == number)).any() for fold in range(count))
     assert (folds(targets, "single-label", wished, seed) == out).all()
 

@@ -88,10 +88,10 @@ def test_the_separator_is_found(tmp_path: Path, separator: str) -> None:
         ("text,label\n", "has no rows"),
         ("", "is empty"),
         ("x,y\n1,2\n", r"cannot tell which column of table\.csv holds the items; it has 'x', 'y'"),
-        ("text,image\nhello there,1.jpg\n", r"has texts \('text'\) and pictures \('image'\)"),
+        ("text,image\nhello there,1.jpg\n", r"has texts \('text'\) and images \('image'\)"),
         ("text,split\nhello,\n", r"table\.csv:2 says no split"),
-        ("image,label\na.jpg,x\n", "none of the 1 pictures of table.csv exists"),
-        ("image,label\nhttps://x.org/a.jpg,x\n", "download the pictures first"),
+        ("image,label\na.jpg,x\n", "none of the 1 images of table.csv exists"),
+        ("image,label\nhttps://x.org/a.jpg,x\n", "download the images first"),
         (b"text,label\nok,a\n\xff,b\n", r"table\.csv:3 is not UTF-8 text"),
     ],
 )
@@ -140,12 +140,12 @@ def test_every_format_says_the_same(tmp_path: Path, name: str) -> None:
 
 def test_paths_are_relative_to_the_table(tree: MakeTree) -> None:
     folder = tree("pictures/a.jpg", "pictures/b.jpg")
-    table = _write(folder, "filename,label\npictures/a.jpg,x\n pictures/b.jpg ,y\npictures/gone.jpg,y\n")
+    table = _write(folder, "filename,label\npictures/a.jpg,x\n images/b.jpg ,y\npictures/gone.jpg,y\n")
     data = read_data(table)
     assert data.modality == "image"
     assert Path(data.items[0]).read_bytes() == picture(0)
     assert Path(data.items[1]).read_bytes() == picture(1)
-    assert len(data) == 3  # a picture that is gone becomes an error row, not a gap
+    assert len(data) == 3  # an image that is gone becomes an error row, not a gap
     absolute = _write(folder, f"where,label\n{folder}/pictures/a.jpg,x\n", "absolute.csv")
     assert Path(read_data(absolute).items[0]).read_bytes() == picture(0)
 
@@ -228,7 +228,7 @@ def test_parquet_with_pictures_inside(tmp_path: Path, struct: bool) -> None:
     data = read_data(tmp_path / "t.parquet")
     assert data.modality == "image"
     assert [item.read_bytes() for item in data.items[:2]] == [picture(0), picture(1)]
-    with pytest.raises(UnreadableItemError, match="holds no picture"):
+    with pytest.raises(UnreadableItemError, match="holds no image"):
         data.items[2].read_bytes()
 
 

@@ -247,12 +247,12 @@ def test_a_tar_that_changes_while_it_is_read_is_seen(tar: MakeTar) -> None:
             if guard:
                 with pytest.raises(UnreadableItemError, match="has been changed since its members were listed"):
                     item.read_bytes()
-            else:  # another picture under the old name and label
+            else:  # another image under the old name and label
                 assert tar_files.TarItem(item.path, item.name, item.offset, item.size).read_bytes()
 
 
 def test_a_flipped_content_has_another_digest(tar: MakeTar) -> None:
-    """Tar keeps no checksum of contents; a changed picture is at least another item to every cache."""
+    """Tar keeps no checksum of contents; a changed image is at least another item to every cache."""
     from modelgraft_adapters.storage.keys import picture_digest
 
     path = tar({"a/1.png": picture(1)})
@@ -326,7 +326,7 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(tar: MakeTar, monkeypatch: pyt
     content = bytearray(copy.read_bytes())
     content[data.items[2].offset + 100] ^= 4
     copy.write_bytes(content)
-    with monkeypatch.context() as guard:  # without the digest another picture is taken for the one that was saved
+    with monkeypatch.context() as guard:  # without the digest another image is taken for the one that was saved
         guard.setattr(uncompressing, "_is_whole", Path.exists)
         assert read_data(path).items[2].read_bytes() != picture(2)
     assert [item.read_bytes() for item in read_data(path).items] == [picture(n) for _ in "ab" for n in range(3)]

@@ -1,4 +1,4 @@
-"""Adapters on frozen features: the same lines for pictures and texts, other labels in the test part, features used again."""
+"""Adapters on frozen features: the same lines for images and texts, other labels in the test part, features used again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ rng = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Red and blue pictures: 12 of each to learn from, 6 to test on."""
+    """Red and blue images: 12 of each to train on, 6 to test on."""
     folder = tmp_path_factory.mktemp("pictures")
     for split, count in (("train", 12), ("test", 6)):
         for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):

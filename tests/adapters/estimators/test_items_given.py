@@ -41,12 +41,12 @@ def uses() -> dict[str, Use]:
 
 ROWS = ["adapter, row by row", "zero-shot", "zero-shot, row by row", "features", "features, row by row"]
 REFUSED = [
-    (lambda: DARK, "is one picture; put it into a list"),
-    (lambda: np.zeros((8, 8, 4), np.uint8), "is one picture; put it into a list"),
-    (lambda: DARK[..., 0], "holds no pictures"),
-    (lambda: np.array(3), "holds no pictures"),
-    (lambda: np.zeros((2, 8, 8, 3)), "holds no pictures"),
-    (lambda: np.zeros((2, 3, 8, 8), np.uint8), "holds no pictures"),
+    (lambda: DARK, "is one image; put it into a list"),
+    (lambda: np.zeros((8, 8, 4), np.uint8), "is one image; put it into a list"),
+    (lambda: DARK[..., 0], "holds no images"),
+    (lambda: np.array(3), "holds no images"),
+    (lambda: np.zeros((2, 8, 8, 3)), "holds no images"),
+    (lambda: np.zeros((2, 3, 8, 8), np.uint8), "holds no images"),
     (lambda: np.zeros((8, 8)), "reads as features"),
     (lambda: np.array([["a", "b"], ["c", "d"]], dtype=object), "is no list of items"),
     (lambda: IMAGE, "a single one"),
@@ -111,7 +111,7 @@ def test_a_crop_without_pixels(use: str, empty: Any, uses: dict[str, Use]) -> No
 def test_that_it_is_looked_at_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     zero = ZeroShotClassifier(MODEL, ["dark", "bright"]).fit()
     monkeypatch.setattr("modelgraft_adapters.estimators.zero_shot_core.each_item", lambda items: items)
-    assert len(zero.predict(DARK)) == 8, "a label for each row of one picture"
+    assert len(zero.predict(DARK)) == 8, "a label for each row of one image"
     assert arrays.each_item([1]) == [1]
 
 

@@ -27,7 +27,7 @@ LABELS = ["dark", "bright"] * 4
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sound in float32, and beyond float16 in the picture tower (``images``, ``vit``) or in that of texts (``texts``)."""
+    """Sound in float32, and beyond float16 in the image tower (``images``, ``vit``) or in that of texts (``texts``)."""
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for name, layer in (("images", "visual.conv1.weight"), ("texts", "transformer.resblocks.0.mlp.c_fc.weight")):

@@ -21,7 +21,7 @@ from PIL import Image
 
 
 class Encoder:
-    """A dual encoder: a picture is its mean colour through a matrix, a text its letter counts through another."""
+    """A dual encoder: an image is its mean colour through a matrix, a text its letter counts through another."""
 
     embed_dim = 6
 

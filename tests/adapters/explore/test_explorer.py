@@ -217,7 +217,7 @@ def test_umap_keeps_groups_apart_and_has_a_seed() -> None:
 
 
 def pictures() -> tuple[list[np.ndarray], list[str]]:
-    """Three colours with a little noise, and one picture of nothing but noise."""
+    """Three colours with a little noise, and one image of nothing but noise."""
     rng = np.random.default_rng(0)
     made, labels = [], []
     for n in range(36):
@@ -305,9 +305,9 @@ def test_texts() -> None:
 def test_what_cannot_be_read_is_left_out_and_named(explorer: Explorer, tmp_path: Path) -> None:
     made, _ = pictures()
     broken = tmp_path / "broken.png"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     seen = explorer.explore([*made[:6], str(broken)], clusters=3)
-    assert len(seen.data) == 6 and list(seen.unreadable.values()) == ["not a picture of a format that is read"]
+    assert len(seen.data) == 6 and list(seen.unreadable.values()) == ["not an image of a format that is read"]
     with pytest.raises(ModelgraftError, match="none of the 2 items"):
         explorer.explore([str(broken), str(tmp_path / "absent.png")])
     with pytest.raises(UsageError, match="neighbours of"):

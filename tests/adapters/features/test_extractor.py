@@ -99,7 +99,7 @@ def test_features_are_the_models_and_are_computed_once(tmp_path: Path) -> None:
     assert found.errors == (None,) * 11 and found.good.all() and found.notes == ()
     assert encoder.batches == [4, 4, 3] and found.encoded == 11
     assert told == [(n, 11) for n in range(1, 12)]
-    # Any other order, name or number of the same pictures, by another extractor with the same weights.
+    # Any other order, name or number of the same images, by another extractor with the same weights.
     again = Encoder()
     turned = FeatureExtractor(again, batch_size=3).embed([*reversed(paths), paths[0]])
     assert again.batches == [] and turned.encoded == 0
@@ -135,7 +135,7 @@ def test_all_kinds_of_items_give_the_same(tmp_path: Path) -> None:
     encoder = Encoder()
     found = FeatureExtractor(encoder, store=False).embed(kinds)
     assert found.good.all() and np.array_equal(found.features, found.features[[0] * 5])
-    assert FeatureExtractor(encoder).embed(kinds).encoded == 3  # one file, a PIL picture, an array
+    assert FeatureExtractor(encoder).embed(kinds).encoded == 3  # one file, a PIL image, an array
 
 
 def test_what_changes_the_features_is_another_store(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_bad_items_are_rows_and_are_not_kept(tmp_path: Path) -> None:
     ]
     assert np.isnan(found.features).all(axis=1).tolist() == [error is not None for error in found.errors]
     assert found.errors[0] == "no such file" and found.errors[2] == "cannot be preprocessed: too small"
-    assert "not a picture" in str(found.errors[4]) and "not finite" in str(found.errors[5])
+    assert "not an image" in str(found.errors[4]) and "not finite" in str(found.errors[5])
     assert (~found.good).tolist() == [error is not None for error in found.errors]
     Image.fromarray(PICTURES[3]).save(paths[3])
     mended = FeatureExtractor(encoder, batch_size=4).embed(items)
@@ -223,7 +223,7 @@ def test_texts() -> None:
     assert found.features[[0, 1, 4, 5], 0].tolist() == [3, 3, 3, 5] and encoder.encoded == found.encoded == 3
     assert found.notes == ("of the first 2 texts: a note",)
     assert FeatureExtractor(encoder, modality="text").embed(texts).encoded == 0
-    # A picture's path as a text is a text.
+    # An image's path as a text is a text.
     assert FeatureExtractor(encoder, modality="text").embed(["missing.png"]).errors == (None,)
 
 

@@ -1,4 +1,4 @@
-"""Small backbones that a stranger could have written, right ones and wrong ones: for pictures and for texts, in milliseconds."""
+"""Small backbones that a stranger could have written, right ones and wrong ones: for images and for texts, in milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = 8
 
 
 class Net(nn.Module):
-    """Pictures (B, 3, 8, 8) to (B, 8): a convolution, batch norm, two layers of one weight, and buffers of every kind."""
+    """Images (B, 3, 8, 8) to (B, 8): a convolution, batch norm, two layers of one weight, and buffers of every kind."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fine-tunes on photographs in ``argv[1]`` and writes what was learnt to ``argv[2]``: run alone, and in two processes."""
+"""Fine-tunes on photographs in ``argv[1]`` and writes what was trained to ``argv[2]``: run alone, and in two processes."""
 
 from __future__ import annotations
 

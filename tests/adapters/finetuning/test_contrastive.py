@@ -269,7 +269,7 @@ def test_pairs_with_an_empty_text_are_left_out_and_the_text_is_named(bert: Any) 
 
 
 def test_pictures_go_in_pairs_too() -> None:
-    """Of a picture with itself the two sides are changed at random apart, and as much the same when asked again."""
+    """Of an image with itself the two sides are changed at random apart, and as much the same when asked again."""
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)) for _ in range(4)]
 

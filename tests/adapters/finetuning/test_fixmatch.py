@@ -1,4 +1,4 @@
-"""FixMatch and pseudo-labels: the loss against its formula, what is drawn when, and the same loop with unlabelled pictures."""
+"""FixMatch and pseudo-labels: the loss against its formula, what is drawn when, and the same loop with unlabelled images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _logits(rows: int, group: int, classes: int = 5, scale: float = 4.0) -> torc
 
 @pytest.mark.parametrize("ratio", [1, 3])
 def test_the_loss_is_its_formula(ratio: int) -> None:
-    """Against the definition, written out picture by picture in float64 with numpy; with class weights, smoothing and lambda."""
+    """Against the definition, written out image by image in float64 with numpy; with class weights, smoothing and lambda."""
     weights = torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0])
     labelled = Objective("single-label", weights, 0.1)
     outputs, targets = _logits(6, 1 + 2 * ratio), torch.tensor([0, 1, 2, 3, 4, 0])
@@ -132,7 +132,7 @@ def _shade(image: Image.Image) -> torch.Tensor:
 
 @pytest.mark.parametrize("ratio", [1, 3])
 def test_unlabelled_items_follow_one_another_without_a_gap(ratio: int) -> None:
-    """None comes again before all others have come, whole passes of the labelled items taken; both views are of one picture."""
+    """None comes again before all others have come, whole passes of the labelled items taken; both views are of one image."""
     items = MixedItems(_grey(10), _grey(7), _shade, _shade, 5, ratio)
     counts, orders = np.zeros(7, int), []
     for number in range(9):
@@ -151,7 +151,7 @@ def test_unlabelled_items_follow_one_another_without_a_gap(ratio: int) -> None:
 
 
 def test_rows_are_a_function_of_seed_pass_and_item(train: Dataset, more: list[Any], backbone: Any) -> None:
-    """Whatever the global generator is at; the labelled picture is that of supervised training."""
+    """Whatever the global generator is at; the labelled image is that of supervised training."""
     weak, strong = (training_transform(backbone, name) for name in ("crop", "randaugment"))
     items = MixedItems(train.items, more, weak, strong, 3, 2)
     first = items[4, 7][1]
@@ -218,5 +218,5 @@ def test_the_same_seed_gives_the_same_bits(train: Dataset, test: Dataset, more: 
 def test_a_run_where_no_unlabelled_picture_can_be_read_ends_with_the_cause(train: Dataset, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"nothing")
-    with pytest.raises(ModelgraftError, match=r"unlabelled pictures .* could be read"):
+    with pytest.raises(ModelgraftError, match=r"unlabelled images .* could be read"):
         FineTuner(MODEL, **SHORT).fit(train, unlabelled=[damaged])

@@ -103,7 +103,7 @@ MAKE: dict[str, Callable[[], Case]] = {
     "swin": lambda: picture("swin_tiny_patch4_window7_224", 56, r"head\.fc\.", img_size=56, window_size=7, **SMALL),
     # qkv.weight is read, its forward is not called
     "swinv2": lambda: picture("swinv2_tiny_window8_256", 64, r"head\.fc\.", img_size=64, window_size=4, **SMALL),
-    "clip picture": lambda: clip("image", 2, 16),
+    "clip image": lambda: clip("image", 2, 16),
     "clip text": lambda: clip("text", 2, 16),
     "clip resnet": lambda: clip("image", [1, 1, 1, 1], 64),
     "minilm": minilm,
@@ -270,8 +270,8 @@ def test_layers_are_chosen_by_what_they_are() -> None:
     assert not any("conv_dw" in n or "classifier" in n for n in mobile)
     convnext = layers("convnext")
     assert "stages.0.blocks.0.mlp.fc1.weight" in convnext and not any("conv_dw" in n for n in convnext)
-    for tower in ("clip picture", "clip text"):
-        place = "visual.transformer" if tower == "clip picture" else "transformer"
+    for tower in ("clip image", "clip text"):
+        place = "visual.transformer" if tower == "clip image" else "transformer"
         parts = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
         assert layers(tower) == {f"{place}.resblocks.{n}.{part}" for n in range(2) for part in parts}
     assert not any("pooler" in n or "embeddings" in n for n in layers("minilm"))
@@ -319,7 +319,7 @@ def test_the_seed_is_the_matrices_and_torchs_own_numbers_go_on(kind: str) -> Non
 
 
 def test_a_copy_can_be_merged() -> None:
-    case = make("clip picture")
+    case = make("clip image")
     low = case.inject("dora")
     disturb(case, low)
     apart, kept = case.out(), case.module

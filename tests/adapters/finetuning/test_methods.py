@@ -1,4 +1,4 @@
-"""Ways of training through `FineTuner` itself: low-rank matrices, pairs of texts, pictures with the names of their classes."""
+"""Ways of training through `FineTuner` itself: low-rank matrices, pairs of texts, images with the names of their classes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_loss_of_pictures_and_prompts_is_that_of_open_clip() -> None:
 def test_what_a_way_cannot_do_is_said(train: Dataset, texts: tuple[list[str], list[str]]) -> None:
     with pytest.raises(UsageError, match="learns nothing from unlabelled items"):
         FineTuner(MODEL, "flyp", steps=1).fit(train, unlabelled=list(train.items))
-    with pytest.raises(UsageError, match="with pictures that have one class each"):
+    with pytest.raises(UsageError, match="with images that have one class each"):
         FineTuner(MODEL, "full", steps=1).fit(*texts, unlabelled=texts[0])
     with pytest.raises(UsageError, match="weighs all classes alike"):
         FineTuner(MODEL, "flyp", steps=1, class_weight="balanced").fit(train)

@@ -1,4 +1,4 @@
-"""Several tasks on one backbone: a step's loss against its formula, learnt weights, heads taken apart, `MultiTaskTuner`."""
+"""Several tasks on one backbone: a step's loss against its formula, trained weights, heads taken apart, `MultiTaskTuner`."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def test_what_cannot_be_is_said(train: Dataset) -> None:
         MultiTaskTuner(MODEL, weights={"hue": 1.0}).fit(items, {k: labels[k] for k in ("fine", "coarse")})
     with pytest.raises(UsageError, match="it takes a number of 0 or more"):
         checked_weights({"fine": -1.0}, ["fine"])
-    with pytest.raises(UsageError, match="nothing to learn"):
+    with pytest.raises(UsageError, match="nothing to train"):
         checked_weights({"fine": 0.0}, ["fine"])
     with pytest.raises(UsageError, match="'uncertainty', or a weight for each task"):
         checked_weights("equal", ["fine"])  # type: ignore[arg-type]
@@ -354,7 +354,7 @@ def test_what_cannot_be_is_said(train: Dataset) -> None:
         MultiTaskTuner(MODEL, "flyp")
     with pytest.raises(UsageError, match="mixup is not there for several tasks"):
         MultiTaskTuner(MODEL, mixup=0.2)
-    with pytest.raises(UsageError, match="the task 'coarse': nothing to learn"):
+    with pytest.raises(UsageError, match="the task 'coarse': nothing to train"):
         MultiTaskTuner(MODEL).fit(items, {"fine": labels["fine"], "coarse": ["animal"] * len(items)})
     with pytest.raises(UsageError, match=r"the task 'bright': the labels are .* say task='regression'"):
         MultiTaskTuner(MODEL).fit(items, labels)
@@ -362,8 +362,8 @@ def test_what_cannot_be_is_said(train: Dataset) -> None:
         MultiTaskTuner(MODEL).fit(items)
     with pytest.raises(UsageError, match="not of the same items"):
         read_tasks({"a": train, "b": train.take(range(5))}, None)
-    with pytest.raises(UsageError, match="learnt nothing yet"):
+    with pytest.raises(UsageError, match="trained nothing yet"):
         MultiTaskTuner(MODEL).evaluate(items, labels)
     tuner = MultiTaskTuner(MODEL, "head-only", steps=1).fit(items, {"fine": labels["fine"]})
-    with pytest.raises(UsageError, match="'coarse' was not learnt; there are: fine"):
+    with pytest.raises(UsageError, match="'coarse' was not trained; there are: fine"):
         tuner.evaluate(items, {"coarse": labels["coarse"]})

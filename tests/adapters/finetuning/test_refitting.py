@@ -26,7 +26,7 @@ Labelled = tuple[list[Any], list[str]]
 
 
 def noise(count: int, seed: int = 0) -> Labelled:
-    """Pictures of noise with labels that have nothing to do with them."""
+    """Images of noise with labels that have nothing to do with them."""
     rng = np.random.default_rng(seed)
     pictures = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(count)]
     return pictures, [("a", "b")[n] for n in rng.permutation(np.arange(count) % 2)]

@@ -54,7 +54,7 @@ def test_parts_that_memory_asks_for_say_it_too(norms: str) -> None:
 
 
 def _several(empty: bool) -> Dataset:
-    """Labels that the pictures say nothing of; those of the part held out have none where ``empty``."""
+    """Labels that the images say nothing of; those of the part held out have none where ``empty``."""
     pictures, _ = noise(24)
     labels: list[Any] = [("a",) if n % 2 else ("a", "b") for n in range(24)]
     split = np.array(["val" if n >= 16 else "train" for n in range(24)])
@@ -108,11 +108,11 @@ def test_all_texts_that_are_cut_are_counted(strategy: str) -> None:
     tuner = FineTuner(Texts(), strategy, steps=2, batch_size=4).fit(
         texts, ["dog" if n % 2 else "car" for n in range(80)]
     )
-    assert "of the texts to learn from: 3 of 80 texts cut at 40 letters" in tuner.notes_
+    assert "of the texts to train on: 3 of 80 texts cut at 40 letters" in tuner.notes_
     both = {"one": ["dog" if n % 2 else "car" for n in range(80)], "other": [("x", "y")[n % 3 == 0] for n in range(80)]}
     if strategy != "contrastive":
         found = MultiTaskTuner(Texts(), strategy, steps=2, batch_size=4).fit(texts, both)
-        assert "of the texts to learn from: 3 of 80 texts cut at 40 letters" in found.notes_
+        assert "of the texts to train on: 3 of 80 texts cut at 40 letters" in found.notes_
 
 
 # Numbers that lie close together
@@ -216,7 +216,7 @@ def test_what_cannot_be_is_a_line(given: dict[str, Any], says: str) -> None:
         ({"class_weight": {"a": float("nan")}}, "class_weight of 'a' is nan"),
         ({"class_weight": {"b": float("inf")}}, "class_weight of 'b' is inf"),
         ({"class_weight": {"a": "2"}}, "class_weight of 'a' is '2'"),
-        ({"class_weight": {"a": 0, "b": 0}}, "leaves nothing to learn from"),
+        ({"class_weight": {"a": 0, "b": 0}}, "leaves nothing to train on"),
         ({"workers": -1}, "workers is -1"),
         ({"workers": 1.5}, "workers is 1.5"),
     ],

@@ -307,7 +307,7 @@ def test_guards_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_embedding_that_differs_would_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard taken out: the head is learnt on embeddings of another scale than those that it predicts from."""
+    """The guard taken out: the head is trained on embeddings of another scale than those that it predicts from."""
     monkeypatch.setattr(plugin_calls, "check_embedding", lambda backbone, inputs: None)
     wrong = _changed(Pictures, "embed", lambda f: 10 * f)
     data = noise(16)

@@ -186,7 +186,7 @@ def test_augmentation_gives_what_the_model_reads(train: Dataset, augment: str) -
     elif augment == "flip":
         kinds = [torch.equal(view, plain) or torch.equal(view, plain.flip(2)) for view in views]
         assert all(kinds) and len({tuple(view.flatten().tolist()) for view in views}) == 2
-    else:  # other pictures, in the same numbers: black and white are the model's own
+    else:  # other images, in the same numbers: black and white are the model's own
         assert len({tuple(view.flatten().tolist()) for view in views}) == 6
         black, white = (backbone.preprocess(item.point(lambda _, c=c: c)).amin() for c in (0, 255))
         assert all(black - 1e-5 <= view.amin() and view.amax() <= white + 1 for view in views)
@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_stops_with_its_cause(train: Dataset) -> None:
 
 
 def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that holds five pictures at once: steps of 16 are taken in four parts, with the result of whole ones."""
+    """A device that holds five images at once: steps of 16 are taken in four parts, with the result of whole ones."""
     whole = FineTuner(MODEL, "lp-ft", **SHORT).fit(train)
     plain = Grafted.forward
 
@@ -245,9 +245,9 @@ def test_texts_by_the_same_lines(texts: tuple[list[str], list[str]]) -> None:
     [
         ({"strategy": "last-99"}, "pictures", "last-99: the model has"),
         ({"strategy": "surgical", "block": "blocks.99"}, "pictures", "no block 'blocks.99'; there are: "),
-        ({"strategy": "full", "mixup": 0.2}, "texts", "mixup and cutmix mix pictures"),
+        ({"strategy": "full", "mixup": 0.2}, "texts", "mixup and cutmix mix images"),
         ({"strategy": "contrastive"}, "pictures", "it takes texts with classes"),
-        ({"strategy": "flyp"}, "texts", "takes pictures with one class each"),
+        ({"strategy": "flyp"}, "texts", "takes images with one class each"),
         ({"strategy": "full", "precision": "fp16"}, "pictures", "fp16 needs a CUDA device"),
     ],
 )

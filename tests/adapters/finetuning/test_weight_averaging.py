@@ -77,7 +77,7 @@ def test_soups_of_runs(train: Dataset, test: Dataset) -> None:
 
 
 def test_zero_shot_of_classes_that_were_not_trained_on(train: Dataset, shared_data) -> None:
-    """Before and after on the same pictures; a tuner that learnt nothing has lost nothing."""
+    """Before and after on the same images; a tuner that trained nothing has lost nothing."""
     others = photographs(shared_data, "test", 20, ("airplane", "dog", "ship"))
     still = FineTuner(MODEL, "head-only", steps=1).fit(train)
     before, after = zero_shot_kept(still, others)

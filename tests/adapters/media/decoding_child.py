@@ -1,4 +1,4 @@
-"""Reads mutated picture files in a process of its own, and says what it did beside that.
+"""Reads mutated image files in a process of its own, and says what it did beside that.
 
 ``python -m tests.adapters.media.decoding_child FOLDER COUNT SEED [GUARD]``: ``COUNT`` mutations of each file that Pillow can write,
 in whatever format. GUARD ``formats`` takes the list of formats out. Prints one JSON object: programs started, connections, other
@@ -43,7 +43,7 @@ def corpus() -> list[bytes]:
     base = Image.fromarray(np.stack([x * 8, y * 10, (x + y) * 4], axis=-1).clip(0, 255).astype(np.uint8))
     found = []
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "a picture"
+    exif[0x0112], exif[0x010E] = 6, "an image"
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta tiff:Orientation='3'/>" * 20, zip=True)
     text.add_text("Comment", "words " * 500, zip=True)

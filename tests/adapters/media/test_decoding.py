@@ -1,4 +1,4 @@
-"""Bytes that a stranger calls a picture start no program, open no other file and take no more memory than a picture may."""
+"""Bytes that a stranger calls an image start no program, open no other file and take no more memory than an image may."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InMemory:
 
 
 def _ways(folder: Path) -> dict[str, Any]:
-    """The same bytes by every way that pictures come in."""
+    """The same bytes by every way that images come in."""
     import datasets
     import pandas
     import pyarrow
@@ -78,7 +78,7 @@ def _ways(folder: Path) -> dict[str, Any]:
 
 def test_postscript_under_a_pictures_name_starts_no_program(tmp_path: Path, ghostscript: Path) -> None:
     for item in _ways(tmp_path).values():
-        with pytest.raises(UnreadableItemError, match="not a picture of a format that is read"):
+        with pytest.raises(UnreadableItemError, match="not an image of a format that is read"):
             read_image(item)
     assert not ghostscript.exists()
 
@@ -108,7 +108,7 @@ def test_nor_from_standard_input(tmp_path: Path, ghostscript: Path, run: Run) ->
         )
         assert done.returncode == code, done.stderr
     done = run("classify", "-", "--labels", "cat,dog", stdin=f"{tmp_path / 'a.jpg'}\n")
-    assert done.returncode == 1 and "not a picture" in done.stdout + done.stderr
+    assert done.returncode == 1 and "not an image" in done.stdout + done.stderr
     assert not ghostscript.exists()
 
 
@@ -193,7 +193,7 @@ def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
     assert abs(found[1:] - values[1:] * 255).max() <= 1  # one infinite sample once made all others black
     for wrong in (np.nan, np.inf):
         Image.fromarray(np.full((4, 4), wrong, np.float32)).save(tmp_path / "all.tif")
-        with pytest.raises(UnreadableItemError, match="no sample of the picture is a finite number"):
+        with pytest.raises(UnreadableItemError, match="no sample of the image is a finite number"):
             read_image(tmp_path / "all.tif")
 
 
@@ -247,7 +247,7 @@ def test_only_regular_files_are_read_as_pictures(tmp_path: Path) -> None:
             read_image(name)
     with open(tmp_path / "huge.jpg", "wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(UnreadableItemError, match="a picture has at most 1,073,741,824"):
+    with pytest.raises(UnreadableItemError, match="an image has at most 1,073,741,824"):
         read_image(tmp_path / "huge.jpg")
     with pytest.raises(UnreadableItemError, match="not a regular file"):
         picture_digest(str(tmp_path / "pipe.jpg"))

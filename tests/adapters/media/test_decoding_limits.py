@@ -1,4 +1,4 @@
-"""A small file takes no more memory and time than a picture may."""
+"""A small file takes no more memory and time than an image may."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, said)
 
 
 def _memory(path: Path) -> tuple[int, str]:
-    """MiB that reading a picture took at most, and its size or the reason why it was refused."""
+    """MiB that reading an image took at most, and its size or the reason why it was refused."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=False, timeout=120
     )

@@ -1,4 +1,4 @@
-"""Pictures as they lie in the world: every kind is read right or refused with its reason."""
+"""Images as they lie in the world: every kind is read right or refused with its reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ rng = np.random.default_rng(0)
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """A smooth picture with a corner of its own, so that turning it shows."""
+    """A smooth image with a corner of its own, so that turning it shows."""
     y, x = np.mgrid[0:48, 0:64]
     values = np.stack([x * 4, y * 5, (x + y) * 2], axis=-1).clip(0, 255).astype(np.uint8)
     values[:16, :16] = (255, 0, 0)
@@ -115,8 +115,8 @@ def _bomb(width: int, height: int) -> bytes:
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", "empty"),
-        ("text.jpg", b"This is no picture at all.", "not a picture"),
-        ("zeros.png", bytes(1000), "not a picture"),
+        ("text.jpg", b"This is no picture at all.", "not an image"),
+        ("zeros.png", bytes(1000), "not an image"),
         ("bomb.png", _bomb(50_000, 50_000), "bomb"),
         ("big.png", _bomb(10_000, 9_500), "over the safety limit"),
         ("cut.png", _bomb(100, 100), "damaged"),
@@ -196,7 +196,7 @@ def test_a_file_in_memory_or_in_an_archive_is_read_as_on_the_disk(tmp_path: Path
     Image.new("RGB", (50, 50), "red").save(whole, "PNG")
     for content, said in (
         (b"", "the file is empty"),
-        (b"no picture", "not a picture"),
+        (b"no picture", "not an image"),
         (whole.getvalue()[:60], "damaged"),
         (OSError("the tape is torn"), "cannot be read: the tape is torn"),
     ):
@@ -210,7 +210,7 @@ def _tiff(path: Path, values: np.ndarray, tags: dict[int, object] | None = None)
 
 
 def test_a_few_odd_floats_do_not_change_the_range_of_the_others(tmp_path: Path) -> None:
-    """One sample of 1.004 once made the picture black, one of -9999 white."""
+    """One sample of 1.004 once made the image black, one of -9999 white."""
     unit = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64)
     rest = np.rint(unit * 255)
     for odd, shown, said in (
@@ -325,5 +325,5 @@ def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
         (b"v/1\x01", "OpenEXR"),
     ):
         (tmp_path / "x.jpg").write_bytes(head + bytes(200))
-        with pytest.raises(UnreadableItemError, match=f"a {named} picture that is not read"):
+        with pytest.raises(UnreadableItemError, match=f"a {named} image that is not read"):
             read_image(tmp_path / "x.jpg")

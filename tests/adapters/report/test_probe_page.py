@@ -328,7 +328,7 @@ def test_numbers() -> None:
 
 
 def reported(data: Dataset, features: np.ndarray) -> ProbeReport:
-    """The report of a probe on features that are given, the first 100 items to learn from."""
+    """The report of a probe on features that are given, the first 100 items to train on."""
     from modelgraft_adapters.runs.probe import ProbeRun
 
     def embedded(rows: np.ndarray) -> Embedded:

@@ -1,4 +1,4 @@
-"""The page of a saved adapter says hostile names and obeys none: no tag, link, picture, heading or front matter is theirs."""
+"""The page of a saved adapter says hostile names and obeys none: no tag, link, image, heading or front matter is theirs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Classify pictures by the names of colours."""
+"""Classify images by the names of colours."""

@@ -1,4 +1,4 @@
-"""A dual encoder for colours: the mean colour of a picture beside the colour a word names."""
+"""A dual encoder for colours: the mean colour of an image beside the colour a word names."""
 
 import torch
 from modelgraft import ScoreRule
