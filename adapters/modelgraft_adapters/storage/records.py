@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 
+_BINARY: Final = getattr(os, "O_BINARY", 0)
 _MAGIC: Final = b"mgK1"
 _HEAD: Final = struct.Struct("<4sI")
 _TAIL: Final = struct.Struct("<I")
@@ -159,7 +160,7 @@ class RecordStore:
     def _begin(self) -> tuple[str, int, int]:
         self.folder.mkdir(parents=True, exist_ok=True)
         segment = secrets.token_hex(8)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY
         body = os.open(self.folder / f"{segment}.rows", flags, 0o666)
         try:
             keys = os.open(self.folder / f"{segment}.keys", flags, 0o666)
@@ -212,15 +213,26 @@ class RecordStore:
                 if segment not in self._files:
                     if len(self._files) >= _MOST_OPEN:
                         os.close(self._files.pop(next(iter(self._files))))
-                    self._files[segment] = os.open(self.folder / f"{self._segments[segment]}.rows", os.O_RDONLY)
-                data = os.pread(self._files[segment], self.row_bytes, row * self.row_bytes)
+                    self._files[segment] = os.open(
+                        self.folder / f"{self._segments[segment]}.rows", os.O_RDONLY | _BINARY
+                    )
+                data = _read(self._files[segment], self.row_bytes, row * self.row_bytes)
             except OSError:
                 return None
         return data if len(data) == self.row_bytes else None
 
 
+def _read(descriptor: int, count: int, at: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, at)
+    os.lseek(descriptor, at, os.SEEK_SET)  # Windows; the caller holds the lock
+    return os.read(descriptor, count)
+
+
 def _write(descriptor: int, data: bytes, at: int) -> None:
     view = memoryview(data)
+    if not hasattr(os, "pwrite"):  # Windows; one thread writes a segment
+        os.lseek(descriptor, at, os.SEEK_SET)
     while view:
-        done = os.pwrite(descriptor, view, at)
+        done = os.pwrite(descriptor, view, at) if hasattr(os, "pwrite") else os.write(descriptor, view)
         view, at = view[done:], at + done
