@@ -214,7 +214,7 @@ class MultiTaskTuner(Estimator):
         }
         self.settle()
         if self.tuning.wise is not None:
-            move(self, self.tuning.wise)  # type: ignore[arg-type]  # it has what is moved
+            move(self, self.tuning.wise)
 
     @property
     def entry(self) -> Entry:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import torch
 from modelgraft.errors import UsageError
@@ -18,9 +18,6 @@ from modelgraft_adapters.finetuning.loop import Loop, to_device
 from modelgraft_adapters.finetuning.model import Grafted
 from modelgraft_adapters.finetuning.weight_line import State, greedy_soup, interpolate, recalibrate, soup
 from modelgraft_adapters.metrics.scores import Evaluation
-
-if TYPE_CHECKING:
-    from modelgraft_adapters.finetuning.tuner import FineTuner
 
 ALPHAS: Final = tuple(n / 10 for n in range(11))
 _RECALIBRATION_STEPS: Final = 20
@@ -36,7 +33,24 @@ class WisePoint:
     """One for each of the data that were given."""
 
 
-def move(tuner: FineTuner, alpha: float) -> FineTuner:
+class Movable(Protocol):
+    """What a fitted tuner has by which its weights can be moved: `FineTuner` and `MultiTaskTuner`."""
+
+    run_: Any
+    start_: Any
+    end_: Any
+    """The weights that training began with, and those it ended with."""
+    alpha_: float
+    report_: dict[str, Any]
+
+    def settle(self, alpha: float = 1.0) -> None:
+        """Take over what follows from the weights as they are now."""
+
+
+Tuner = TypeVar("Tuner", bound=Movable)
+
+
+def move(tuner: Tuner, alpha: float) -> Tuner:
     """Put a fitted tuner's weights at ``alpha`` between those it began with (0) and those it trained (1), head included.
 
     Wortsman et al. 2022 (WiSE-FT): 0.5 keeps most of both. Begin with ``lp-ft``, so that the model at 0 is the probe. Where running
@@ -54,7 +68,7 @@ def move(tuner: FineTuner, alpha: float) -> FineTuner:
     return tuner
 
 
-def wise_curve(tuner: FineTuner, data: Sequence[Any], alphas: Sequence[float] = ALPHAS) -> list[WisePoint]:
+def wise_curve(tuner: Any, data: Sequence[Any], alphas: Sequence[float] = ALPHAS) -> list[WisePoint]:
     """The scores along the line on each of ``data`` (what `Adapter.evaluate` takes); the tuner is left where it was.
 
     Choose alpha on data held out of training, or on none (0.5), never on the test split. Errors as `move`.
@@ -63,7 +77,7 @@ def wise_curve(tuner: FineTuner, data: Sequence[Any], alphas: Sequence[float] = 
         return [WisePoint(alpha, tuple(move(tuner, alpha).evaluate(part) for part in data)) for alpha in alphas]
 
 
-def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
+def souped(tuners: Sequence[Any], held_out: Any = None) -> Any:
     """The average of several runs of one model and start (seeds, rates ...), in the first of the tuners, which it returns.
 
     Wortsman et al. 2022, "Model soups" (arXiv 2203.05482): of all runs, or with items ``held_out`` of training of those that make
@@ -105,7 +119,7 @@ def souped(tuners: Sequence[FineTuner], held_out: Any = None) -> FineTuner:
     return first
 
 
-def _same_start(one: FineTuner, other: FineTuner) -> bool:
+def _same_start(one: Any, other: Any) -> bool:
     """Whether two runs began from the same backbone."""
     assert one.tuned_ is not None and other.tuned_ is not None
     if one.tuned_.identity["weights"] != other.tuned_.identity["weights"]:
@@ -117,7 +131,7 @@ def _same_start(one: FineTuner, other: FineTuner) -> bool:
     )
 
 
-def _run(tuner: FineTuner) -> Loop:
+def _run(tuner: Movable) -> Loop:
     if tuner.run_ is None:
         raise UsageError("only a tuner that was fitted here knows where it began; fit it anew")
     return tuner.run_
@@ -129,7 +143,7 @@ def _statistics_moved(run: Loop) -> bool:
 
 
 @contextmanager
-def _left_as_it_was(tuner: FineTuner) -> Iterator[None]:
+def _left_as_it_was(tuner: Any) -> Iterator[None]:
     """Afterwards, and after an error, the weights are again those of before, with what was measured on them."""
     run, measured = _run(tuner), (tuner.evaluation_, tuner.report_)
     kept = tuner.alpha_, {name: value.detach().cpu().clone() for name, value in run.live.items()}
@@ -156,7 +170,7 @@ def gather(grafted: Grafted, batches: Batches, device: torch.device) -> None:
     recalibrate(grafted, (lambda b=batch: grafted(to_device(b.inputs, device)) for batch in found))  # type: ignore[misc]
 
 
-def zero_shot_kept(tuner: FineTuner, X: Any, y: Any = None) -> tuple[Evaluation, Evaluation]:
+def zero_shot_kept(tuner: Any, X: Any, y: Any = None) -> tuple[Evaluation, Evaluation]:
     """Zero-shot classification, by names alone, before and after fine-tuning: of classes that were not trained on it says what the
     model still knows beyond its task.
 
