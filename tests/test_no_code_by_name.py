@@ -11,7 +11,7 @@ ALLOWED = {
     ("adapters/modelgraft_adapters/__init__.py", "import_module"): "names of this package, from a table",
     ("registry/modelgraft/__init__.py", "import_module"): "names of this package, from a table",
     ("registry/modelgraft/host/imports.py", "import_module"): "targets of entry points of installed distributions",
-    ("adapters/modelgraft_adapters/costs.py", "import_module"): "a library by a name that is written there",
+    ("adapters/modelgraft_adapters/metrics/costs.py", "import_module"): "a library by a name that is written there",
 }
 """(file, call) -> why no stranger chooses what it imports."""
 CALLS = {
@@ -21,8 +21,8 @@ CALLS = {
 PICKLES = {("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("dill", "load"), ("marshal", "loads"), ("shelve", "open"),
            ("yaml", "load"), ("jit", "load"), ("hub", "load")}  # fmt: skip
 PICKLED_BY_US = (
-    "adapters/modelgraft_adapters/compared.py",  # what `compare` tells its own processes over pipes nobody else writes into
-    "adapters/modelgraft_adapters/pickling.py",  # a part of an adapter's own pickle, which the user has opened already
+    "adapters/modelgraft_adapters/compare/worker.py",  # what `compare` tells its own processes over pipes nobody else writes into
+    "adapters/modelgraft_adapters/calls/pickling.py",  # a part of an adapter's own pickle, which the user has opened already
 )
 MODELS = (
     "plugins/modelgraft_timm",

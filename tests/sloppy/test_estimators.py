@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "masked features": (lambda: _of(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
     "masked features to predict": (lambda: _of().predict(np.ma.array(X, mask=X > 1)), "X has masked numbers"),
     "no items to predict": (lambda: fit().predict([]), "no items"),
-    "asked before the fit": (lambda: LinearProbe().predict(X), "has trained nothing yet"),
+    "asked before the fit": (lambda: LinearProbe().predict(X), "is not fitted yet"),
     "scikit-learn's name for the seed": (lambda: _of(random_state=0), "no setting 'random_state'"),
     "a seed too large": (lambda: fit(seed=2**40), "a whole number from 0"),
 }

@@ -55,7 +55,7 @@ def read_items(
         if listed[wrong] is not None:
             raise UsageError(f"item {wrong} is a {type(listed[wrong]).__name__}, not a text")
         listed = ["" if item is None else item for item in listed]
-    notes = no_items(sum(is_missing(item) for item in listed), "text" if kind == "text" else "image")
+    notes = no_items(sum(is_missing(item) for item in listed), "a text" if kind == "text" else "an image")
     if labels is None:
         known = tuple(classes or ())
         return Dataset(listed, kind, task or "single-label", classes=known, identities=identities, notes=notes)

@@ -69,12 +69,12 @@ def texts_of(values: Sequence[Any], call: Callable[[int], str]) -> tuple[list[st
             raise UsageError(f"{call(index)} is a {type(value).__name__}, not a text")
         empty = is_missing(in_text_file(value)) and not (isinstance(value, str) and not value.strip())
         texts.append("" if empty else str(value))
-    return texts, no_items(sum(not text.strip() for text in texts), "text")
+    return texts, no_items(sum(not text.strip() for text in texts), "a text")
 
 
 def no_items(count: int, what: str) -> tuple[str, ...]:
     """Return a note on rows without an item."""
-    return (f"{counted(count, 'row')} without a {what}: never trained on, an error in results",) if count else ()
+    return (f"{counted(count, 'row')} without {what}: never trained on, an error in results",) if count else ()
 
 
 def names_of(values: Sequence[Any]) -> list[str]:

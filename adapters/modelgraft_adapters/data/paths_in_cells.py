@@ -46,7 +46,7 @@ def paths_of(values: Sequence[Any], folder: str | None, column: str, table: str)
         notes.append(f"the paths of column {column!r} are read from the working folder, not from the table's")
     if best[1]:
         notes.append(f"the paths of column {column!r} are read with / for \\")
-    return paths, (*notes, *no_items(len(cells) - len(given), "path"))
+    return paths, (*notes, *no_items(len(cells) - len(given), "a path"))
 
 
 def _path(cell: str, base: str, slash: str) -> str:

@@ -214,11 +214,11 @@ def _samples(
     kept = [n for n, item in enumerate(items) if item is not None]
     if not kept:
         raise UsageError(
-            f"no sample of {some(sorted(set(shown.values())))} holds a {'image' if modality == 'image' else 'text'}"
+            f"no sample of {some(sorted(set(shown.values())))} holds {'an image' if modality == 'image' else 'a text'}"
         )
     if len(kept) < len(items):
-        what = "image" if pictures else "text"
-        notes.append(f"{counted(len(items) - len(kept), 'sample')} without a {what} left out")
+        what = "an image" if pictures else "a text"
+        notes.append(f"{counted(len(items) - len(kept), 'sample')} without {what} left out")
     found, items = [found[n] for n in kept], [items[n] for n in kept]
     identities = [f"{sample.shard}:{sample.key}" for sample in found]
     raw, more = _labels(found, pictures, label_column)

@@ -157,15 +157,15 @@ def page(card: dict[str, Any]) -> str:
     """The figures as Markdown."""
     training = card["training"]
     lines = [
-        f"The picture stage took {training['seconds'] / 60:.0f} minutes on one thread of a shared CPU: "
+        f"The image stage took {training['seconds'] / 60:.0f} minutes on one thread of a shared CPU: "
         f"seed {training['seed']}, "
-        f"{training['steps'] + training['tail']} steps of {sum(training['sizes'])} pictures, "
+        f"{training['steps'] + training['tail']} steps of {sum(training['sizes'])} images, "
         f"after {training['text_steps']} steps on texts. "
         f"{card['params'] / 1e6:.2f} M parameters, {card['bytes'] / 1e6:.1f} MB on disk. "
-        f"One picture takes {card['speed']['picture_ms']} ms of one CPU core, "
+        f"One image takes {card['speed']['picture_ms']} ms of one CPU core, "
         f"loading {card['speed']['load_s']} s of one.",
         "",
-        "| test | pictures | zero-shot top-1 | 95 % interval | chance | above chance | linear probe |",
+        "| test | images | zero-shot top-1 | 95 % interval | chance | above chance | linear probe |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in card["results"]:

@@ -221,7 +221,7 @@ def test_numbers_of_labels_that_draw_everything_are_all(data: Dataset) -> None:
         ([SPRIG], ["full:lrr=1"], {}, "no setting 'lrr'"),
         ([SPRIG], ["full"], {"settings": {"stepps": 1}}, "no setting 'stepps'"),
         ([SPRIG], ["zero-shot:k=1"], {}, "zero-shot has no settings"),
-        ([SPRIG], ["probe"], {"seeds": 0}, "at least one model"),
+        ([SPRIG], ["probe"], {"seeds": 0}, "at least one"),
     ],
 )
 def test_wrong_use_is_told_before_anything_is_learnt(

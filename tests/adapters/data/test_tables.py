@@ -140,7 +140,7 @@ def test_every_format_says_the_same(tmp_path: Path, name: str) -> None:
 
 def test_paths_are_relative_to_the_table(tree: MakeTree) -> None:
     folder = tree("pictures/a.jpg", "pictures/b.jpg")
-    table = _write(folder, "filename,label\npictures/a.jpg,x\n images/b.jpg ,y\npictures/gone.jpg,y\n")
+    table = _write(folder, "filename,label\npictures/a.jpg,x\n pictures/b.jpg ,y\npictures/gone.jpg,y\n")
     data = read_data(table)
     assert data.modality == "image"
     assert Path(data.items[0]).read_bytes() == picture(0)

@@ -269,7 +269,7 @@ def test_what_is_refused_before_anything_is_done(
 
     refused("end it in .onnx", name="it.pth")
     refused("does not exist", name="nowhere/it.onnx")
-    refused("has trained nothing yet", FrozenAdapter(MODEL))
+    refused("is not fitted yet", FrozenAdapter(MODEL))
     refused("reads the layer 'unprojected'", probe(pictures, layer="unprojected"))
     refused("in torch.bfloat16; save it", probe(pictures, dtype="bfloat16"))
     bare = probe(pictures)

@@ -176,7 +176,7 @@ def test_a_broken_picture_costs_no_more_than_itself(
     items = MixedItems(labelled, unlabelled, backbone.preprocess, backbone.preprocess, 0, 2)
     batch = items.collate([items[0, n] for n in range(5)])
     assert batch.inputs.shape[:2] == (4, 5) and batch.index.tolist() == [0, 1, 2, 3]
-    assert [n for n, _ in batch.broken] == [4] and "picture" in batch.broken[0][1]
+    assert [n for n, _ in batch.broken] == [4] and "image" in batch.broken[0][1]
     assert torch.equal(batch.inputs, items.collate([items[0, n] for n in range(5)]).inputs)
     good = {backbone.preprocess(picture).numpy().tobytes() for picture in unlabelled[::2]}
     assert {view.numpy().tobytes() for row in batch.inputs for view in row[1:]} <= good

@@ -362,7 +362,7 @@ def test_what_cannot_be_is_said(train: Dataset) -> None:
         MultiTaskTuner(MODEL).fit(items)
     with pytest.raises(UsageError, match="not of the same items"):
         read_tasks({"a": train, "b": train.take(range(5))}, None)
-    with pytest.raises(UsageError, match="trained nothing yet"):
+    with pytest.raises(UsageError, match="is not fitted yet"):
         MultiTaskTuner(MODEL).evaluate(items, labels)
     tuner = MultiTaskTuner(MODEL, "head-only", steps=1).fit(items, {"fine": labels["fine"]})
     with pytest.raises(UsageError, match="'coarse' was not trained; there are: fine"):

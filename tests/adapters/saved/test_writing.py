@@ -277,7 +277,7 @@ def test_a_saved_adapter_is_written_over_and_nothing_else_is(
     assert os.listdir(foreign) == ["thesis.tex"]
     with pytest.raises(UsageError, match="is a file"):
         fitted.save(foreign / "thesis.tex")
-    with pytest.raises(UsageError, match="has trained nothing yet"):
+    with pytest.raises(UsageError, match="is not fitted yet"):
         FrozenAdapter(MODEL, "prototype").save(tmp_path / "new")
     assert fitted.save(tmp_path / "deep" / "er").is_dir()
     mode = (tmp_path / "deep" / "er").stat().st_mode & 0o777
