@@ -28,8 +28,10 @@ def describe(known: Iterable[Entry] = ()) -> list[Entry]:
         known: entries of another version; an architecture found there is not built again for its figures.
     """
     shipped = {str(entry.loader["model"]): entry for entry in known}
-    figures = {model: _figures(model, shipped.get(model)) for model, _ in open_clip.list_pretrained()}
-    found = [_entry(model, tag, figures[model]) for model, tag in open_clip.list_pretrained()]
+    # Some versions list weights of an architecture that they have no configuration of, and so cannot build (2.26: ViTamin-L-384).
+    pairs = [(model, tag) for model, tag in open_clip.list_pretrained() if _config(model) is not None]
+    figures = {model: _figures(model, shipped.get(model)) for model, _ in pairs}
+    found = [_entry(model, tag, figures[model]) for model, tag in pairs]
     aliases = _aliases(found)
     return sorted(
         (Entry.from_dict({**entry.to_dict(), "aliases": aliases.get(entry.name, ())}) for entry in found),

@@ -34,7 +34,9 @@ class SentenceBackbone:
         self.module: torch.nn.Module = model.eval()
         self._model = model
         self.device = torch.device(model.device)
-        self.embed_dim = int(model.get_embedding_dimension() or entry.embed_dim or 0)
+        # The longer name is the only one before sentence-transformers 5.4, and warned of after.
+        stated = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
+        self.embed_dim = int(stated() or entry.embed_dim or 0)
 
     @classmethod
     def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import WeakFileLock, hf_raise_for_status, http_stream_backoff
@@ -21,6 +20,7 @@ from modelgraft.contract import Progress
 from modelgraft.errors import WeightsUnavailableError
 from modelgraft.paths import cache_dir
 
+from modelgraft_sources.client import http
 from modelgraft_sources.guarding import guarded
 
 TRIES: Final = 5
@@ -31,7 +31,7 @@ STALL_BYTES: Final = 1 << 16
 LONGEST_WAIT: Final = 60.0
 """Seconds that a server may ask us to wait (``Retry-After``); one that asks for more is told to the user instead."""
 _WORTH_WAITING: Final = (408, 429, 500, 502, 503, 504)
-_BROKEN: Final = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException)
+_BROKEN: Final = (http.NetworkError, http.RemoteProtocolError, http.TimeoutException)
 
 Check = Callable[[Path], str | None]
 """What is wrong with a finished file, None if nothing."""
@@ -50,7 +50,7 @@ def download(
 
     Raises:
         WeightsUnavailableError: it comes too slowly, or stays wrong.
-        OSError, httpx2.HTTPError, HfHubHTTPError: as they come from the disk, the network and the server.
+        OSError, http.HTTPError, HfHubHTTPError: as they come from the disk, the network and the server.
     """
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = to.with_name(f"{to.name}.modelgraft.incomplete")

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
 from huggingface_hub import constants, get_token
 from huggingface_hub.utils import _http, get_session, set_client_factory
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError
@@ -61,7 +60,7 @@ def _guard_client() -> None:
         made_by = _http._GLOBAL_CLIENT_FACTORY  # there is no public way to ask; one that a program has set is kept
         if not getattr(made_by, "guarded", False):
 
-            def factory() -> httpx2.Client:
+            def factory() -> Any:
                 return _hooked(made_by())
 
             factory.guarded = True  # type: ignore[attr-defined]
@@ -73,7 +72,7 @@ def _guard_client() -> None:
         _hooked(client)
 
 
-def _hooked(client: httpx2.Client) -> httpx2.Client:
+def _hooked(client: Any) -> Any:
     hooks = client.event_hooks
     if _without_token not in hooks["request"]:
         client.event_hooks = {

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import http_backoff
@@ -21,6 +20,7 @@ from modelgraft.opening import first_line
 from modelgraft.paths import cache_dir, write_atomic
 from modelgraft.resolution import File, Part, safe_path
 
+from modelgraft_sources.client import http
 from modelgraft_sources.downloading import download
 from modelgraft_sources.guarding import guarded
 from modelgraft_sources.stored import quarantine
@@ -65,7 +65,7 @@ class WebSource:
             write_atomic(folder / ".address", part.location.encode())
             try:
                 download(mirrored(part.location), to, headers={}, size=file.size, check=check, progress=progress)
-            except (OSError, httpx2.HTTPError, HfHubHTTPError) as error:
+            except (OSError, http.HTTPError, HfHubHTTPError) as error:
                 raise _unreachable(part.location, to, error) from error
         return Stored(folder, folder)
 
@@ -123,7 +123,7 @@ def _size(url: str) -> int | None:
                 follow_redirects=True,
             )
         answer.raise_for_status()
-    except (OSError, httpx2.HTTPError, HfHubHTTPError) as error:
+    except (OSError, http.HTTPError, HfHubHTTPError) as error:
         raise _unreachable(url, _folder(url) / _file_name(url), error) from error
     stated = answer.headers.get("Content-Length", "")
     return int(stated) if stated.isdigit() else None

@@ -41,7 +41,9 @@ def main() -> None:
     from modelgraft_timm.describe import describe
 
     started = time.monotonic()
-    found = describe(progress=lambda done, of: print(f"\r{done}/{of}", end="", file=sys.stderr, flush=True))
+    found = describe(
+        progress=lambda done, of: print(f"\r{done}/{of}", end="", file=sys.stderr, flush=True), patient=True
+    )
     unmeasured = [entry.name for entry in found if entry.params is None]
     write_catalogue(SHIPPED, LIBRARY, importlib.metadata.version(LIBRARY), found)
     print(f"\r{len(found)} entries in {time.monotonic() - started:.0f} s", file=sys.stderr)

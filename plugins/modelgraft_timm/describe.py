@@ -14,7 +14,7 @@ from timm.models._pretrained import PretrainedCfg
 from timm.models._registry import get_arch_name, get_deprecated_models
 
 from modelgraft_timm.configs import evaluation_config, pretrained_config, weights_url
-from modelgraft_timm.measure import Figures, measure
+from modelgraft_timm.measure import Figures, compute, measure
 from modelgraft_timm.names import PROVIDER, entry_name, timm_name
 from modelgraft_timm.published import metrics
 
@@ -28,12 +28,17 @@ _Build = tuple[str, int, tuple[int, ...]]
 """What a model's figures belong to: its name with the tag (a few architectures differ by tag), classes, image size."""
 
 
-def describe(known: Iterable[Entry] = (), progress: Callable[[int, int], None] | None = None) -> list[Entry]:
+def describe(
+    known: Iterable[Entry] = (),
+    progress: Callable[[int, int], None] | None = None,
+    patient: bool = False,
+) -> list[Entry]:
     """An entry for each of ``timm.list_pretrained()``, sorted by name.
 
     Args:
         known: entries of another version; their figures are reused for the same name, classes and image size.
         progress: called with the number of models done and of all.
+        patient: compute what cannot be measured at once. A listing does not wait for that.
 
     A model that cannot be measured is described without figures: one broken architecture must not hide the others.
     """
@@ -50,7 +55,7 @@ def describe(known: Iterable[Entry] = (), progress: Callable[[int, int], None] |
     for done, (name, config) in enumerate(configs.items(), 1):
         build = _build(name, config)
         if build not in figures:
-            figures[build] = _try_measure(name)
+            figures[build] = _try(compute if patient else measure, name)
         default = defaults[get_arch_name(name)] == name
         found.append(_entry(name, config, figures[build], aliases[name], retired.get(name, []), default))
         if progress is not None:
@@ -113,9 +118,9 @@ def _build_of_entry(entry: Entry) -> _Build:
     )
 
 
-def _try_measure(name: str) -> Figures | None:
+def _try(find: Callable[[str], Figures], name: str) -> Figures | None:
     try:
-        return measure(name)
+        return find(name)
     except Exception as error:
         _log.warning("%s could not be measured: %s: %s", name, type(error).__name__, error)
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,30 +30,47 @@ class Figures:
 def measure(name: str) -> Figures:
     """Parameters and embedding size of the timm model ``name`` as its pretrained config builds it.
 
-    Built on the meta device: no memory and no arithmetic, 0.3 s for most models. On the CPU for one that cannot be.
+    Built on the meta device: no memory and no arithmetic, 0.3 s for most models, so that a listing can wait for it.
+
+    Raises:
+        Exception: whatever timm raises for a model that it cannot build, or not run without numbers.
+    """
+    with _quietly(), torch.device("meta"):
+        model = timm.create_model(name).eval()
+        return _figures(name, model, _embed_dim(model))
+
+
+def compute(name: str) -> Figures:
+    """What `measure` finds; a model that needs numbers is run on the CPU, which takes up to a minute.
 
     Raises:
         Exception: whatever timm raises for a model that it cannot build or run.
     """
     try:
-        return _measure(name, torch.device("meta"))
+        return measure(name)
     except (NotImplementedError, RuntimeError):  # what torch raises for operations without a meta kernel
-        return _measure(name, torch.device("cpu"))
+        with _quietly():
+            model = timm.create_model(name).eval()
+            return _figures(name, model, _embed_dim(model))
 
 
-def _measure(name: str, device: torch.device) -> Figures:
-    with device, torch.inference_mode(), warnings.catch_warnings(), _quiet("timm"):
-        warnings.simplefilter("ignore")
-        model = timm.create_model(name).eval()
-        # Two images: a size of one could hide a dimension that is squeezed away.
-        embeddings = pooled_features(model, torch.zeros(2, *model.pretrained_cfg["input_size"]))  # type: ignore[index]
+def _embed_dim(model: torch.nn.Module) -> int:
+    # Two images: a size of one could hide a dimension that is squeezed away.
+    return pooled_features(model, torch.zeros(2, *model.pretrained_cfg["input_size"])).shape[1]  # type: ignore[index]
+
+
+def _figures(name: str, model: torch.nn.Module, embed_dim: int) -> Figures:
     config: Any = model.pretrained_cfg
     built = ".".join(filter(None, (config["architecture"], config.get("tag"))))
-    return Figures(
-        params=sum(p.numel() for p in model.parameters()),
-        embed_dim=embeddings.shape[1],
-        built_as=None if built == name else built,
-    )
+    params = sum(p.numel() for p in model.parameters())
+    return Figures(params, embed_dim, None if built == name else built)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with torch.inference_mode(), warnings.catch_warnings(), _quiet("timm"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _quiet:

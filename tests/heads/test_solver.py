@@ -41,7 +41,7 @@ def _examples(features: np.ndarray, targets: np.ndarray, task: str = "single-lab
 def _oracle(features: np.ndarray, targets: np.ndarray, C: float, weights: dict[int, float] | None = None):
     """scikit-learn's optimum. By Newton's method where its matrix is small: L-BFGS there stops by the change of the objective,
     on digits up to 3e-5 short of the optimal probabilities."""
-    solver = "newton-cholesky" if features.shape[1] < 200 else "lbfgs"
+    solver = "newton-cg" if features.shape[1] < 200 else "lbfgs"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = LogisticRegression(C=C, tol=1e-10, max_iter=10_000, solver=solver, class_weight=weights)
@@ -157,7 +157,7 @@ def test_a_batch_is_its_problems_one_by_one() -> None:
     for k in range(len(problems)):
         held = inside[k % 3] > 0
         alone = LogisticRegression(
-            C=float(1 / (penalties[k] * held.sum())), tol=1e-12, max_iter=1000, solver="newton-cholesky"
+            C=float(1 / (penalties[k] * held.sum())), tol=1e-12, max_iter=1000, solver="newton-cg"
         ).fit(design.rotated[held].numpy(), targets[held].numpy())
         found = torch.softmax(design.rotated @ together.weight[k].T + together.bias[k], dim=1).numpy()
         assert np.abs(found - alone.predict_proba(design.rotated.numpy())).max() < 1e-5

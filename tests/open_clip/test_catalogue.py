@@ -206,3 +206,13 @@ def test_the_file_reads_an_entry_a_line() -> None:
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 198
     assert json.loads(lines[1].rstrip(","))["name"] == next(iter(ENTRIES))
+
+
+def test_weights_of_an_architecture_that_is_not_there_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip 2.26 lists weights of ViTamin-L-384, and has no configuration of it."""
+    import open_clip
+    from modelgraft_open_clip.describe import describe
+
+    pairs = [("ViT-B-32", "openai"), ("ViT-none-such", "openai")]
+    monkeypatch.setattr(open_clip, "list_pretrained", lambda: pairs)
+    assert [entry.name for entry in describe(ENTRIES.values())] == ["open_clip/ViT-B-32:openai"]

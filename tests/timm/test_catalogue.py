@@ -233,3 +233,25 @@ def test_a_model_that_cannot_be_measured_does_not_hide_the_others(monkeypatch: p
     assert len(found) == len(ENTRIES)
     [bare] = [e for e in found if e.name == "timm/test_vit:r160_in1k"]
     assert (bare.params, bare.embed_dim, bare.input_size) == (None, None, (3, 160, 160))
+
+
+def test_what_needs_numbers_is_computed_for_the_shipped_file_and_never_for_a_listing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from modelgraft_timm import measure as module
+
+    measured = module.measure("test_resnet.r160_in1k")
+    computed: list[str] = []
+
+    def unmeasured(name: str) -> Any:
+        computed.append(name)
+        raise NotImplementedError("no meta kernel")
+
+    monkeypatch.setattr(module, "measure", unmeasured)
+    assert module.compute("test_resnet.r160_in1k") == measured
+    assert computed == ["test_resnet.r160_in1k"]
+    monkeypatch.setattr("modelgraft_timm.describe.measure", unmeasured)
+    monkeypatch.setattr("modelgraft_timm.describe.compute", pytest.fail)
+    rest = [e for e in ENTRIES if not e.name.startswith("timm/test_resnet:")]
+    [bare] = [e for e in describe(rest) if e.name == "timm/test_resnet:r160_in1k"]
+    assert bare.params is None
