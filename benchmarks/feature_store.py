@@ -1,6 +1,6 @@
 """The feature store: extraction against the bare forward pass, a second adapter on stored features, memory by number of items.
 
-    python benchmarks/feature_store.py DATA [--images 512] [--batch-size 32] [--only throughput,start,memory]
+    python benchmarks/feature_store.py DATA [--pictures 512] [--batch-size 32] [--only throughput,start,memory]
 
 DATA is the folder of real data that the tests use: its ImageNet weights for timm's mobilenetv2_100 and its images. The
 forward-only limit is the best over thread counts, measured in turn with extraction in the same process.

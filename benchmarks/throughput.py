@@ -1,6 +1,6 @@
 """Classifying a folder of photographs on the CPU against the bare forward pass on ready tensors: same model, same batch.
 
-    python benchmarks/throughput.py [--images 192] [--architecture ViT-B-32]
+    python benchmarks/throughput.py [--pictures 192] [--architecture ViT-B-32]
 
 The forward-only limit is the best over thread counts, measured in turn with the pipeline in the same process. Weights
 are random: speed does not depend on them.

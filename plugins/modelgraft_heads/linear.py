@@ -99,7 +99,7 @@ class LinearHead(nn.Module):
             chosen, ties = (strengths[0] if len(strengths) == 1 else DEFAULT_C), []
             if len(strengths) > 1:
                 notes.append(f"too few examples to choose C by folds: C = {chosen:g}")
-        kept = sweep.exact(design, chosen)
+        kept, centre = sweep.exact(design, chosen)
         gap = max(one.gap for one in kept)
         if gap > CONVERGED:
             notes.append(
@@ -107,7 +107,7 @@ class LinearHead(nn.Module):
                 "giant numbers, or take a smaller C"
             )
         weight = torch.cat([one.weight for one in kept])
-        bias = torch.cat([one.bias for one in kept]) - weight @ sweep.centre
+        bias = torch.cat([one.bias for one in kept]) - weight @ centre
         found = {
             "chosen": {"C": chosen},
             "ties": ties,
@@ -191,12 +191,6 @@ class Sweep:
     design: Design
     examples: Examples
 
-    @property
-    def centre(self) -> torch.Tensor:
-        """(D,) float64: the median of each feature, by which models are judged and kept. Any point serves, the intercept is free;
-        the mean is far from all rows where one is giant, and logits that are differences of giants are known to a few digits."""
-        return self.examples.features.double().median(dim=0).values
-
     def curve(self, strengths: list[float], folds: list[int]) -> list[dict[str, Any]]:
         """Held-out scores of every strength: each item is scored by the model that has not seen its fold."""
         inside = torch.stack([self.examples.folds != fold for fold in folds])
@@ -228,8 +222,9 @@ class Sweep:
                 right[:, held], loss[:, held] = (found.double() for found in _scores(logits, targets))
         return right, loss
 
-    def exact(self, design: Design, strength: float) -> list[Kept]:
-        """All examples at one strength, to the end of float64's precision: a model a label (one where classes exclude each other).
+    def exact(self, design: Design, strength: float) -> tuple[list[Kept], torch.Tensor]:
+        """All examples at one strength, to the end of float64's precision: a model a label (one where classes exclude each other),
+        and the point (D,) float64 that features are taken less.
 
         It is certified on the features as they were given, and gone on with until that holds or nothing more is gained.
 
@@ -237,8 +232,11 @@ class Sweep:
             design: of the same features, in float64.
         """
         everything = torch.ones(1, len(design.rotated), dtype=torch.bool, device=design.rotated.device)
-        centre = self.centre
-        centred = self.examples.features.double() - centre
+        # The median of each feature. Any point serves, the intercept is free; the mean is far from all rows where one is giant, and
+        # logits that are differences of giants are known to a few digits.
+        features = self.examples.features.double()
+        centre = features.median(dim=0).values
+        centred = features - centre
         found = []
         for label in self._labels():
             solution = self._solve(self.design, [strength], everything, SELECTION, label)
@@ -257,7 +255,7 @@ class Sweep:
                     break
             assert best is not None
             found.append(best)
-        return found
+        return found, centre
 
     def _problems(self, design: Design, strengths: list[float], inside: torch.Tensor, label: int | None) -> Problems:
         """Every strength with every fold, in this order."""

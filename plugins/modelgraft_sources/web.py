@@ -6,9 +6,8 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import constants
@@ -114,32 +113,20 @@ def _size(url: str) -> int | None:
     if constants.is_offline_mode():
         raise _not_here(url, _folder(url) / _file_name(url))
     try:
-        answer = _head(mirrored(url))
+        with guarded():
+            answer = http_backoff(
+                "HEAD",
+                mirrored(url),
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+                max_retries=2,
+                retry_on_status_codes=(),
+                follow_redirects=True,
+            )
         answer.raise_for_status()
     except (OSError, http.HTTPError, HfHubHTTPError) as error:
         raise _unreachable(url, _folder(url) / _file_name(url), error) from error
     stated = answer.headers.get("Content-Length", "")
     return int(stated) if stated.isdigit() else None
-
-
-def _head(url: str, tries: int = 3) -> Any:
-    """Ask again after a broken connection, here: before huggingface_hub 2 its own second try is made on a client it has closed."""
-    for left in reversed(range(tries)):
-        try:
-            with guarded():
-                return http_backoff(
-                    "HEAD",
-                    url,
-                    timeout=constants.HF_HUB_ETAG_TIMEOUT,
-                    retry_on_exceptions=(),
-                    retry_on_status_codes=(),
-                    follow_redirects=True,
-                )
-        except http.TransportError:
-            if not left:
-                raise
-            time.sleep(0.5)
-    raise AssertionError("unreachable")
 
 
 def _folder(url: str) -> Path:

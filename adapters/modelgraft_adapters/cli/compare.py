@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.outputs import check_output, check_output_folder, write_output
+from modelgraft.outputs import check_output_folder, write_output
 
 from modelgraft_adapters.cli.data_options import (
     Balanced,
@@ -30,7 +28,7 @@ from modelgraft_adapters.cli.data_options import (
 )
 from modelgraft_adapters.cli.device_options import Device
 from modelgraft_adapters.cli.progress import say, say_all
-from modelgraft_adapters.cli.result_text import Format, check_format, show
+from modelgraft_adapters.cli.result_text import Format, check_format, check_places, show, this_command
 from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import figure
 
@@ -137,8 +135,7 @@ def _resumable(folder: Path | None) -> Iterator[None]:
 
 def _check_places(report: Path | None, folder: Path | None) -> None:
     """Try before the work whether what it makes can be written."""
-    if report is not None:
-        check_output(report)
+    check_places(None, report)
     if folder is not None:
         check_output_folder(folder)
 
@@ -158,7 +155,7 @@ def _check_words(models: list[str], strategies: list[str], settings: dict[str, A
 def _write_report(result: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report.compare_page import build_comparison
 
-    page = build_comparison(result, Path(data).name, "modelgraft " + shlex.join(sys.argv[1:]))
+    page = build_comparison(result, Path(data).name, this_command())
     write_output(path, page.encode())
     say(f"report in {path}")
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.outputs import check_output, write_output
+from modelgraft.outputs import write_output
 
 from modelgraft_adapters.cli.device_options import Device, Dtype
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
 from modelgraft_adapters.cli.progress import end_with, say, say_all
-from modelgraft_adapters.cli.result_text import check_format
+from modelgraft_adapters.cli.result_text import check_format, check_places
 
 RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplicates"}
 """Options as they were called, and as they are."""
@@ -74,10 +74,7 @@ def explore(
     kind = format or ("json" if output is not None and output.suffix == ".json" else "table")
     check_format(kind)
     _check_words(method, map)
-    if output is not None:
-        check_output(output)
-    if report is not None:
-        check_output(report, output)
+    check_places(output, report)
 
     from modelgraft_adapters.data.reading import read_data
 

@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.cli.adapter_options import Backbone
 from modelgraft_adapters.cli.device_options import Device, TrainedDtype
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
+from modelgraft_adapters.cli.model_options import BatchSize, Workers
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say
@@ -57,8 +58,8 @@ def predict(
     ] = None,
     device: Device = None,
     dtype: TrainedDtype = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep features for the next time, and use kept ones.")
     ] = True,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from modelgraft.outputs import check_output, check_output_folder, write_output
+from modelgraft.outputs import check_output_folder, write_output
 
 from modelgraft_adapters.cli.data_options import (
     Balanced,
@@ -25,7 +23,16 @@ from modelgraft_adapters.cli.data_options import (
 from modelgraft_adapters.cli.device_options import Device, Dtype
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of, templates_of
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
-from modelgraft_adapters.cli.result_text import Format, aligned, check_format, place, show, spent
+from modelgraft_adapters.cli.result_text import (
+    Format,
+    aligned,
+    check_format,
+    check_places,
+    place,
+    show,
+    spent,
+    this_command,
+)
 from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import interval
 from modelgraft_adapters.saved.card import check_folder
@@ -127,10 +134,7 @@ def probe(
 
 def _check_places(output: Path | None, report: Path | None, save: Path | None) -> None:
     """Try before the work whether what it makes can be written."""
-    if output is not None:
-        check_output(output)
-    if report is not None:
-        check_output(report, output)
+    check_places(output, report)
     if save is not None:
         check_output_folder(check_folder(save))
 
@@ -183,7 +187,6 @@ def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
     with Bar() as bar:
-        command = "modelgraft " + shlex.join(sys.argv[1:])
-        page = collect(run, data_name=Path(data).name, command=command, progress=bar.tell)
+        page = collect(run, data_name=Path(data).name, command=this_command(), progress=bar.tell)
     write_output(path, build_report(page).encode())
     say(f"report in {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from modelgraft.cli import render
 from modelgraft.errors import UsageError
-from modelgraft.outputs import write_output
+from modelgraft.outputs import check_output, write_output
 
 FORMATS: Final = ("table", "json")
 Format = Annotated[str, typer.Option("--format", "-f", help="table or json.")]
@@ -24,6 +25,23 @@ def check_format(format: str) -> None:
     """
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+
+
+def check_places(output: Path | None, report: Path | None) -> None:
+    """Try before the work whether a result and a report can be written where they are wanted.
+
+    Raises:
+        UsageError, ModelgraftError: as `check_output`.
+    """
+    if output is not None:
+        check_output(output)
+    if report is not None:
+        check_output(report, output)
+
+
+def this_command() -> str:
+    """Return the command that runs, as it can be given again."""
+    return "modelgraft " + shlex.join(sys.argv[1:])
 
 
 def show(format: str, record: Mapping[str, Any], table: str, output: Path | None = None) -> None:
