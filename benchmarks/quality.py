@@ -239,15 +239,15 @@ def scratch_texts(train: Dataset, test: Dataset, steps: int) -> np.ndarray:
 
 
 def learn(model: torch.nn.Module, batch: Any, forward: Any, steps: int, rate: float) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     model.train()
     for _ in range(steps):
         pair = batch()
         loss = torch.nn.functional.cross_entropy(forward(pair), pair[1], label_smoothing=0.1)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         assert math.isfinite(float(loss.detach()))
 

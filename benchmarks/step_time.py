@@ -114,17 +114,17 @@ def by_hand(tuner: FineTuner, data: Any, options: argparse.Namespace) -> tuple[l
     torch.manual_seed(0)
     files = Files(list(data.items), data.targets.tolist(), training_transform(tuner.extractor.backbone, "crop"))
     loader = DataLoader(files, batch_size=options.batch_size, shuffle=True, drop_last=True)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: 0.5 * (1 + math.cos(math.pi * n / options.steps)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 0.5 * (1 + math.cos(math.pi * n / options.steps)))
     model.train()
     ends, losses = [], []
     while len(ends) < options.steps:
         for pixels, targets in loader:
             loss = torch.nn.functional.cross_entropy(model(pixels), targets)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
             ends.append(time.perf_counter())

@@ -138,10 +138,10 @@ def runs(folder: Path) -> Case:
             best = plain(path, loop, about)
         except ModelgraftError:
             return None
-        except Exception as error:  # only without the checksum: torch or the optimiser choke on it
+        except Exception as error:  # only without the checksum: torch or the optimizer choke on it
             return repr(error)
         state = [*loop.live.values(), *(loop.average.values.values() if loop.average else ())]
-        state += [v for s in loop.optimiser.state_dict()["state"].values() for v in s.values() if torch.is_tensor(v)]
+        state += [v for s in loop.optimizer.state_dict()["state"].values() for v in s.values() if torch.is_tensor(v)]
         digest = hashlib.sha256(repr((loop.done, best and best["held"])).encode())
         for tensor in state:
             digest.update(tensor.detach().float().numpy().tobytes())

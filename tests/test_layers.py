@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -134,6 +135,42 @@ def _imported(file: Path, known: Collection[str]) -> set[str]:
 def test_plugins_know_the_contract_only(package: str) -> None:
     inside = [name for name in _imports(SOURCES[package]) if name.startswith("modelgraft.")]
     assert {name.split(".")[1] for name in inside} <= CONTRACT
+
+
+@pytest.mark.parametrize("package", sorted(p for p in SOURCES if p != "modelgraft"))
+def test_only_public_names_of_the_registry_are_imported(package: str) -> None:
+    """What others may use of a module of the registry is in its ``__all__``; modules without one are private."""
+    private = []
+    for file in sorted(SOURCES[package].rglob("*.py")):
+        modules = {}
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "modelgraft":
+                for alias in node.names:
+                    if alias.name in _public(str(node.module)):
+                        continue
+                    if not _public(inner := f"{node.module}.{alias.name}"):
+                        private.append(f"{file.relative_to(ROOT)}:{node.lineno} {inner}")
+                    modules[alias.asname or alias.name] = inner
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+                inner = modules[node.value.id]
+                if node.attr not in _public(inner):
+                    private.append(f"{file.relative_to(ROOT)}:{node.lineno} {inner}.{node.attr}")
+    assert not private, "\n".join(private)
+
+
+@cache
+def _public(module: str) -> frozenset[str]:
+    """The names in ``__all__`` of a module of the registry; none where it is private."""
+    where = SOURCES["modelgraft"].parent / module.replace(".", "/")
+    path = where / "__init__.py" if where.is_dir() else where.with_suffix(".py")
+    if not path.exists():
+        return frozenset()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    return frozenset()
 
 
 def test_the_registry_imports_no_heavy_library() -> None:

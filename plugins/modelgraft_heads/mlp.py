@@ -225,7 +225,7 @@ def _train(
     decayed = [network.hidden_weight, network.output_weight]
     plain = [network.hidden_bias, network.output_bias]
     groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=rate, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     found: list[_Network] = []
     order = torch.empty(0, dtype=torch.int64)
     seen = None
@@ -244,9 +244,9 @@ def _train(
             loss = (losses * part).sum() / part.sum().clamp(min=1e-12)
         else:
             loss = _losses(outputs, targets[batch], examples).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         if step in steps:
             found.append(_Network(*(tensor.detach().clone() for tensor in network)))
     return found

@@ -139,9 +139,9 @@ class TipAdapterFHead(TipAdapterHead):
         epochs, batch = given.whole("epochs", 1) or 20, given.whole("batch", 1) or 256
         weights = item_weights(examples)
         keys = features[rows].clone().requires_grad_(True)
-        optimiser = torch.optim.AdamW([keys], lr=rate or 0.0, eps=1e-4)
+        optimizer = torch.optim.AdamW([keys], lr=rate or 0.0, eps=1e-4)
         steps = epochs * math.ceil(len(rows) / batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         generator = torch.Generator().manual_seed(examples.seed)
         for _ in range(epochs):
             order = torch.randperm(len(rows), generator=generator).to(rows.device)
@@ -150,9 +150,9 @@ class TipAdapterFHead(TipAdapterHead):
                 logits = zero_shot[chunk] + ALPHA * affinity @ values[rows]
                 losses = F.cross_entropy(logits, examples.targets[chunk], reduction="none")
                 part = torch.ones_like(losses) if weights is None else weights[chunk]
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 ((losses * part).sum() / part.sum().clamp(min=1e-12)).backward()
-                optimiser.step()
+                optimizer.step()
                 schedule.step()
         return keys.detach()
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import WeakFileLock, hf_raise_for_status, http_stream_backoff
 from modelgraft.contract import Progress
 from modelgraft.errors import WeightsUnavailableError
@@ -22,16 +21,19 @@ from modelgraft.paths import cache_dir
 
 from modelgraft_sources.client import http
 from modelgraft_sources.guarding import guarded
+from modelgraft_sources.retrying import retried
 
 TRIES: Final = 5
 """Connections in a row that bring nothing before a download is given up; one that brings something starts the count anew."""
 STALL_SECONDS: Final = float(os.environ.get("MODELGRAFT_STALL_SECONDS", "60"))
 STALL_BYTES: Final = 1 << 16
 """A connection that brings fewer bytes than this in `STALL_SECONDS` is given up: it is alive and useless."""
-LONGEST_WAIT: Final = 60.0
-"""Seconds that a server may ask us to wait (``Retry-After``); one that asks for more is told to the user instead."""
-_WORTH_WAITING: Final = (408, 429, 500, 502, 503, 504)
 _BROKEN: Final = (http.NetworkError, http.RemoteProtocolError, http.TimeoutException)
+
+
+class _EndedError(OSError):
+    """A connection that ended too soon."""
+
 
 Check = Callable[[Path], str | None]
 """What is wrong with a finished file, None if nothing."""
@@ -74,15 +76,6 @@ def download(
         )
 
 
-def asked_to_wait(error: HfHubHTTPError) -> float | None:
-    """Seconds after which a server wants to be asked again, 0 if it names none; None where asking again soon is no use."""
-    if error.response is None or error.response.status_code not in _WORTH_WAITING:
-        return None
-    stated = error.response.headers.get("Retry-After", "")
-    seconds = float(stated) if stated.isdecimal() else 0.0
-    return seconds if seconds <= LONGEST_WAIT else None
-
-
 def _complete(url: str, partial: Path, headers: Mapping[str, str], size: int | None, progress: Progress) -> None:
     """Bring the partial file to its whole length."""
     if partial.is_symlink():  # no download of ours: what it leads to is not ours to write
@@ -91,25 +84,13 @@ def _complete(url: str, partial: Path, headers: Mapping[str, str], size: int | N
     with os.fdopen(opened, "ab") as file:
         if size is not None and file.tell() > size:
             file.truncate(0)
-        failed = 0
-        while size is None or file.tell() < size:
-            before = file.tell()
-            try:
-                if _stream(url, file, headers, size, progress):
-                    break
-                broken: Exception = OSError(f"the connection ended after {file.tell():,} bytes of {size or '?'}")
-            except _BROKEN as error:
-                broken = error
-            except HfHubHTTPError as error:
-                wait = asked_to_wait(error)
-                if wait is None:
-                    raise
-                time.sleep(wait)
-                broken = error
-            failed = 1 if file.tell() > before else failed + 1
-            if failed >= TRIES:
-                raise broken
-            time.sleep(min(8, 0.5 * 2**failed))
+        if size is None or file.tell() < size:
+
+            def once() -> None:
+                if not _stream(url, file, headers, size, progress):
+                    raise _EndedError(f"the connection ended after {file.tell():,} bytes of {size or '?'}")
+
+            retried(once, tries=TRIES, passing=(*_BROKEN, _EndedError), progress=file.tell)
         file.flush()
         os.fsync(file.fileno())
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from huggingface_hub import (
     HfApi,
@@ -29,13 +27,13 @@ from modelgraft.paths import write_atomic
 from modelgraft.resolution import File, Part, safe_path
 from modelgraft.threads import thread_pool
 
-from modelgraft_sources.downloading import asked_to_wait, download
+from modelgraft_sources.downloading import download
 from modelgraft_sources.guarding import check_downgrade, guarded, is_hub
+from modelgraft_sources.retrying import retried
 from modelgraft_sources.stored import quarantine, recall, remember
 from modelgraft_sources.telling import cannot_connect, telling
 
 PARALLEL: Final = 4
-T = TypeVar("T")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _NO_ANSWER: Final = (500, 502, 503, 504)
 
@@ -117,7 +115,7 @@ class HubSource:
 
     def _ask(self, repo: str, revision: str | None) -> Part:
         with guarded():
-            info = _patiently(
+            info = retried(
                 lambda: HfApi().model_info(
                     repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
                 )
@@ -159,7 +157,7 @@ def _fetch(repo: str, commit: str, file: File, root: Path, progress: Progress) -
 
 
 def _fetch_guarded(repo: str, commit: str, file: File, root: Path, progress: Progress) -> None:
-    about = _patiently(lambda: get_hf_file_metadata(hf_hub_url(repo, file.path, revision=commit)))
+    about = retried(lambda: get_hf_file_metadata(hf_hub_url(repo, file.path, revision=commit)))
     # Xet has a store of chunks of its own, which an interrupted download goes on from.
     in_chunks = about.xet_file_data is not None and find_spec("hf_xet") and not constants.HF_HUB_DISABLE_XET
     if about.etag and about.etag == (file.sha256 or file.blob) and not in_chunks:
@@ -187,19 +185,6 @@ def _wrong(path: Path, file: File) -> str | None:
             kind, stated = "blob", str(file.blob)
             found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
     return None if found == stated else f"its {kind} is {found[:12]}... where {stated[:12]}... was stated"
-
-
-def _patiently(ask: Callable[[], T], tries: int = 4) -> T:
-    """Ask again, a little later, where the server says that this helps."""
-    for number in range(tries):
-        try:
-            return ask()
-        except HfHubHTTPError as error:
-            wait = asked_to_wait(error)
-            if wait is None or number == tries - 1:
-                raise
-            time.sleep(wait or 2**number / 2)
-    raise AssertionError("unreachable")
 
 
 def _nobody_answers(error: Exception) -> bool:

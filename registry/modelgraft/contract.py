@@ -21,6 +21,25 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+__all__ = [
+    "BackboneBase",
+    "Head",
+    "Held",
+    "ImageBackbone",
+    "Layered",
+    "Limited",
+    "LocalPart",
+    "LocalWeights",
+    "Progress",
+    "ScoreRule",
+    "Source",
+    "SourceSpec",
+    "Store",
+    "Stored",
+    "TextBackbone",
+    "Tokenises",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:

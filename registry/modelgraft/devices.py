@@ -14,6 +14,8 @@ from modelgraft.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["check_words", "device_of", "dtype_of"]
+
 DTYPES: Final = ("float32", "bfloat16", "float16", "float64")
 """What models are run in. torch has more types of floats: those of 8 bits only store numbers."""
 _SHORT: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "half": "float16", "float": "float32"}

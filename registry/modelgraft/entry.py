@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
+__all__ = ["Entry", "Weights"]
+
 MODALITIES: Final = ("image", "text", "image-text")
 """What a model reads: images, texts, or both into one space (a dual encoder)."""
 

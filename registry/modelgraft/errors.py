@@ -8,6 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+__all__ = [
+    "AmbiguousNameError",
+    "BadNameError",
+    "DamagedFileError",
+    "HiddenNameWarning",
+    "LocalNamesError",
+    "LockError",
+    "ModelgraftError",
+    "NameWarning",
+    "NotStoredError",
+    "OutputError",
+    "PluginError",
+    "RetiredNameWarning",
+    "UnknownModelError",
+    "UnreadableItemError",
+    "UnsafeWeightsError",
+    "UsageError",
+    "WeightsUnavailableError",
+]
+
 
 class ModelgraftError(Exception):
     """Base of all errors raised on purpose; its text is written for the person at the keyboard."""

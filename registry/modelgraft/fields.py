@@ -19,6 +19,8 @@ from modelgraft.errors import BadNameError
 from modelgraft.names import Name
 from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, HeadSpec, SourceSpec, VerbSpec
 
+__all__ = ["check_entry"]
+
 Rule = Callable[[Any, str], None]
 """Called with a value and where it stands; raises ValueError with what it must be."""
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from modelgraft.errors import ModelgraftError, PluginError
 
+__all__ = ["plugin_code", "prints_aside"]
+
 _inside = threading.local()
 
 

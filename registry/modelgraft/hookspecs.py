@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from modelgraft.entry import Entry, Weights
     from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
 
+__all__ = [
+    "PLUGIN_API_VERSION",
+    "hookimpl",
+    "hookspec",
+    "modelgraft_entries",
+    "modelgraft_heads",
+    "modelgraft_load",
+    "modelgraft_recognise",
+    "modelgraft_sources",
+    "modelgraft_verbs",
+    "modelgraft_weights",
+]
+
 PLUGIN_API_VERSION: Final = 1
 """The version of this page. A plugin with a higher ``MODELGRAFT_API`` is refused with a word on upgrading."""
 

@@ -17,6 +17,15 @@ from modelgraft.contract import ScoreRule
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "Examples",
+    "LearnedHead",
+    "Task",
+    "TextClasses",
+    "listening",
+    "progress",
+]
+
 Task = Literal["single-label", "multi-label", "regression"]
 """One class per item; any number of classes per item, each alone; numbers."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from modelgraft.errors import BadNameError
 
+__all__ = ["Name"]
+
 # The model part may hold slashes (hub ids do), never ':' or '@', which end it; no part holds blanks.
 _FORM = re.compile(
     r"(?:(?P<provider>[A-Za-z0-9][A-Za-z0-9._-]*)/)?"

@@ -13,6 +13,8 @@ from urllib.request import getproxies
 
 from modelgraft.errors import ModelgraftError
 
+__all__ = ["check_proxies", "check_token"]
+
 _TOKEN: Final = re.compile(r"[!-~]+")
 _KNOWN: Final = ("http", "https", "socks5", "socks5h")
 

@@ -13,6 +13,8 @@ from modelgraft.contract import LocalPart
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.resolution import safe_path
 
+__all__ = ["find", "first_line", "only", "opening"]
+
 Also = Callable[[Exception], str | None]
 
 

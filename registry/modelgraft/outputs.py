@@ -22,6 +22,8 @@ from typing import IO, Final
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.paths import held_file, release, sweep, sync_folder, umask
 
+__all__ = ["Output", "check_output", "check_output_folder", "output_file", "told", "write_output"]
+
 _DESCRIPTOR: Final = re.compile(r"/dev/fd/(\d+)|/proc/(\d+)/fd/(\d+)")
 _MOST_LINKS: Final = 40
 _TRIAL: Final = 1 << 16

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+__all__ = ["cache_dir", "held_folder", "release", "sweep", "sync_folder", "umask", "write_atomic"]
+
 _LONGEST: Final = 200
 """Bytes of a name that another beside it may begin with: most disks take 255."""
 

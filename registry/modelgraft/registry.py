@@ -19,6 +19,8 @@ from modelgraft.weights.recognising import location_of, recognise
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["resolve"]
+
 
 def list_models(
     pattern: str | None = None,

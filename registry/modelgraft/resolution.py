@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from modelgraft.errors import UnsafeWeightsError
 
+__all__ = ["File", "Part", "Resolution", "safe_path"]
+
 
 @dataclass(frozen=True, slots=True)
 class File:

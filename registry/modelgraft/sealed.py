@@ -17,6 +17,8 @@ from typing import IO, Any, Final
 from modelgraft.errors import DamagedFileError
 from modelgraft.paths import write_atomic, written_whole
 
+__all__ = ["read_sealed", "sealed_reader", "sealed_writer", "with_checksum", "without_checksum", "write_sealed"]
+
 _MAGIC: Final = b"modelgraft sealed 1\n"
 _DIGEST: Final = 64
 _CHUNK: Final = 1 << 22

@@ -14,6 +14,8 @@ from pathlib import Path
 from modelgraft.entry import Entry
 from modelgraft.errors import PluginError
 
+__all__ = ["installed_entries", "read_catalogue", "write_catalogue"]
+
 
 def read_catalogue(path: Path) -> tuple[str, list[Entry]]:
     """The version a catalogue was written for, and its entries.

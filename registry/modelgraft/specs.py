@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+__all__ = ["HEAD_TASKS"]
+
 HEAD_TASKS: Final = ("single-label", "multi-label", "regression")
 HEAD_NEEDS: Final = ("text", "unlabelled")
 

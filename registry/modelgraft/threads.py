@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
+__all__ = ["thread_pool"]
+
 
 def thread_pool(workers: int, name: str = "modelgraft", first: Callable[[], object] | None = None) -> Executor:
     """Return an executor of ``workers`` threads, which have all been started; of fewer where no more can be.

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
+__all__ = [
+    "Block",
+    "Trainable",
+    "modules_of",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

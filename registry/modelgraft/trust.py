@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+__all__ = ["OWN_CODE", "trusts_code_of"]
+
 VARIABLE: Final = "MODELGRAFT_TRUST_REMOTE_CODE"
 """Environment: canonical names of models, separated by commas. ``--trust-remote-code NAME`` sets it for one command."""
 

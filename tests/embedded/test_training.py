@@ -13,7 +13,7 @@ import torch
 from modelgraft_embedded.model import DualEncoder
 from modelgraft_embedded.preprocess import normalise
 from modelgraft_embedded.training.batches import everyday_groups, load_sources, make_batch, rows_of
-from modelgraft_embedded.training.evaluate import START, fill, wilson
+from modelgraft_embedded.training.evaluate import START, fill
 from modelgraft_embedded.training.train import Plan, last_rate, rate_at, side_at, train
 from safetensors.torch import load_file
 
@@ -113,12 +113,6 @@ def test_everyday_names_come_evenly(tmp_path: Path) -> None:
     assert [sorted(views.label[group].unique().tolist()) for group in groups] == [[0, 1]]
     batch = make_batch(cifar, views, torch.tensor([0, 1, 2]), 3, 0, (2, 40), 0, groups)
     assert int((batch.label[2:] == 2).sum()) < 40 / 3
-
-
-def test_wilson_interval() -> None:
-    assert [round(bound, 3) for bound in wilson(75, 100)] == [0.657, 0.825]
-    assert wilson(0, 10)[0] == 0.0 and wilson(10, 10)[1] == pytest.approx(1.0)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_the_page_is_filled_again_and_again(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from modelgraft import Entry, HeadSpec
 from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
 from sklearn.base import ClassifierMixin
-from sklearn.utils import RegressorTags
 
 from modelgraft_adapters.calls import head_calls
 from modelgraft_adapters.calls.pickling import PackedHead, packed, unpack
@@ -121,9 +120,15 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return self.head_ is not None
 
+    @property
+    def _estimator_type(self) -> str:  # what scikit-learn before 1.6 asks in place of the tags
+        return "regressor" if self.task == "regression" else "classifier"
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         if self.task == "regression":
+            from sklearn.utils import RegressorTags
+
             tags.estimator_type, tags.classifier_tags, tags.regressor_tags = "regressor", None, RegressorTags()
         tags.input_tags.two_d_array = self._on_features
         return tags

@@ -16,11 +16,11 @@ from modelgraft.sealed import sealed_reader, sealed_writer
 from modelgraft_adapters.finetuning.loop import Loop, Progressed
 
 FILE: Final = "checkpoint.pt"
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[str, Any] | None) -> None:
-    """Write all that the rest of the run depends on: what is trained, the optimiser, the average, the best so far.
+    """Write all that the rest of the run depends on: what is trained, the optimizer, the average, the best so far.
 
     Args:
         about: what the run is of (data, model, settings), which one that resumes must match.
@@ -30,7 +30,7 @@ def save_checkpoint(path: Path, loop: Loop, about: dict[str, Any], best: dict[st
         "about": json.dumps(about, sort_keys=True),
         "done": asdict(loop.done),
         "live": {name: value.detach() for name, value in loop.live.items()},
-        "optimiser": loop.optimiser.state_dict(),
+        "optimizer": loop.optimizer.state_dict(),
         "scaler": loop.accelerator.scaler.state_dict() if loop.accelerator.scaler else None,
         "average": loop.average.values if loop.average else None,
         "best": best,
@@ -77,14 +77,14 @@ def load_checkpoint(path: Path, loop: Loop, about: dict[str, Any]) -> dict[str, 
         for name, value in loop.live.items():
             value.copy_(content["live"][name])
         for name, value in loop.grafted.passing().items():
-            if name in content.get("passing", {}) and content["passing"][name].shape == value.shape:
+            if name in content["passing"] and content["passing"][name].shape == value.shape:
                 value.copy_(content["passing"][name])
-    loop.optimiser.load_state_dict(content["optimiser"])
+    loop.optimizer.load_state_dict(content["optimizer"])
     if content["scaler"] is not None and loop.accelerator.scaler:
         loop.accelerator.scaler.load_state_dict(content["scaler"])
     if loop.average is not None:
         loop.average.values = {n: v.to(loop.live[n].device) for n, v in content["average"].items()}
-    loop.done = Progressed(**{"read": 1, **content["done"]})  # an earlier version did not count what was read
+    loop.done = Progressed(**content["done"])
     best: dict[str, Any] | None = content["best"]
     return best
 

@@ -19,7 +19,7 @@ from modelgraft.errors import ModelgraftError, PluginError
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
 from modelgraft_adapters.finetuning.model import Grafted
-from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimiser
+from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimizer
 from modelgraft_adapters.finetuning.parameter_groups import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 
@@ -107,12 +107,12 @@ class Loop:
         self.accelerator = accelerator
         self.schedule = Schedule.of(settings, steps)
         self.done = Progressed(accumulate=settings.accumulate)
-        self.optimiser = accelerator.prepare_optimizer(make_optimiser(grafted, plan, settings))
+        self.optimizer = accelerator.prepare_optimizer(make_optimizer(grafted, plan, settings))
         self.live = grafted.live()
         self.average = Average(self.live, settings.ema) if settings.ema else None
-        self._held = Held(self.optimiser.optimizer, settings.l2_sp, settings.l2_head)
+        self._held = Held(self.optimizer.optimizer, settings.l2_sp, settings.l2_head)
         self._model = self._wrapped()
-        self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._right: torch.Tensor | None = None  # rows of the step that were right before it
         self._reached = False  # whether a gradient has been seen to reach the body
 
@@ -141,16 +141,16 @@ class Loop:
                     spent = time.perf_counter() - began
                     taken = self.done.step - first
                     left = spent / taken * (self.steps - self.done.step)
-                    rate = self.optimiser.param_groups[-1]["lr"]
+                    rate = self.optimizer.param_groups[-1]["lr"]
                     tell(Progress(self.done.step, self.steps, loss, accuracy, rate, seen / spent, left))
                 if stop and stop() and self.done.step < until:
                     return False
         return True
 
     def finish(self) -> None:
-        """Let go of what only further steps need: gradients and the optimiser's state."""
-        self.optimiser.zero_grad(set_to_none=True)
-        self.optimiser.optimizer.state.clear()
+        """Let go of what only further steps need: gradients and the optimizer's state."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.optimizer.state.clear()
 
     def _step(self, batch: Batch) -> tuple[float, float | None]:
         step = self.done.step
@@ -159,7 +159,7 @@ class Loop:
             first = next(iter(self.done.broken.values()))
             raise ModelgraftError(f"none of the {count} training items could be read: {first}")
         factor = self.schedule.at(step)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         while True:
             try:
@@ -174,7 +174,7 @@ class Loop:
         self._close(step)
         if self.settings.clip is not None:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.clip)
-        self.optimiser.step()
+        self.optimizer.step()
         self._held.pull()
         if self.average:
             self.average.update(self.live, step)
@@ -186,7 +186,7 @@ class Loop:
     def _gradient(self, batch: Batch, step: int) -> torch.Tensor:
         """The step's gradient, part by part; the mean loss of its items."""
         device = self.accelerator.device
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         seed = seed_of(self.batches.seed, step, self.batches.rank)
         if device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # as `batches.drawn_from` says why
@@ -219,7 +219,7 @@ class Loop:
         if self.settings.strategy != "gradual":
             return
         opened = {HEAD, *open_blocks(self.plan.blocks, step, self.steps)}
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             if group["block"] not in opened:
                 for parameter in group["params"]:
                     parameter.grad = None
@@ -257,7 +257,7 @@ class Loop:
                 if self.accelerator.num_processes == 1
                 else f"not enough memory; take accumulate={2 * self.done.accumulate}"
             ) from None
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.done.accumulate = min(2 * self.done.accumulate, len(batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -38,19 +38,17 @@ from modelgraft_adapters.finetuning.multitask import (
     drowned,
 )
 from modelgraft_adapters.finetuning.parameter_groups import HEAD
-from modelgraft_adapters.finetuning.run import Course, run
 from modelgraft_adapters.finetuning.savable import OF_THE_RUN, check_savable, moved_report
-from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.setup import Ready, check_model, merge, own_backbone, prepare, reading_notes
-from modelgraft_adapters.finetuning.weight_averaging import move
+from modelgraft_adapters.finetuning.settings import check_workers, keep_settings, with_settings
+from modelgraft_adapters.finetuning.setup import check_model
+from modelgraft_adapters.finetuning.trunk import Trunk
 from modelgraft_adapters.metrics.scores import Evaluation
-from modelgraft_adapters.saved.low_rank import LowRankChange
 
 VARIANCE_RATE = 1e-2
 """Learning rate of the logarithms of variances, which have a way of order 1 to go: the backbone's rates would leave them at 0."""
 
 
-class MultiTaskTuner(Estimator):
+class MultiTaskTuner(Trunk, Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
     >>> tuner = MultiTaskTuner("timm/resnet50").fit(images, {"kind": kinds, "colour": colours})     # doctest: +SKIP
@@ -78,16 +76,9 @@ class MultiTaskTuner(Estimator):
 
     adapters_: Mapping[str, Adapter] = MappingProxyType({})
     weights_: Mapping[str, float] = MappingProxyType({})
-    report_: dict[str, Any]
-    notes_: list[str]
-    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
-    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
-    alpha_: float = 1.0
     evaluation_: None = None
     """Each task's adapter has its own."""
-    run_: Loop | None = None
     classes: tuple[str, ...] = ()
-    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
     _tasks: Tasks | None = None
     _head: MultiTaskHead | None = None
 
@@ -121,11 +112,6 @@ class MultiTaskTuner(Estimator):
         self.tell = tell
         keep_settings(self, settings)
         self._check()
-
-    @property
-    def tuning(self) -> Settings:
-        """The settings of training, checked."""
-        return settings_of(self)
 
     def __sklearn_is_fitted__(self) -> bool:
         return bool(self.adapters_)
@@ -170,51 +156,24 @@ class MultiTaskTuner(Estimator):
         parts = training_parts(read_tasks(X, ys, self.modality, groups))
         names, first = tuple(parts), next(iter(parts.values()))
         fixed = checked_weights(self.weights, names)
-        modality = first.modality
         self.notes_ = list(dict.fromkeys(f"{name}: {note}" for name, data in parts.items() for note in data.notes))
-        backbone, identity = own_backbone(self.model, first, self.device, self.tuning, checked_seed(self.seed))
-        self.notes_ += reading_notes(backbone, first)
-        probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
-        before = dict(backbone.module.named_parameters())
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
-            way = self._way(backbone, parts, fixed, probes)
-        ready = prepare(
-            backbone, way, before, self.tuning, checked_seed(self.seed), modality, self.workers, self.notes_
-        )
-        loop = ready.loop
-        extractor = FeatureExtractor(backbone, modality=modality, store=False)
+        begun = self._begun(first, self.device, lambda backbone: self._way(backbone, parts, fixed))
+        loop = begun.ready.loop
+        extractor = FeatureExtractor(begun.backbone, modality=first.modality, store=False)
         for data in parts.values():
             one = self._adapter(data, extractor, None)
-            self.notes_ += check_savable(one, backbone, self.tuning, self.folder is not None)
+            self.notes_ += check_savable(one, begun.backbone, self.tuning, self.folder is not None)
         if self.sampling == "proportional":
             self.notes_ += drowned(parts, loop.batches.size)
         assert self._head is not None
         if self._head.log_variances is not None:
             _own_rate(loop, self._head.log_variances)
-        course = run(
-            loop,
-            folder=None if self.folder is None else Path(self.folder),
-            about={} if self.folder is None else self._about(parts, identity, loop.steps),
-            resume=resume,
-            judge=None,
-            patience=None,
-            tell=self.tell,
-            say=self.notes_.append,
-        )
-        ready.seal.check(way.grafted)
-        self._report(ready, course, parts)
-        self._changes = merge(ready)
-        self.run_, self.start_ = loop, ready.start
-        self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
-        loop.finish()
-        trained = ready.trained_names()
-        extractor = FeatureExtractor(backbone, modality=modality, store=False)
-        self.adapters_ = {
-            name: self._adapter(data, extractor, Tuned(identity, trained)) for name, data in parts.items()
-        }
-        self.settle()
-        if self.tuning.wise is not None:
-            move(self, self.tuning.wise)
+        self._trained(begun, first, lambda: self._about(parts, begun.identity, loop.steps), resume=resume)
+        self._weigh(names, fixed)
+        extractor = FeatureExtractor(begun.backbone, modality=first.modality, store=False)
+        tuned = Tuned(begun.identity, begun.ready.trained_names())
+        self.adapters_ = {name: self._adapter(data, extractor, tuned) for name, data in parts.items()}
+        self._finish()
 
     @property
     def entry(self) -> Entry:
@@ -270,10 +229,9 @@ class MultiTaskTuner(Estimator):
             adapter.tuned_ = replace(adapter.tuned_, changes=self._changes if alpha == 1 else {})
             adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
 
-    def _way(
-        self, backbone: Any, parts: Mapping[str, Dataset], fixed: tuple[float, ...], probes: Sequence[Any] | None
-    ) -> Way:
+    def _way(self, backbone: Any, parts: Mapping[str, Dataset], fixed: tuple[float, ...]) -> Way:
         first = next(iter(parts.values()))
+        probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         given = Given(backbone, first, self.tuning, checked_seed(self.seed))
         tasks = Tasks.of(parts, self.class_weight, self.tuning.label_smoothing, backbone.device)
         head = MultiTaskHead(backbone.embed_dim, tasks.columns, self.weights == "uncertainty", backbone.device)
@@ -350,36 +308,21 @@ class MultiTaskTuner(Estimator):
             "class_weight": self.class_weight,
         }
 
-    def _report(self, ready: Ready, course: Course, parts: Mapping[str, Dataset]) -> None:
-        loop, first = ready.loop, next(iter(parts.values()))
+    def _weigh(self, names: tuple[str, ...], fixed: tuple[float, ...]) -> None:
+        """Report the weights that the tasks' losses had at the end."""
         assert self._head is not None
-        broken = [f"{first.identity(n)}: {why}" for n, why in loop.done.broken.items()]
-        if broken:
-            self.notes_.append(
-                f"{len(broken)} of {len(first)} items could not be read and are left out; the first: {broken[0]}"
-            )
-        self.notes_ = list(dict.fromkeys([*self.notes_, *loop.done.notes]))
         logs = self._head.log_variances
-        learnt = checked_weights(self.weights, tuple(parts)) if logs is None else logs.detach().neg().exp().tolist()
-        self.weights_ = dict(zip(parts, learnt, strict=True))
-        self.report_ = {
-            "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": loop.done.step},
-            "tasks": list(parts),
-            "task_weights": {name: round(value, 6) for name, value in self.weights_.items()},
-            "losses": [round(loss, 6) for loss in loop.done.losses],
-            "trained_parameters": sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad),
-            "frozen_tensors": ready.seal.count,
-            "seconds": round(course.seconds, 3),
-            "unreadable": len(broken),
-            "notes": [],
-        }
+        trained = fixed if logs is None else logs.detach().neg().exp().tolist()
+        self.weights_ = dict(zip(names, trained, strict=True))
+        rounded = {name: round(value, 6) for name, value in self.weights_.items()}
+        self.report_ = {**self.report_, "tasks": list(names), "task_weights": rounded}
 
 
 def _own_rate(loop: Loop, log_variances: torch.nn.Parameter) -> None:
     """The tasks' weights out of the head's group of parameters into one of their own, before it: the last is the head's."""
-    optimiser = loop.optimiser.optimizer
-    for group in optimiser.param_groups:
+    optimizer = loop.optimizer.optimizer
+    for group in optimizer.param_groups:
         group["params"] = [one for one in group["params"] if one is not log_variances]
     own = {"lr": VARIANCE_RATE, "rate": VARIANCE_RATE, "weight_decay": 0.0, "block": HEAD}
-    optimiser.add_param_group({"params": [log_variances], **own})
-    optimiser.param_groups.insert(-1, optimiser.param_groups.pop())
+    optimizer.add_param_group({"params": [log_variances], **own})
+    optimizer.param_groups.insert(-1, optimizer.param_groups.pop())

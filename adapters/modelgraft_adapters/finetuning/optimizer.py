@@ -1,4 +1,4 @@
-"""One step of the optimiser: rates, gradient, what holds the weights back, and their average."""
+"""One step of the optimizer: rates, gradient, what holds the weights back, and their average."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Schedule:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, passed)))
 
 
-def make_optimiser(grafted: Grafted, plan: Plan, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(grafted: Grafted, plan: Plan, settings: Settings) -> torch.optim.Optimizer:
     """AdamW or SGD with a parameter group for each group of the plan, in its order."""
     groups: list[dict[str, Any]] = [
         {
@@ -49,7 +49,7 @@ def make_optimiser(grafted: Grafted, plan: Plan, settings: Settings) -> torch.op
         }
         for group in plan.groups
     ]
-    if settings.optimiser == "sgd":
+    if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.highest_rate, momentum=0.9, nesterov=True)
     # fused: one pass over a tensor instead of ten, four times as fast on a CPU
     return torch.optim.AdamW(groups, lr=settings.highest_rate, fused=True)
@@ -62,9 +62,9 @@ class Held:
     apart from the gradient: so no strength is too large for the learning rate. Biases of the head are free.
     """
 
-    def __init__(self, optimiser: torch.optim.Optimizer, alpha: float, beta: float) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, alpha: float, beta: float) -> None:
         self._pulls: list[tuple[dict[str, Any], list[nn.Parameter], list[torch.Tensor], float]] = []
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             head = group["block"] == HEAD
             strength = beta if head else alpha
             params = [p for p in group["params"] if not head or p.ndim > 1]
@@ -74,7 +74,7 @@ class Held:
 
     @torch.no_grad()
     def pull(self) -> None:
-        """After the optimiser's step."""
+        """After the optimizer's step."""
         for group, params, start, strength in self._pulls:
             kept = 1 / (1 + group["lr"] * strength)
             values: list[torch.Tensor] = [p.data for p in params]

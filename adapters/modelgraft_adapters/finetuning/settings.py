@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 import numpy as np
 from modelgraft.errors import UsageError
@@ -51,7 +53,7 @@ PAIRS: Final = 16
 MOST_PAIR_STEPS: Final = 2000
 """``contrastive`` where no length is given: one pass over the pairs, of which there are about as many as texts squared, or so many
 steps."""
-
+RENAMED: Final = {"optimiser": "optimizer"}
 
 _ABOVE_0: Final = (
     *("epochs", "steps", "batch_size", "accumulate", "lr", "head_lr"),
@@ -75,7 +77,7 @@ class Settings:
     epochs: float | None = None
     """Passes over the training items; None is `EPOCHS`, and more where that were fewer than `LEAST_STEPS` steps."""
     steps: int | None = None
-    """Steps of the optimiser, in place of ``epochs``."""
+    """Steps of the optimizer, in place of ``epochs``."""
     batch_size: int | None = None
     """Items of one step, over all processes and parts of it; None is `BATCH`, for ``contrastive`` `PAIRS` pairs."""
     accumulate: int = 1
@@ -86,7 +88,7 @@ class Settings:
     """The head's; None is ``lr``."""
     layer_decay: float = 1.0
     """Each block's rate is this times that of the block after it (Clark et al. 2020; BEiT's 0.75)."""
-    optimiser: str = "adamw"
+    optimizer: str = "adamw"
     """``adamw``, or ``sgd`` with Nesterov momentum 0.9."""
     weight_decay: float = 0.05
     """Decoupled (Loshchilov and Hutter 2019), on matrices and kernels; never on biases, norms, and what l2_sp holds."""
@@ -142,7 +144,7 @@ class Settings:
         parse_strategy(self.strategy)
         if (self.strategy == "surgical") != (self.block is not None):
             raise UsageError("strategy surgical takes the block to train (block=), and no other does")
-        _one_of("optimiser", self.optimiser, ("adamw", "sgd"))
+        _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         _one_of("schedule", self.schedule, ("cosine", "constant"))
         _one_of("augment", self.augment, AUGMENTATIONS)
         _one_of("semi", self.semi, ("fixmatch", "pseudo-label"))
@@ -226,10 +228,12 @@ class Settings:
         Raises:
             UsageError: a setting that does not exist, or a value that cannot be.
         """
-        known = {f.name: f for f in fields(cls)}
+        known = [f.name for f in fields(cls)]
         if strangers := [name for name in given if name not in known]:
+            if strangers[0] in RENAMED:
+                raise UsageError(f"the setting {strangers[0]} is called {RENAMED[strangers[0]]}")
             raise UsageError(f"no setting {strangers[0]!r} of fine-tuning; there are: {', '.join(known)}")
-        return cls(**{name: _plain(name, value, str(known[name].type)) for name, value in given.items()})
+        return cls(**{name: _plain(name, value) for name, value in given.items()})
 
 
 def parse_strategy(text: str) -> tuple[str, int]:
@@ -288,31 +292,43 @@ def check_workers(workers: Any) -> None:
         raise UsageError(f"workers is {workers!r}; it takes a whole number of 0 or more")
 
 
-def _plain(name: str, value: Any, kind: str) -> Any:
-    """A user's value in Python's own types: numpy's numbers are taken, and floats that are whole where a whole number is wanted.
+@functools.cache
+def _kinds() -> Mapping[str, tuple[type, bool]]:
+    """The type of each setting, and whether it may be None."""
+    found = {}
+    for name, hint in get_type_hints(Settings).items():
+        (kind,) = (one for one in get_args(hint) or (hint,) if one is not NoneType)
+        found[name] = kind, NoneType in get_args(hint)
+    return found
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a user's value in Python's own types: numpy's numbers are taken, and floats that are whole where a whole number is
+    wanted.
 
     Raises:
         UsageError: a value of another kind.
     """
+    kind, optional = _kinds()[name]
     if name == "block" and is_whole(value):
         return str(int(value))
-    if value is None and "None" in kind:
+    if value is None and optional:
         return None
-    if kind == "bool":
+    if kind is bool:
         if isinstance(value, (bool, np.bool_)):
             return bool(value)
-    elif "str" in kind:
+    elif kind is str:
         if isinstance(value, str):
             return str(value)
     elif is_whole(value):
         return int(value)
     elif isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
-        if "float" in kind:
+        if kind is float:
             return number
         if number.is_integer():
             return int(number)
-    raise UsageError(f"{name} is {value!r}; it takes {kind.replace(' | None', '')}")
+    raise UsageError(f"{name} is {value!r}; it takes {kind.__name__}")
 
 
 def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -22,33 +21,18 @@ from modelgraft_adapters.estimators.frozen import FrozenAdapter
 from modelgraft_adapters.estimators.habits import anew
 from modelgraft_adapters.estimators.head_inputs import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.features.extractor import FeatureExtractor
-from modelgraft_adapters.finetuning.loop import Loop, Progress
+from modelgraft_adapters.finetuning.loop import Progress
 from modelgraft_adapters.finetuning.lr_finder import RangeTest, range_test
 from modelgraft_adapters.finetuning.methods import Given, Way, make_way
 from modelgraft_adapters.finetuning.parameter_groups import Plan
-from modelgraft_adapters.finetuning.run import Course, run
+from modelgraft_adapters.finetuning.run import Course
 from modelgraft_adapters.finetuning.savable import OF_THE_RUN, check_savable, mean_loss, moved_report
-from modelgraft_adapters.finetuning.settings import Settings, check_workers, keep_settings, settings_of, with_settings
-from modelgraft_adapters.finetuning.setup import Ready, check_model, merge, own_backbone, prepare, reading_notes
-from modelgraft_adapters.finetuning.weight_averaging import move
-from modelgraft_adapters.saved.low_rank import LowRankChange
+from modelgraft_adapters.finetuning.settings import check_workers, keep_settings, with_settings
+from modelgraft_adapters.finetuning.setup import Ready, check_model
+from modelgraft_adapters.finetuning.trunk import Begun, Trunk
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Begun:
-    """A run before its first step, and what it is of."""
-
-    train: Dataset
-    val: Dataset | None
-    """The held-out part, where ``patience`` asks for one."""
-    unlabelled: Dataset | None
-    backbone: Any
-    identity: Mapping[str, Any]
-    """Of the pretrained backbone."""
-    ready: Ready
-
-
-class FineTuner(Adapter):
+class FineTuner(Trunk, Adapter):
     """A backbone with a linear head, both trained; every known way, images or texts, any provider.
 
     >>> tuner = FineTuner("timm/resnet50", strategy="lp-ft").fit("flowers/")      # doctest: +SKIP
@@ -78,16 +62,11 @@ class FineTuner(Adapter):
         UsageError: no such model, strategy or setting.
     """
 
-    start_: Mapping[str, torch.Tensor] = MappingProxyType({})
-    end_: Mapping[str, torch.Tensor] = MappingProxyType({})
-    alpha_: float = 1.0
-    run_: Loop | None = None
     probe_: FrozenAdapter | None = None
     plan_: Plan | None = None
     course_: Course | None = None
     _way: Way | None = None
     _transient = OF_THE_RUN
-    _changes: Mapping[str, LowRankChange] = MappingProxyType({})
 
     load = staticmethod(FrozenAdapter.load)
     """What training made, read back, predicts as a `FrozenAdapter`."""
@@ -113,11 +92,6 @@ class FineTuner(Adapter):
         self.workers = workers
         self.tell = tell
         keep_settings(self, settings)
-
-    @property
-    def tuning(self) -> Settings:
-        """The settings of training, checked."""
-        return settings_of(self)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -148,42 +122,34 @@ class FineTuner(Adapter):
             ModelgraftError: training failed: the loss is no number, no memory, a frozen weight moved.
             Interrupted: Ctrl-C; the checkpoint is written.
         """
-        begun = self._begin(X, y, unlabelled, groups)
-        ready, train, val, backbone = begun.ready, begun.train, begun.val, begun.backbone
-        loop, way = ready.loop, ready.way
-        course = run(
-            loop,
-            folder=None if self.folder is None else Path(self.folder),
-            about={} if self.folder is None else self._about(begun),
+        self._check()
+        train, val = self._parts(X, y, groups)
+        more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
+        begun = self._begin(train, more)
+        loop, way = begun.ready.loop, begun.ready.way
+        course = self._trained(
+            begun,
+            train,
+            lambda: self._about(begun, train, val, more),
             resume=resume,
             judge=None if val is None else lambda: self._judge(way, val),
-            patience=self.tuning.patience,
-            tell=self.tell,
-            say=self.notes_.append,
         )
-        ready.seal.check(way.grafted)
-        self._report(ready, course, train)
-        self._changes = merge(ready)
-        self.plan_, self.course_ = loop.plan, course
-        self.run_, self._way = loop, way
-        self.start_ = ready.start
-        self.end_ = {name: value.detach().cpu().clone() for name, value in loop.live.items()}
-        loop.finish()
-        self.tuned_ = Tuned(begun.identity, ready.trained_names())
-        self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
-        self.settle()
-        self.trained_on_ = training_facts(
-            train, backbone.embed_dim, 0 if begun.unlabelled is None else len(begun.unlabelled)
-        )
-        if self.tuning.wise is not None:
-            move(self, self.tuning.wise)
+        self.plan_, self.course_, self._way = loop.plan, course, way
+        self.tuned_ = Tuned(begun.identity, begun.ready.trained_names())
+        self._extractor = FeatureExtractor(begun.backbone, modality=train.modality, store=False)
+        self.trained_on_ = training_facts(train, begun.backbone.embed_dim, 0 if more is None else len(more))
+        self._finish()
 
     def find_rate(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> RangeTest:
         """A learning rate for these data, by rising it until the loss no longer falls. The tuner stays as it is.
 
         Arguments and errors as `fit`.
         """
-        return range_test(self._twin()._begin(X, y, unlabelled).ready.loop)
+        twin = self._twin()
+        twin._check()
+        train, _ = twin._parts(X, y)
+        more = None if unlabelled is None else twin._read(unlabelled, None, "unlabelled")
+        return range_test(twin._begin(train, more).ready.loop)
 
     def settle(self, alpha: float = 1.0) -> None:
         """Take the weights as they are now for what predicts. What was measured on those before is dropped.
@@ -198,28 +164,28 @@ class FineTuner(Adapter):
         self.tuned_ = replace(self.tuned_, changes=self._changes if alpha == 1 else {})
         self._settle(self._way)
 
-    def _begin(self, X: Any, y: Any, unlabelled: Any, groups: Any = None) -> _Begun:
-        """Everything up to the first step."""
+    def _check(self) -> None:
         check_model(self.model)
-        seed = checked_seed(self.seed)
+        checked_seed(self.seed)
         check_workers(self.workers)
-        train, val = self._parts(X, y, groups)
+
+    def _begin(self, train: Dataset, unlabelled: Dataset | None) -> Begun:
+        """Make everything up to the first step."""
         self.task, self.classes, self.values_, self.notes_ = train.task, train.classes, train.values, list(train.notes)
         self._trained_on, self._data = train.places, train
-        more = None if unlabelled is None else self._read(unlabelled, None, "unlabelled")
-        backbone, identity = own_backbone(self.model, train, self.extractor_options["device"], self.tuning, seed)
-        self.notes_ += reading_notes(backbone, train)
-        start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
-        before = dict(backbone.module.named_parameters())
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are then replaced
-            way = make_way(Given(backbone, train, self.tuning, seed, self.class_weight, start, more))
-        ready = prepare(backbone, way, before, self.tuning, seed, train.modality, self.workers, self.notes_)
-        self.spec = head_spec(way.head)
+
+        def make(backbone: Any) -> Way:
+            start = self._probe(train) if self.tuning.strategy == "lp-ft" else None
+            seed = checked_seed(self.seed)
+            return make_way(Given(backbone, train, self.tuning, seed, self.class_weight, start, unlabelled))
+
+        begun = self._begun(train, self.extractor_options["device"], make)
+        self.spec = head_spec(begun.ready.way.head)
         # Its weights change while it is looked at: nothing of it may be stored.
-        self._extractor = FeatureExtractor(backbone, modality=train.modality, store=False)
+        self._extractor = FeatureExtractor(begun.backbone, modality=train.modality, store=False)
         self.record_ = self._recorded()
-        self.notes_ += check_savable(self, backbone, self.tuning, self.folder is not None)
-        return _Begun(train, val, more, backbone, identity, ready)
+        self.notes_ += check_savable(self, begun.backbone, self.tuning, self.folder is not None)
+        return begun
 
     def _parts(self, X: Any, y: Any, groups: Any = None) -> tuple[Dataset, Dataset | None]:
         """What is trained on, and what ``patience`` looks at."""
@@ -272,40 +238,24 @@ class FineTuner(Adapter):
         way.grafted.eval()
         self.head_ = way.predicts().to(self._head_device)
 
-    def _about(self, begun: _Begun) -> dict[str, Any]:
-        """What a checkpoint belongs to."""
+    def _about(self, begun: Begun, train: Dataset, val: Dataset | None, more: Dataset | None) -> dict[str, Any]:
+        """Say what a checkpoint belongs to."""
         weight = self.class_weight
         return {
             "model": begun.identity["model"],
             "weights": begun.identity["weights"],
-            "data": fingerprint(begun.train),
+            "data": fingerprint(train),
             "classes": list(self.classes),
             "settings": self.tuning.record(),
             "steps": begun.ready.loop.steps,
-            "unlabelled": 0 if begun.unlabelled is None else fingerprint(begun.unlabelled),
-            "val": None if begun.val is None else fingerprint(begun.val),
+            "unlabelled": 0 if more is None else fingerprint(more),
+            "val": None if val is None else fingerprint(val),
             "seed": self.seed,
             "class_weight": dict(weight) if isinstance(weight, Mapping) else weight,
         }
 
-    def _report(self, ready: Ready, course: Course, train: Dataset) -> None:
-        loop = ready.loop
-        trained = sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad)
-        broken = [f"{train.identity(n)}: {why}" for n, why in loop.done.broken.items()]
-        if broken:
-            self.notes_.append(
-                f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
-            )
-        self.notes_ = list(dict.fromkeys([*self.notes_, *loop.done.notes, *ready.way.notes()]))
-        self.report_ = {
-            "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": loop.done.step},
-            "losses": [round(loss, 6) for loss in loop.done.losses],
-            "held_out": [{"step": h.step, "score": h.score, "loss": h.loss} for h in course.held],
-            "best_step": course.best.step if course.best else None,
-            "stopped_early": course.stopped_early,
-            "trained_parameters": trained,
-            "frozen_tensors": ready.seal.count,
-            "seconds": round(course.seconds, 3),
-            "unreadable": len(broken),
-            "notes": [],
-        }
+    def _reported(self, ready: Ready, course: Course, train: Dataset) -> dict[str, Any]:
+        held = [{"step": h.step, "score": h.score, "loss": h.loss} for h in course.held]
+        best = course.best.step if course.best else None
+        more = {"held_out": held, "best_step": best, "stopped_early": course.stopped_early}
+        return {**super()._reported(ready, course, train), **more}

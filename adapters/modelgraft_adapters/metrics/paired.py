@@ -207,10 +207,10 @@ def mcnemar(first: int, second: int) -> float:
     """
     if not all(is_whole(count) and count >= 0 for count in (first, second)):
         raise UsageError(f"McNemar's test is of two numbers of items, not of {first!r} and {second!r}")
-    from scipy.stats import binom
+    from scipy.stats import binomtest
 
-    both = first + second
-    return min(1.0, 2 * float(binom.cdf(min(first, second), both, 0.5))) if both else 1.0
+    both = int(first + second)
+    return float(binomtest(int(first), both, 0.5).pvalue) if both else 1.0
 
 
 def main_score(task: Task, targets: np.ndarray, outputs: np.ndarray) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,20 +29,6 @@ PHOTO_LABELS = (
 PHOTO_WORDINGS = ("plain", "reworded", "among more")
 PHOTO_ORDER = ("cat", "cup", "orange-flower", "rocket")
 START, END = "<!-- figures: written by evaluate -->", "<!-- end of figures -->"
-
-
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a proportion.
-
-    >>> [round(bound, 3) for bound in wilson(75, 100)]
-    [0.657, 0.825]
-    """
-    if count == 0:
-        return 0.0, 1.0
-    share = right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @torch.inference_mode()
@@ -74,7 +60,7 @@ def judge(model: DualEncoder, test: Test, data: Path, concepts: Concepts) -> dic
     vectors = embed(model, images)
     best = (vectors @ label_vectors(model, test.names).T).argmax(1)
     right = int((best == torch.tensor(labels)).sum())
-    low, high = wilson(right, len(labels))
+    low, high = binomtest(right, len(labels)).proportion_ci(method="wilson")
     row = {
         "set": test.title,
         "n": len(labels),

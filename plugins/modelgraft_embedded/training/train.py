@@ -188,7 +188,7 @@ def groups(modules: list[tuple[nn.Module, float]], decay: float) -> list[dict[st
     return [group for group in found if group["params"]]
 
 
-def optimise(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+def optimize(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     """One step at this rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
@@ -216,7 +216,7 @@ def text_stage(work: Path, model: DualEncoder, plan: Plan) -> None:
     started = time.monotonic()
     while step < plan.text_steps:
         loss = task.loss(step, plan.text_batch, 4)
-        optimise(optimizer, loss, plan.text_rate * rate_at(step, plan.text_steps))
+        optimize(optimizer, loss, plan.text_rate * rate_at(step, plan.text_steps))
         step += 1
         if step % 100 == 0 or step == plan.text_steps:
             print(
@@ -309,7 +309,7 @@ def train(work: Path, out: Path, plan: Plan) -> None:
         parts = task.loss(batch, pooled, model.image.project(pooled), concept_vectors, model.logit_scale, wide)
         if anew:
             parts["text"] = texts.loss(step, plan.texts, 5)
-        optimise(optimizer, torch.stack(list(parts.values())).sum(), plan.rate * last_rate(step, plan))
+        optimize(optimizer, torch.stack(list(parts.values())).sum(), plan.rate * last_rate(step, plan))
         step += 1
         decay = min(plan.ema, (1 + step) / (10 + step))
         with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["model_names"]
+
 
 def model_names(incomplete: str) -> list[str]:
     """Names that begin with, or after the provider's part begin with, what is typed. Never raises: a shell is waiting."""

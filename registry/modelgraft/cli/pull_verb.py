@@ -70,15 +70,21 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _bar(name: str, count: Callable[[int], None], stack: ExitStack) -> Progress:
-    """Bytes that come in, on a terminal; counted everywhere."""
+    """Show the bytes that come in, on a terminal; count them everywhere."""
     if not sys.stderr.isatty():
         return count
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
 
-    bar = stack.enter_context(tqdm(desc=name, unit="B", unit_scale=True, leave=False))
+    columns = (TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
+    bar = stack.enter_context(
+        Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    )
+    task = bar.add_task(render.printable(name), total=None)
 
     def tell(more: int) -> None:
         count(more)
-        bar.update(more)
+        bar.advance(task, more)
 
     return tell

@@ -10,6 +10,20 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
+__all__ = [
+    "CsvLines",
+    "as_json",
+    "cell",
+    "columns",
+    "encodable",
+    "is_utf8",
+    "json_line",
+    "json_text",
+    "printable",
+    "table",
+    "write_utf8",
+]
+
 MOST_CELL: Final = 500
 """Characters of a cell of a table for people. JSON, CSV and Parquet have all of it."""
 MOST_MARKS: Final = 4

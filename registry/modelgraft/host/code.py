@@ -18,6 +18,8 @@ from typing import Final
 
 from modelgraft.host.discovery import GROUP, OWN_DISTRIBUTION
 
+__all__ = ["class_code_digest", "library_digest", "plugin_code_digest"]
+
 _READ: Final = 2**25
 """A file of more bytes (weights within a package) is known by its size and times, the one of change among them."""
 _first: dict[tuple[str, ...], str | None] = {}

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Final
 
+__all__ = ["OWN_DISTRIBUTION", "installed_version"]
+
 GROUP: Final = "modelgraft"
 OWN_DISTRIBUTION: Final = "modelgraft"
 # Verbs and heads of the project itself: an allow-list is about where models come from and leaves these in.

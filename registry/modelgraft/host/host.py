@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from modelgraft.entry import Entry, Weights
 
+__all__ = ["current_host"]
+
 
 @dataclass(frozen=True, slots=True)
 class PluginReport:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from modelgraft.cli.render import printable
 from modelgraft.host.discovery import Found
 
+__all__ = ["key_of"]
+
 MOST_ENTRIES: Final = 200_000
 """Models of one plugin: a hundred times what the largest library has."""
 MOST_SPECS: Final = 1000

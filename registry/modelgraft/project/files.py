@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+__all__ = ["exclusive", "read_json", "short"]
+
 MOST_BYTES: Final = 64 * 2**20
 """A file over this is none of ours; one with an entry for every model there is has about 2 MB."""
 

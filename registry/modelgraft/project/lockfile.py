@@ -38,6 +38,8 @@ from modelgraft.project import lockformat
 from modelgraft.project.files import exclusive, project_file, read_json, short
 from modelgraft.resolution import Part, Resolution
 
+__all__ = ["active"]
+
 FILE: Final = "modelgraft.lock"
 VARIABLE: Final = "MODELGRAFT_LOCKED"
 """Environment: unset, empty or ``0`` (not locked), ``1`` (the project's lock file) or the path of a lock file."""

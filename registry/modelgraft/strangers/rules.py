@@ -14,6 +14,23 @@ from modelgraft.errors import UnsafeWeightsError, WeightsUnavailableError
 from modelgraft.project.files import read_json, short
 from modelgraft.trust import OWN_CODE
 
+__all__ = [
+    "Rule",
+    "all_of",
+    "as_file",
+    "between",
+    "channels",
+    "either",
+    "flag",
+    "mapping",
+    "number",
+    "one_of",
+    "plain",
+    "record",
+    "text",
+    "word",
+]
+
 LARGEST: Final = 16 << 20
 """Bytes of the largest configuration that is read."""
 MOST: Final = 1 << 31

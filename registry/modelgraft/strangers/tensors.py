@@ -11,6 +11,8 @@ from modelgraft.errors import UnsafeWeightsError
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["as_safetensors", "read_tensors"]
+
 _SLACK: Final = 1 << 20
 
 

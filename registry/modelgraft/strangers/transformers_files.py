@@ -31,6 +31,8 @@ from modelgraft.strangers.rules import (
     word,
 )
 
+__all__ = ["copies", "in_safetensors", "json_files", "no_code"]
+
 _BOOKKEEPING: Final = frozenset(
     {
         "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "id2label", "label2id", "task_specific_params",

@@ -12,6 +12,8 @@ from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.resolving import places, resolve_weights, source_of
 from modelgraft.weights.verifying import faults
 
+__all__ = ["fetch_part"]
+
 ATTEMPTS = 2  # a file that is wrong is set aside and fetched once more; wrong twice is the source's fault
 
 

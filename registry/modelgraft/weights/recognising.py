@@ -22,6 +22,8 @@ from modelgraft.resolution import File, Part
 from modelgraft.weights.fetching import fetch_part
 from modelgraft.weights.resolving import source_of
 
+__all__ = ["LARGEST"]
+
 _RECOGNISED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/(?P<place>(hub|file):\S+)")
 _REPO: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})?", re.A)
 _REVISION: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./+-]{0,250}", re.A)

@@ -15,6 +15,8 @@ from modelgraft.weights.choosing import choose
 from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.verifying import sha256
 
+__all__ = ["places", "resolve_weights"]
+
 
 def places(entry: Entry) -> list[Weights]:
     """Where the files of an entry are, the weights first; empty for weights that its plugin has inside."""

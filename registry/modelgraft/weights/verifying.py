@@ -19,6 +19,8 @@ from modelgraft.resolution import File, Part
 from modelgraft.sealed import read_sealed, write_sealed
 from modelgraft.threads import thread_pool
 
+__all__ = ["digest", "sha256"]
+
 _CHUNK = 1 << 22
 
 

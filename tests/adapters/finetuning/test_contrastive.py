@@ -215,9 +215,9 @@ def test_the_loop_trains_pairs_and_parts_of_a_step_give_the_same_step(
         {"params": [p for n, p in named.items() if (n in decayed) == kind], "weight_decay": 0.05 * kind}
         for kind in (True, False)
     ]
-    optimiser = torch.optim.AdamW(groups, lr=1e-3)
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
     for step, progress in enumerate(told):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         losses, right = [], 0
         for k in range(16 * step, 16 * step + 16):
             pair = items.sampler.pair(0, k)
@@ -228,7 +228,7 @@ def test_the_loop_trains_pairs_and_parts_of_a_step_give_the_same_step(
         loss = torch.stack(losses).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
-        optimiser.step()
+        optimizer.step()
         assert progress.loss == pytest.approx(loss.item(), rel=1e-4) and progress.accuracy == right / 16
     moved = 0
     for (name, ours), theirs in zip(backbone.module.named_parameters(), plain.module.parameters(), strict=True):
@@ -314,10 +314,10 @@ def test_real_minilm_draws_classes_apart(texts: tuple[list[str], list[str]]) -> 
     pairs = [items.sampler.pair(0, k) for k in range(len(items.items))]
     torch.testing.assert_close(found, torch.stack([table[p.first, p.second] for p in pairs]), rtol=1e-4, atol=1e-5)
 
-    optimiser = torch.optim.AdamW(siamese.parameters(), lr=2e-5)
+    optimizer = torch.optim.AdamW(siamese.parameters(), lr=2e-5)
     for batch in Batches(items, 8, seed=0).span(0, 5):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         objective(siamese(batch.inputs), TARGETS[batch.index]).mean().backward()
-        optimiser.step()
+        optimizer.step()
     _, positive_after, negative_after = look()
     assert positive_after > positive + 0.02 and negative_after < negative - 0.05

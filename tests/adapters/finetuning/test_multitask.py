@@ -108,14 +108,14 @@ def test_learnt_weights_go_to_the_logarithm_of_the_loss() -> None:
     head = MultiTaskHead(4, (1, 1, 1), learnt=True)
     assert not head.log_variances.any()
     objective = MultiTaskObjective(tasks, (1.0, 1.0, 1.0))
-    optimiser = torch.optim.SGD([head.log_variances], lr=0.1)
+    optimizer = torch.optim.SGD([head.log_variances], lr=0.1)
     first = None
     for _ in range(600):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = objective(joined(torch.zeros(8, 3), shares(labelled), head.log_variances), targets).mean()
         first = loss.item() if first is None else first
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert first == pytest.approx(sum(constant), rel=1e-6)  # s = 0 is the plain sum
     torch.testing.assert_close(head.log_variances.detach(), torch.tensor(constant).log(), atol=1e-4, rtol=1e-4)
     assert loss.item() == pytest.approx(sum(1 + math.log(value) for value in constant), abs=1e-4)
@@ -286,7 +286,7 @@ def test_the_weights_are_learnt_and_told(tuner: MultiTaskTuner) -> None:
     for value, (_, weight) in zip(logs.tolist(), tuner.weights_.items(), strict=True):
         assert weight == pytest.approx(math.exp(-value), rel=1e-5)
     assert tuner.report_["task_weights"].keys() == tuner.weights_.keys()
-    assert tuner.run_.optimiser.param_groups[-1]["rate"] == 1e-4  # what is told of a step is the head's rate
+    assert tuner.run_.optimizer.param_groups[-1]["rate"] == 1e-4  # what is told of a step is the head's rate
 
 
 def test_a_run_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path: Path) -> None:

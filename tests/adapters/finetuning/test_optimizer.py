@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from modelgraft.training import Block
-from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimiser
+from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimizer
 from modelgraft_adapters.finetuning.parameter_groups import HEAD, make_plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 from torch import nn
@@ -54,8 +54,8 @@ def test_weights_decay_and_biases_and_norms_do_not() -> None:
     plan = make_plan(grafted.body, grafted.blocks, grafted.head, Settings(strategy="full", weight_decay=0.1))
     decays = {name: group.weight_decay for group in plan.groups if group.block != HEAD for name in group.parameters}
     assert decays == {"0.weight": 0.1, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0.1, "2.bias": 0}
-    optimiser = make_optimiser(grafted, plan, Settings(strategy="full"))
-    held = [p for group in optimiser.param_groups for p in group["params"]]
+    optimizer = make_optimizer(grafted, plan, Settings(strategy="full"))
+    held = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held}) == len(list(grafted.parameters()))
 
 
@@ -70,9 +70,9 @@ def test_l2_sp_is_the_proximal_step() -> None:
     """w0 + (w - w0) / (1 + rate * alpha): the minimum of (v - w)^2 / (2 rate) + alpha / 2 (v - w0)^2."""
     grafted = _Grafted()
     settings = Settings(strategy="full", lr=0.1, l2_sp=3.0, l2_head=2.0)
-    optimiser = make_optimiser(grafted, make_plan(grafted.body, grafted.blocks, grafted.head, settings), settings)
+    optimizer = make_optimizer(grafted, make_plan(grafted.body, grafted.blocks, grafted.head, settings), settings)
     start = {name: p.detach().clone() for name, p in grafted.named_parameters()}
-    held = Held(optimiser, settings.l2_sp, settings.l2_head)
+    held = Held(optimizer, settings.l2_sp, settings.l2_head)
     with torch.no_grad():
         for p in grafted.parameters():
             p += 1.0

@@ -15,6 +15,7 @@ from modelgraft_adapters.finetuning.settings import STRATEGIES, Settings, parse_
         ({"strategy": "last-0"}, "no strategy 'last-0'"),
         ({"strategy": "surgical"}, "takes the block to train"),
         ({"strategy": "full", "block": "0"}, "takes the block to train"),
+        ({"optimiser": "sgd"}, "the setting optimiser is called optimizer"),
         ({"layer_decy": 0.5}, "no setting 'layer_decy' of fine-tuning; there are: strategy"),
         ({"epochs": "ten"}, "epochs is 'ten'; it takes float"),
         ({"epochs": 1, "steps": 1}, "epochs or steps, not both"),

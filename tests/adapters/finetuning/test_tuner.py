@@ -202,7 +202,7 @@ def test_early_stopping_keeps_the_best(train: Dataset) -> None:
 
 def test_a_loss_that_is_no_number_stops_with_its_cause(train: Dataset) -> None:
     with pytest.raises(ModelgraftError, match=r"the loss became (nan|inf) at step \d+.*Take a lower learning rate"):
-        FineTuner(MODEL, "full", optimiser="sgd", lr=1e8, clip=None, steps=30, warmup=0.0, augment="none").fit(train)
+        FineTuner(MODEL, "full", optimizer="sgd", lr=1e8, clip=None, steps=30, warmup=0.0, augment="none").fit(train)
 
 
 def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
