@@ -79,7 +79,7 @@ def points(found: tuple[float, float, float], signed: bool = False) -> str:
 def finetuning_shots() -> str:
     """Pretrained against from scratch."""
     rows = [
-        "| set and model | labels a class | draws | fine-tuned (lp-ft) | from scratch |",
+        "| set and model | labels a class | seeds | fine-tuned (lp-ft) | from scratch |",
         "|---|---:|---:|---:|---:|",
     ]
     for key, (title, tested) in SETS.items():
@@ -90,7 +90,7 @@ def finetuning_shots() -> str:
             rows.append(f"| {title} | {shots} | {len(found[0])} | {mark}{points(tuned)}{mark} | {points(scratch)} |")
     taken = read("finetuning")["machine"]
     text = prose(
-        "Means over draws of the labels with 95 % intervals over draws and 400 test items (TREC 248, Fashion-MNIST 1,000); "
+        "Means over seeds, which draw the labels, with 95 % intervals over seeds and 400 test items (TREC 248, Fashion-MNIST 1,000); "
         f"bold where the two have nothing in common. {taken['cores']} cores, one thread, torch {taken['torch']}."
     )
     return "\n".join(rows) + f"\n\n{text}\n"
@@ -132,7 +132,7 @@ def finetuning_contrastive() -> str:
     """Pairs of texts, beside setfit."""
     data = read("contrastive")
     rows = [
-        "| set, draws | frozen probe | modelgraft | setfit | modelgraft − setfit |",
+        "| set, seeds | frozen probe | modelgraft | setfit | modelgraft − setfit |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, found in data["sets"].items():
@@ -175,7 +175,7 @@ def gains(setup: str, way: str) -> list[float]:
 
 def finetuning_multitask() -> str:
     """Two tasks together against one alone."""
-    rows = ["| steps, images | trained | draws | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
+    rows = ["| steps, images | trained | seeds | accuracy | less that alone |", "|---|---|---:|---:|---:|"]
     for setup, runs in read("multitask")["setups"].items():
         of = {way: [run[seed] for seed in sorted(run)] for way, run in runs.items()}
         for way, title in TOGETHER.items():
@@ -187,7 +187,7 @@ def finetuning_multitask() -> str:
             )
     others = gains("many steps", "together, equal sampling")[2:]
     text = (
-        "Means over draws of the labels and their 95 % t intervals over draws; the same steps and test items. Many steps were "
-        f"settled on with two draws seen; the others alone give {points(over_seeds(others), signed=True)}."
+        "Means over seeds and their 95 % t intervals over seeds; the same steps and test items. Many steps were "
+        f"settled on with two seeds seen; the others alone give {points(over_seeds(others), signed=True)}."
     )
     return "\n".join(rows) + f"\n\n{prose(text)}\n"

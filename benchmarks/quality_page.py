@@ -111,7 +111,7 @@ def quality_scratch() -> str:
     single = [pair for pair in pairs if pair[1] is not None and len(pair[3]["scores"]) == 1]
     if single:
         ahead_text += "\n\n" + prose(
-            f"From one draw so far, and so with an interval that covers the test items alone, from scratch on: {_places(single)}."
+            f"From one seed so far, and so with an interval that covers the test items alone, from scratch on: {_places(single)}."
         )
     return f"{_differences(iter(pairs))}\n\n{ahead_text}\n"
 
@@ -139,7 +139,7 @@ def quality_zero_shot() -> str:
     text = prose(
         f"Below zero-shot (▼): {_places(below)}; the furthest is {_places([deepest])}, by "
         f"{100 * (deepest[3]['mean'] - deepest[2]['mean']):.1f} points. Below the interval of zero-shot: {_places(outside)}; "
-        f"single draws below it: {_places(draws)}. The probe on the same features, which does not know the names, lies "
+        f"single seeds below it: {_places(draws)}. The probe on the same features, which does not know the names, lies "
         f"below that interval (texts) on: {_places(probe)}."
     )
     return f"{_differences(iter(pairs))}\n\n{text}\n"

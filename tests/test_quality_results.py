@@ -149,4 +149,4 @@ def test_the_page_names_every_exception() -> None:
         assert place in said
     assert f"ahead in {60 - len(BEHIND)} of 60 places, in {sum(map(len, CLEARLY_AHEAD.values()))}" in said
     assert "beyond the intervals: nowhere" in said
-    assert ("From one draw so far" in page) == bool(ONE_DRAW)
+    assert ("From one seed so far" in page) == bool(ONE_DRAW)

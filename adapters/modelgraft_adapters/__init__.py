@@ -1,8 +1,11 @@
 """Adapters: a pretrained backbone joined to a head in one way of transfer, with scikit-learn's habits.
 
 >>> from modelgraft_adapters import LinearProbe, ZeroShotClassifier
->>> ZeroShotClassifier("embedded/sprig", labels=["cat", "dog"]).predict(["photo.jpg"])   # doctest: +SKIP
->>> LinearProbe("embedded/sprig").fit("flowers/").score("flowers/")                      # doctest: +SKIP
+>>> ZeroShotClassifier("embedded/sprig", labels=["cat", "rocket"]).predict(["docs/photos/cat.jpg"]).tolist()
+['cat']
+>>> photos, kinds = ["docs/photos/cat.jpg", "docs/photos/rocket.jpg"], ["animal", "machine"]
+>>> LinearProbe("embedded/sprig").fit(photos, kinds).predict(photos).tolist()
+['animal', 'machine']
 """
 
 from __future__ import annotations

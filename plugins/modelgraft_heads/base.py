@@ -70,7 +70,7 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
     """
     if examples.task not in tasks:
         raise UsageError(
-            f"the head {head!r} does not learn {examples.task} tasks, only {', '.join(tasks)}; take another head"
+            f"the head {head!r} does not take {examples.task} tasks, only {', '.join(tasks)}; take another head"
         )
     _check_features(examples)
     _check_weights(examples)

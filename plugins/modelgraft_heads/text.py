@@ -47,7 +47,7 @@ class TextHead(nn.Module):
         if examples.task == "multi-label" and text.rule.kind == "softmax":
             raise UsageError(
                 "zero-shot with several labels per item needs a model trained with a sigmoid (SigLIP); this one scores the "
-                "classes against each other: take another model, or a head that learns"
+                "classes against each other: take another model, or a head that is trained"
             )
         return cls(text.weight, text.rule, examples.task)
 

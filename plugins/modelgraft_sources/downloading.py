@@ -28,12 +28,7 @@ TRIES: Final = 5
 STALL_SECONDS: Final = float(os.environ.get("MODELGRAFT_STALL_SECONDS", "60"))
 STALL_BYTES: Final = 1 << 16
 """A connection that brings fewer bytes than this in `STALL_SECONDS` is given up: it is alive and useless."""
-_BROKEN: Final = (http.NetworkError, http.RemoteProtocolError, http.TimeoutException)
-
-
-class _EndedError(OSError):
-    """A connection that ended too soon."""
-
+_BROKEN: Final = (ConnectionError, http.NetworkError, http.RemoteProtocolError, http.TimeoutException)
 
 Check = Callable[[Path], str | None]
 """What is wrong with a finished file, None if nothing."""
@@ -84,13 +79,14 @@ def _complete(url: str, partial: Path, headers: Mapping[str, str], size: int | N
     with os.fdopen(opened, "ab") as file:
         if size is not None and file.tell() > size:
             file.truncate(0)
-        if size is None or file.tell() < size:
 
-            def once() -> None:
-                if not _stream(url, file, headers, size, progress):
-                    raise _EndedError(f"the connection ended after {file.tell():,} bytes of {size or '?'}")
+        def once() -> None:
+            if size is not None and file.tell() >= size:  # also of a connection that broke after the last byte
+                return
+            if not _stream(url, file, headers, size, progress):
+                raise ConnectionError(f"the connection ended after {file.tell():,} bytes of {size or '?'}")
 
-            retried(once, tries=TRIES, passing=(*_BROKEN, _EndedError), progress=file.tell)
+        retried(once, tries=TRIES, passing=_BROKEN, progress=file.tell)
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,8 +1,10 @@
 """modelgraft: a pretrained model by name, grafted onto a task of your own.
 
 >>> import modelgraft as mg
->>> mg.list_models("*dino*", modality="image", max_params=30e6)     # doctest: +SKIP
->>> mg.load("open_clip/ViT-B-32:laion2b_s34b_b79k")                 # doctest: +SKIP
+>>> [entry.name for entry in mg.list_models("*resnet18*fb_s*sl*", modality="image", max_params=30e6)]
+['timm/resnet18:fb_ssl_yfcc100m_ft_in1k', 'timm/resnet18:fb_swsl_ig1b_ft_in1k']
+>>> mg.load("embedded/sprig").embed_dim
+256
 
 Importing this imports neither torch nor any model library; names are looked up in catalogues, which are data.
 """

@@ -51,7 +51,7 @@ def test_the_table_is_the_comparison(chrome: Any, page: Path) -> None:
     assert rows[1][5:7] == ["−1.0 %", "−3.0 to +1.0 %"]
     assert [row[3] for row in rows] == ["93.0 %", "92.0 %", "90.0 %", "85.0 %", "72.0 %"]
     text = chrome.find_element("css selector", "main").text
-    assert "Not told apart from it by these items and draws: ViT-B-32:laion2b_s34b_b79k · probe." in text
+    assert "Not told apart from it by these items and seeds: ViT-B-32:laion2b_s34b_b79k · probe." in text
     assert "no text tower" in text and "signal 9" in text and "8.1 s" not in text
 
 

@@ -95,7 +95,7 @@ def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
         ),
         (["--tasks", "kind,colour", "--sampling", "odd"], "sampling='odd'; it is 'proportional' or 'equal'"),
         (["--tasks", "kind,colour", "--lr", "find"], "--lr find looks at one task"),
-        (["--tasks", "kind,colour", "-s", "flyp"], "the strategy flyp learns one task"),
+        (["--tasks", "kind,colour", "-s", "flyp"], "the strategy flyp trains one task"),
     ],
 )
 def test_wrong_use_is_a_line_and_two(run: Run, table: Path, tmp_path: Path, words: list[str], says: str) -> None:

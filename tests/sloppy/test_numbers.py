@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "rows of other targets": (
         lambda: difference([numbers([[1], [2]], [[1], [3]])], [numbers([[1], [2]], [[5], [3]])]), "other targets"
     ),
-    "rows of other draws": (lambda: corrected([[right(1, 0)] * 2, [right(1, 1)] * 3]), "2 and 3 learnings"),
+    "rows of other draws": (lambda: corrected([[right(1, 0)] * 2, [right(1, 1)] * 3]), "2 and 3 trainings"),
     "a row without answers": (lambda: corrected([[right(1, 0)], []]), "without answers"),
     "a best row there is not": (lambda: corrected([[right(1)], [right(0)]], best=5), "number 5 of 2 rows"),
     "a score of nan to get to": (lambda: reach([], 2, NAN), "is nan"),

@@ -232,7 +232,7 @@ def _main(result: Any, short: dict[str, str]) -> str:
     energy = any(row.joules is not None for row in result.done)
     card = any(row.gpu_peak_mib is not None for row in result.done)
     columns = ["model", "strategy", _METRICS.get(result.metric, result.metric), "95 %", "vs best", "95 %"]
-    columns += ["learn", "test", "MiB", *(["GPU MiB"] if card else []), *(["joules"] if energy else [])]
+    columns += ["train", "test", "MiB", *(["GPU MiB"] if card else []), *(["joules"] if energy else [])]
     rows = []
     for row in result.done:
         apart = row.difference

@@ -68,9 +68,9 @@ class Comparison:
     """Always the most frequent class of the training items, on the test items (single-label)."""
     rows: list[Row]
     ran: int
-    """Learnings that were done now."""
+    """Trainings that were done now."""
     kept: int
-    """Learnings that were there already."""
+    """Trainings that were there already."""
     energy: str
     """What the energy is of, or why there is none."""
     settings: dict[str, Any]
@@ -102,7 +102,7 @@ def score_of(record: Mapping[str, Any]) -> Score:
 
 
 def read(row: Row, records: Sequence[Mapping[str, Any]], task: str) -> None:
-    """Points and costs of a row from what was kept of its learnings, fewest labels first. A row that is not done has no score."""
+    """Points and costs of a row from what was kept of its trainings, fewest labels first. A row that is not done has no score."""
     for shots in dict.fromkeys(record["shots"] for record in records):
         found = [record for record in records if record["shots"] == shots]
         scores = [score_of(record) for record in found]

@@ -225,7 +225,7 @@ class _Bench:
         if row.status == "done" and len(records) < len(cells):
             row.status, row.reason = (
                 "failed",
-                f"{len(cells) - len(records)} of {len(cells)} learnings left no whole result",
+                f"{len(cells) - len(records)} of {len(cells)} trainings left no whole result",
             )
         if records:
             read(row, records, self.data.task)
@@ -317,7 +317,7 @@ def _cannot(entry: Entry, way: Way, data: Dataset) -> str:
     if way.kind != "tune":
         tasks = next(spec.tasks for spec in list_heads() if spec.name == way.name)
         if data.task not in tasks:
-            return f"the head learns {', '.join(tasks)}, not {data.task}"
+            return f"the head takes {', '.join(tasks)}, not {data.task}"
     return ""
 
 
@@ -345,4 +345,4 @@ def _line(cell: Cell, at: str) -> str:
     score, seconds = score_of(found), found["seconds"]
     what = "no labels" if cell.shots == 0 else f"{'all' if cell.shots is None else cell.shots} labels, seed {cell.seed}"
     got = f"{score.name} {figure(score.value)}"
-    return f"{at}: {what}: {got}, {seconds['learning']:.1f} s to learn, {seconds['testing']:.1f} s to test"
+    return f"{at}: {what}: {got}, {seconds['learning']:.1f} s to train, {seconds['testing']:.1f} s to test"

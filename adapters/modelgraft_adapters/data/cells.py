@@ -180,7 +180,7 @@ def multi_hot(values: Sequence[Any], call: Callable[[int], str]) -> np.ndarray |
         if numbers and any(value % 1 for row in rows for value in row):
             raise UsageError(
                 f"the labels are lists of numbers that are not 0 or 1, such as {rows[0][:4]}; say task='regression' if they are "
-                "numbers to learn"
+                "numbers to predict"
             )
         return None
     widths = {len(row) for row in rows}

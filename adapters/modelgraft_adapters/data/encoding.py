@@ -252,7 +252,7 @@ def _numbers(values: list[Any], names: Sequence[str] | None, call: Call) -> Enco
     rows = [value if isinstance(value, list) else None if value is None else [value] for value in values]
     widths = Counter(len(row) for row in rows if row is not None)
     if len(widths) > 1:
-        raise UsageError(f"numbers to learn come in rows of different length: {', '.join(map(str, sorted(widths)))}")
+        raise UsageError(f"numbers to predict come in rows of different length: {', '.join(map(str, sorted(widths)))}")
     width = next(iter(widths), 1)
     targets = np.full((len(rows), width), np.nan, np.float64)
     for index, row in enumerate(rows):

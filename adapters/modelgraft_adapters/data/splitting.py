@@ -1,4 +1,4 @@
-"""Train and test, folds, and few shots: drawn so that each part has its share of every class. One seed, one draw, everywhere.
+"""Train and test, folds, and few shots: drawn so that each part has its share of every class. One seed, one split, everywhere.
 
 Draws use NumPy's PCG64 through its ``Generator``, whose streams do not depend on the platform.
 """

@@ -166,7 +166,7 @@ def _labels(
             if isinstance(cell, str)
         )
         raise UsageError(
-            f"{identity}: {wrong!r} in one of several label columns; they hold 0 and 1, or numbers to learn"
+            f"{identity}: {wrong!r} in one of several label columns; they hold 0 and 1, or numbers to predict"
         )
     if task == "regression":
         return rows, names

@@ -47,7 +47,7 @@ def read_tasks(
             "labels of several tasks are a mapping task -> labels, or the names of a table's label columns"
         )
     if not found:
-        raise UsageError("no task to learn or to test")
+        raise UsageError("no task to train or to test")
     first_name, first = next(iter(found.items()))
     for name, data in found.items():
         alike = len(data) == len(first) and data.modality == first.modality and data.split_names == first.split_names

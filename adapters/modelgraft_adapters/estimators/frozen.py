@@ -32,8 +32,10 @@ from modelgraft_adapters.features.matrix import told_as_value_error
 class FrozenAdapter(Adapter):
     """A pretrained backbone, frozen, and a head that is trained. Images and texts alike.
 
-    >>> probe = FrozenAdapter("timm/resnet50", head="linear").fit("flowers/")      # doctest: +SKIP
-    >>> print(probe.evaluate("flowers/"))                                          # doctest: +SKIP
+    >>> photos, kinds = ["docs/photos/cat.jpg", "docs/photos/rocket.jpg"], ["animal", "machine"]
+    >>> probe = FrozenAdapter("embedded/sprig", head="knn").fit(photos, kinds)
+    >>> probe.predict(photos).tolist()
+    ['animal', 'machine']
 
     Args:
         model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
@@ -121,7 +123,7 @@ class FrozenAdapter(Adapter):
             data = data.take(data.labelled)
             if data.task not in self.spec.tasks:
                 raise UsageError(
-                    f"the head {self.head_name!r} learns {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
+                    f"the head {self.head_name!r} takes {', '.join(self.spec.tasks)} tasks; these data are {data.task}"
                 )
             found = self.extractor.embed(data.items)
             good = found.good

@@ -163,7 +163,8 @@ class Explorer:
 
     Nothing is trained; labels are optional.
 
-    >>> Explorer("embedded/sprig").explore("photos/").clusters()        # doctest: +SKIP
+    >>> sorted(Explorer("embedded/sprig").explore("docs/photos").duplicates)
+    []
 
     Args:
         model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone.

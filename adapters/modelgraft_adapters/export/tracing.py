@@ -82,7 +82,7 @@ def whole_module(adapter: Adapter) -> Whole:
     layer = extractor.layer
     if layer is not None and layer != extractor.backbone.layers(extractor.modality)[0]:
         raise UsageError(
-            f"the adapter reads the layer {layer!r} of {name}, and only the model's own embedding can be exported; learn it "
+            f"the adapter reads the layer {layer!r} of {name}, and only the model's own embedding can be exported; train it "
             "without --layer"
         )
     tensors, _ = head.state()

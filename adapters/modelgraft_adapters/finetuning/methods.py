@@ -78,7 +78,7 @@ def make_way(given: Given) -> Way:
     strategy = given.settings.strategy
     if given.unlabelled is not None and strategy in ("contrastive", "flyp"):
         raise UsageError(
-            f"the strategy {strategy} learns nothing from unlabelled items; take another, or leave them out"
+            f"the strategy {strategy} trains on no unlabelled items; take another, or leave them out"
         )
     if strategy == "contrastive":
         return _contrastive(given)

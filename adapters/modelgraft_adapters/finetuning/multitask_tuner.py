@@ -51,8 +51,11 @@ VARIANCE_RATE = 1e-2
 class MultiTaskTuner(Trunk, Estimator):
     """A backbone with a linear head for each of several tasks, trained together.
 
-    >>> tuner = MultiTaskTuner("timm/resnet50").fit(images, {"kind": kinds, "colour": colours})     # doctest: +SKIP
-    >>> tuner.adapters_["kind"].predict(["photo.jpg"])                                                # doctest: +SKIP
+    >>> photos = ["docs/photos/cat.jpg", "docs/photos/rocket.jpg"]
+    >>> labels = {"kind": ["animal", "machine"], "colour": ["brown", "white"]}
+    >>> tuner = MultiTaskTuner("embedded/sprig", steps=2).fit(photos, labels)
+    >>> tuner.adapters_["colour"].predict(photos).tolist()
+    ['brown', 'white']
 
     Args:
         model, modality, seed, device, folder, workers, tell: as `FineTuner`'s.
@@ -118,7 +121,7 @@ class MultiTaskTuner(Trunk, Estimator):
 
     def _check(self) -> None:
         if self.strategy in ("contrastive", "flyp"):
-            raise UsageError(f"the strategy {self.strategy} learns one task; take lp-ft or full for several")
+            raise UsageError(f"the strategy {self.strategy} trains one task; take lp-ft or full for several")
         for name in ("patience", "mixup", "cutmix"):
             if getattr(self.tuning, name):
                 raise UsageError(f"{name} is not there for several tasks at once; leave it out")

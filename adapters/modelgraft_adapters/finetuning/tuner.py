@@ -35,8 +35,10 @@ from modelgraft_adapters.finetuning.trunk import Begun, Trunk
 class FineTuner(Trunk, Adapter):
     """A backbone with a linear head, both trained; every known way, images or texts, any provider.
 
-    >>> tuner = FineTuner("timm/resnet50", strategy="lp-ft").fit("flowers/")      # doctest: +SKIP
-    >>> print(tuner.evaluate("flowers/"))                                         # doctest: +SKIP
+    >>> photos, kinds = ["docs/photos/cat.jpg", "docs/photos/rocket.jpg"], ["animal", "machine"]
+    >>> tuner = FineTuner("embedded/sprig", strategy="lp-ft", steps=2).fit(photos, kinds)
+    >>> tuner.predict(photos).tolist()
+    ['animal', 'machine']
 
     Args:
         model: a name, an entry, or a loaded backbone, of which a copy is trained.

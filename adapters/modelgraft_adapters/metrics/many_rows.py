@@ -27,7 +27,7 @@ def corrected(rows: Sequence[Sequence[Answers]], best: int = 0) -> list[Correcte
     """The differences of all rows to the row ``best``, corrected for looking at K rows; None for that row.
 
     Args:
-        rows: K ways, each with the answers of its S learnings (or of one, where nothing is drawn), on the same test items.
+        rows: K ways, each with the answers of its S trainings (or of one, where nothing is drawn), on the same test items.
 
     Raises:
         UsageError: rows of other test items or tasks, a row without answers, a best row that there is not.

@@ -22,8 +22,8 @@ from modelgraft_adapters.metrics.spread import CurvePoint, Spread, mean_interval
 
 RESAMPLES: Final = 400
 TESTS: Final = {
-    "single-label": "items in pairs (Agresti and Min 2005), joined with the spread over the draws (Welch 1947, Satterthwaite 1946)",
-    "other": "paired bootstrap over the items (Efron 1979), joined with the spread over the draws (Welch 1947, Satterthwaite 1946)",
+    "single-label": "items in pairs (Agresti and Min 2005), joined with the spread over the seeds (Welch 1947, Satterthwaite 1946)",
+    "other": "paired bootstrap over the items (Efron 1979), joined with the spread over the seeds (Welch 1947, Satterthwaite 1946)",
 }
 
 
@@ -107,13 +107,13 @@ class Difference:
     high: float
     """95 % interval."""
     p: float | None
-    """Of one draw of a single-label task: McNemar's exact test, two-sided; else None."""
+    """Of one seed of a single-label task: McNemar's exact test, two-sided; else None."""
     corrected: Corrected | None = None
     """In a table: the same, corrected for looking at all of its rows."""
 
 
 def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
-    """The main score of ``one`` less that of ``other``: S learnings each, with the same seeds; a way that nothing is drawn for may
+    """The main score of ``one`` less that of ``other``: S trainings each, with the same seeds; a way that nothing is drawn for may
     have one, which then stands beside each of the other's.
 
     For each seed the difference has an interval over the test items: single-label from the two counts of items that one alone got
@@ -131,10 +131,10 @@ def difference(one: Sequence[Answers], other: Sequence[Answers]) -> Difference:
 
 
 def check_rows(rows: Sequence[Sequence[Answers]]) -> None:
-    """Check that K ways, each with the answers of its learnings, can be compared item by item.
+    """Check that K ways, each with the answers of its trainings, can be compared item by item.
 
     Raises:
-        UsageError: a way without answers, other tasks, test items or targets, or other numbers of learnings (but 1).
+        UsageError: a way without answers, other tasks, test items or targets, or other numbers of trainings (but 1).
     """
     if not all(rows):
         raise UsageError("a way without answers is compared with nothing")
@@ -155,7 +155,7 @@ def check_rows(rows: Sequence[Sequence[Answers]]) -> None:
             raise UsageError("answers to test items of other targets are not compared; both take the same test items")
     counts = {len(row) for row in rows} - {1}
     if len(counts) > 1:
-        raise UsageError(f"{' and '.join(map(str, sorted(counts)))} learnings are not compared; give one for each seed")
+        raise UsageError(f"{' and '.join(map(str, sorted(counts)))} trainings are not compared; give one for each seed")
 
 
 def _items(answer: Answers) -> str:
@@ -168,7 +168,7 @@ def spread(one: Sequence[Answers], other: Sequence[Answers]) -> Spread:
 
 
 def _parts(one: Sequence[Answers], other: Sequence[Answers]) -> list[Score]:
-    """The difference of each pair of learnings."""
+    """The difference of each pair of trainings."""
     check_rows([one, other])
     count = max(len(one), len(other))
     pairs = [(one[n % len(one)], other[n % len(other)]) for n in range(count)]

@@ -46,11 +46,11 @@ def mean_interval(scores: Sequence[Score]) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mean over draws, and how well it is known."""
+    """A mean over seeds, and how well it is known."""
 
     centre: float
     error: float
-    """Its standard error, over draws and test items."""
+    """Its standard error, over seeds and test items."""
     freedom: float
     """Degrees of freedom of the error; infinite where the test items alone make it."""
 

@@ -163,8 +163,8 @@ def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
     return Figure(
         "Score against labels",
         chart.svg(),
-        f"The mean of {len(result.seeds)} draw{'s' if len(result.seeds) > 1 else ''} of the labels, all tested on the same "
-        f"{result.test:,} items. Bars: 95 % intervals over draws and test items; marks stand a little aside of each other. "
+        f"The mean of {len(result.seeds)} seed{'s' if len(result.seeds) > 1 else ''}, all tested on the same "
+        f"{result.test:,} items. Bars: 95 % intervals over seeds and test items; marks stand a little aside of each other. "
         "Lines across: what takes no labels.",
         looks.legend([*rows, *zeros], more),
         ("model and strategy", per, "items", result.metric, "95 % interval"),
@@ -183,14 +183,14 @@ def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
 
 
 def cost_figures(result: Comparison, looks: _Looks) -> list[Figure]:
-    """The score against what it takes: seconds to learn, and memory."""
+    """The score against what it takes: seconds to train, and memory."""
     rows = known(result)
     if len(rows) < 2:
         return []
     kinds: list[tuple[str, str, Callable[[Row], float | None], str]] = [
         (
             "Score against time",
-            "seconds to learn",
+            "seconds to train",
             lambda row: row.learning,
             "Encoding the items included.",
         ),
@@ -248,7 +248,7 @@ def cost_figures(result: Comparison, looks: _Looks) -> list[Figure]:
 def _columns(result: Comparison) -> list[str]:
     names = ["model", "strategy", result.metric, "95 % interval", "against the best", "95 % interval"]
     names += [f"labels to {shown(result.wanted, result.metric)}"] if result.wanted is not None else []
-    names += ["learning", "testing", "memory"]
+    names += ["training", "testing", "memory"]
     names += ["GPU memory"] if any(row.gpu_peak_mib is not None for row in result.done) else []
     return names + (["energy"] if any(row.joules is not None for row in result.done) else [])
 

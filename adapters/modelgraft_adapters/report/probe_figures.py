@@ -85,7 +85,7 @@ def learning_figure(report: ProbeReport) -> Figure | None:
     chart.line(along, [p.mean for p in ordered])
     for x, point, (_, text) in zip(xs, points, ticks, strict=True):
         for score in point.scores if len(point.scores) > 1 else ():
-            chart.point(x, _within(score, low, high), f"{text}: one draw, {shown(score, name)}", "faint", 2)
+            chart.point(x, _within(score, low, high), f"{text}: one seed, {shown(score, name)}", "faint", 2)
         chart.point(
             x,
             _within(point.mean, low, high),
@@ -95,10 +95,10 @@ def learning_figure(report: ProbeReport) -> Figure | None:
     return Figure(
         "Learning curve",
         chart.svg(),
-        f"The head trained again from few labels, {draws} draw{'s' if draws != 1 else ''} a step, scored on the same test items. "
-        "Band: 95 % interval over draws and test items.",
+        f"The head trained again from few labels, {draws} seed{'s' if draws != 1 else ''} a step, scored on the same test items. "
+        "Band: 95 % interval over seeds and test items.",
         legend([("one", f"{report.head} head"), *((style, text) for style, text, _ in lines)]),
-        (per, "items", name, "95 % interval", "draws"),
+        (per, "items", name, "95 % interval", "seeds"),
         [
             (
                 text,

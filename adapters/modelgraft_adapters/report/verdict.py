@@ -20,7 +20,7 @@ def sentence(result: Comparison, name: Callable[[Row], str]) -> str:
         return text
     if not same:
         return f"{text} Every other is worse beyond chance."
-    return f"{text} Not told apart from it by these items and draws: {', '.join(same)}."
+    return f"{text} Not told apart from it by these items and seeds: {', '.join(same)}."
 
 
 def as_good(result: Comparison) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import os
 import sys
@@ -96,6 +97,16 @@ class _Verbs(_DefaultsAsTheyAre, TyperGroup):
         # The built-in verbs must work even where the host cannot: they are how a user learns why.
         spec = next((v for v in BUILT_IN if v.name == cmd_name), None) or _verbs().get(cmd_name)
         return _LazyVerb(spec) if spec else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "UsageError" and args:  # typer's click is its own, and private
+                near = difflib.get_close_matches(args[0], self.list_commands(ctx), 2)
+                if near and "id you mean" not in error.message:  # type: ignore[attr-defined]
+                    error.message = f"No such command {args[0]!r}; did you mean {' or '.join(near)}?"  # type: ignore[attr-defined]
+            raise
 
 
 app = typer.Typer(

@@ -137,7 +137,7 @@ def test_the_loss_of_pictures_and_prompts_is_that_of_open_clip() -> None:
 
 
 def test_what_a_way_cannot_do_is_said(train: Dataset, texts: tuple[list[str], list[str]]) -> None:
-    with pytest.raises(UsageError, match="learns nothing from unlabelled items"):
+    with pytest.raises(UsageError, match="trains on no unlabelled items"):
         FineTuner(MODEL, "flyp", steps=1).fit(train, unlabelled=list(train.items))
     with pytest.raises(UsageError, match="with images that have one class each"):
         FineTuner(MODEL, "full", steps=1).fit(*texts, unlabelled=texts[0])

@@ -350,7 +350,7 @@ def test_what_cannot_be_is_said(train: Dataset) -> None:
         checked_weights({"fine": 0.0}, ["fine"])
     with pytest.raises(UsageError, match="'uncertainty', or a weight for each task"):
         checked_weights("equal", ["fine"])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="the strategy flyp learns one task"):
+    with pytest.raises(UsageError, match="the strategy flyp trains one task"):
         MultiTaskTuner(MODEL, "flyp")
     with pytest.raises(UsageError, match="mixup is not there for several tasks"):
         MultiTaskTuner(MODEL, mixup=0.2)

@@ -27,6 +27,9 @@ from modelgraft_adapters.runs.probe import run_probe
 from scipy.stats import t as student
 from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_fscore_support
+from syrupy.assertion import SnapshotAssertion
+
+from tests.adapters.report.outline import outline
 
 HOSTILE = "<script>alert('1')</script>"
 NAMES = ("zero", "one", "two", HOSTILE, 'four" onload="x', "five & six")
@@ -408,3 +411,8 @@ def test_the_curve_tells_how_far_it_is() -> None:
     classes = len(train.classes)
     steps = [0, classes, 2 * classes, 4 * classes, 6 * classes, 6 * classes + 30]
     assert [done for _, done, _ in told] == steps and {total for *_, total in told} == {steps[-1]}
+
+
+def test_the_page_reads_as_it_was_last_looked_at(page: str, snapshot: SnapshotAssertion) -> None:
+    """``pytest tests/adapters/report --snapshot-update`` takes it anew; look at the page first."""
+    assert outline(page) == snapshot
