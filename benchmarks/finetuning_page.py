@@ -90,7 +90,8 @@ def finetuning_shots() -> str:
             rows.append(f"| {title} | {shots} | {len(found[0])} | {mark}{points(tuned)}{mark} | {points(scratch)} |")
     taken = read("finetuning")["machine"]
     text = prose(
-        "Means over seeds, which draw the labels, with 95 % intervals over seeds and 400 test items (TREC 248, Fashion-MNIST 1,000); "
+        "Means over seeds, which draw the labels, with 95 % intervals over seeds and 400 test items (TREC 248, Fashion-MNIST "
+        "1,000); "
         f"bold where the two have nothing in common. {taken['cores']} cores, one thread, torch {taken['torch']}."
     )
     return "\n".join(rows) + f"\n\n{text}\n"

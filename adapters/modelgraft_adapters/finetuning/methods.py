@@ -77,9 +77,7 @@ def make_way(given: Given) -> Way:
     """
     strategy = given.settings.strategy
     if given.unlabelled is not None and strategy in ("contrastive", "flyp"):
-        raise UsageError(
-            f"the strategy {strategy} trains on no unlabelled items; take another, or leave them out"
-        )
+        raise UsageError(f"the strategy {strategy} trains on no unlabelled items; take another, or leave them out")
     if strategy == "contrastive":
         return _contrastive(given)
     if strategy == "flyp":
