@@ -35,7 +35,7 @@ def mean_interval(scores: Sequence[Score]) -> tuple[float, float, float]:
     squared standard errors (half the width of the interval / 1.96: the sampling of the test items, which more draws do not
     reduce), the variance is s**2 / S + e and the interval mean +- t * sqrt(variance), with t of the degrees of freedom of Welch
     (1947) and Satterthwaite (1946), S - 1 for the draws and any number for the items. What draws and items do together is
-    counted in both terms, so the interval is rather too wide than too narrow. One draw has the interval of its own score.
+    counted in both terms, so the interval is rather too wide than too narrow. One seed has the interval of its own score.
     """
     if len(scores) == 1:
         return scores[0].value, scores[0].low, scores[0].high
