@@ -14,6 +14,8 @@ from tests.terminals import Terminals
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
+READ_LATE = {"COLUMNS", "MODELGRAFT_CACHE", "PYTEST_CURRENT_TEST"}
+"""Variables that nothing reads while it is imported."""
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -53,21 +55,47 @@ def terminals(_own_cache: None) -> Iterator[Terminals]:
 
 
 @pytest.fixture
-def run() -> Run:
-    """Run the command line as a user does, in a process of its own; ``env`` adds to the environment."""
+def run(terminals: Terminals) -> Run:
+    """Run the command line as a user does, in a process of its own; ``env`` adds to the environment.
+
+    The process is forked from one that has imported the libraries, as starting anew takes seconds, most of which is their import;
+    with an environment of its own it is started anew, as libraries read theirs when they are imported.
+    """
 
     def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "", cwd: Path | None = None):
-        return subprocess.run(
-            [sys.executable, "-m", "modelgraft", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            timeout=300,
+        wanted = {**os.environ, **(env or {})}
+        command = [sys.executable, "-m", "modelgraft", *arguments]
+        changed = {
+            name for name in {*wanted, *terminals.environment} if wanted.get(name) != terminals.environment.get(name)
+        }
+        if changed - READ_LATE:
+            return subprocess.run(
+                command,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                env=wanted,
+                cwd=cwd,
+                timeout=300,
+            )
+        late = {name: wanted[name] for name in READ_LATE if name in wanted}
+        ended = terminals.run(
+            *arguments,
+            stdin=f"text:{stdin}",
+            stdout="pipe",
+            stderr="pipe",
+            env=late,
+            cwd=cwd or Path.cwd(),
+            seconds=300,
         )
+        if ended.code is None:
+            raise subprocess.TimeoutExpired(command, 300)
+        out, err = (
+            text.decode("utf-8", "surrogateescape").replace("\r\n", "\n") for text in (ended.out, ended.err)
+        )
+        return subprocess.CompletedProcess(command, ended.code, out, err)
 
     return run
 

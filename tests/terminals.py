@@ -61,9 +61,13 @@ def two_classes(folder: Path, name: str, count: int) -> list[str]:
 class Terminals:
     """Starts the process that forks, and ends it."""
 
+    environment: dict[str, str]
+    """Of which the process was started."""
+
     def __enter__(self) -> Self:
         command = [sys.executable, "-c", "from tests.terminals import serve; serve()"]
         root = Path(__file__).resolve().parent.parent
+        self.environment = dict(os.environ)
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=root
@@ -231,6 +235,7 @@ def _child(job: dict[str, Any], ends: dict[str, int | None], slave: int) -> None
         if handle is not None:
             os.dup2(handle, number)
             os.close(handle)
+    os.environ.pop("PYTHONPATH", None)  # of this process alone
     os.environ.update({"TERM": "xterm-256color", **job["env"]})
     os.chdir(job["cwd"])
     encoding, _, errors = os.environ.get("PYTHONIOENCODING", "utf-8").partition(":")

@@ -12,7 +12,7 @@ from modelgraft import Entry
 from modelgraft.devices import device_of
 from modelgraft.errors import UsageError
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d, validate_data
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.encoding import encode
@@ -107,7 +107,7 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
         raise WrongValues(
             "X has masked numbers, and there is no answer without them; fill them in, or leave these rows out"
         )
-    features = validate_data(adapter, X, reset=learn, dtype=np.float32, ensure_min_samples=1)
+    features = _validated(adapter, X, reset=learn, dtype=np.float32, ensure_min_samples=1)
     if learn and len(features) == 1:
         raise WrongValues("nothing to train: 1 sample; two classes are needed")
     if y is None:
@@ -127,3 +127,13 @@ def read_matrix(adapter: Any, X: Any, y: Any, *, learn: bool, groups: Any = None
         notes += own_notes(list(labels), values)
     data = Dataset(features, "features", encoded.task, targets, names, notes=notes, values=values)  # type: ignore[arg-type]
     return data if groups is None else with_groups(data, groups)
+
+
+def _validated(adapter: Any, X: Any, **checks: Any) -> np.ndarray:
+    """Have scikit-learn check features and their names; before 1.6 that was a method of the estimator."""
+    try:
+        from sklearn.utils.validation import validate_data
+    except ImportError:
+        found: np.ndarray = adapter._validate_data(X, **checks)
+        return found
+    return np.asarray(validate_data(adapter, X, **checks))
