@@ -92,9 +92,7 @@ def run(terminals: Terminals) -> Run:
         )
         if ended.code is None:
             raise subprocess.TimeoutExpired(command, 300)
-        out, err = (
-            text.decode("utf-8", "surrogateescape").replace("\r\n", "\n") for text in (ended.out, ended.err)
-        )
+        out, err = (text.decode("utf-8", "surrogateescape").replace("\r\n", "\n") for text in (ended.out, ended.err))
         return subprocess.CompletedProcess(command, ended.code, out, err)
 
     return run

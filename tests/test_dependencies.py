@@ -28,6 +28,7 @@ NOT_IMPORTED_BY_NAME = {
     "onnxscript": "torch.onnx writes with it",
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
+OURS = {"tests", "conftest", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
 BROUGHT_BY = packages_distributions()
 
 
@@ -70,6 +71,21 @@ def test_every_import_is_of_a_declared_package() -> None:
         for file in FILES
         if (wrong := _undeclared((ROOT / file).read_text(encoding="utf-8"), FOR_DEVELOPERS.get(file.as_posix(), set())))
     }
+    assert not found, found
+
+
+def test_every_import_of_the_tests_is_in_their_extra() -> None:
+    """A module that only some machines have is imported inside a function, after it was asked for."""
+    also = EXTRAS | {canonicalize_name(Requirement(line).name) for line in PROJECT["optional-dependencies"]["test"]}
+    found = {}
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        inside = file.relative_to(ROOT)
+        if "third_party" in inside.parts:  # packages of their own
+            continue
+        missing = [
+            one for one in _undeclared(file.read_text(encoding="utf-8"), also) if one.partition(" ")[0] not in OURS
+        ]
+        found |= {inside.as_posix(): missing} if missing else {}
     assert not found, found
 
 
