@@ -25,6 +25,9 @@ from modelgraft_sentence_transformers.weights import check_whole
 SCALE: Final = 20.0
 """The factor on cosines in MultipleNegativesRankingLoss, the loss that most of these models were trained with."""
 
+ROOM: Final = 1 << 14
+"""Bytes of text, padding included, of a batch on a CPU; more are no faster there."""
+
 
 class SentenceBackbone:
     """A `TextBackbone`: the embeddings of ``SentenceTransformer.encode``, its default prompt included where it has one."""
@@ -72,7 +75,12 @@ class SentenceBackbone:
         """Embeddings (N, D) float32 on `device`, in the order given: those of ``SentenceTransformer.encode``."""
         if not texts:
             return torch.zeros(0, self.embed_dim, device=self.device)
-        found: torch.Tensor = self._model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+        longest = max(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        room = (ROOM if self.device.type == "cpu" else 32 * ROOM) // max(1, longest)
+        size = max(32, min(len(texts), room))  # 32: the library's own
+        found: torch.Tensor = self._model.encode(
+            list(texts), batch_size=size, convert_to_tensor=True, show_progress_bar=False
+        )
         return found.float()
 
     def layers(self, modality: Literal["image", "text"] | None = None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Memory is constant in the number of items: at most a few batches are decoded ahe
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import deque
@@ -16,6 +17,8 @@ from typing import Generic, TypeVar
 import torch
 from modelgraft.errors import UnreadableItemError
 from modelgraft.threads import thread_pool
+
+from modelgraft_adapters.calls.text_batches import windows
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
@@ -115,6 +118,7 @@ def stream(
     batch_size: int,
     workers: int,
     not_finite: str = "the model's output for it is not finite",
+    grouped: Callable[[list[Ready]], list[list[int]]] | None = None,
 ) -> Iterator[Outcome[Item]]:
     """Yield an `Outcome` per item, in the order of the items.
 
@@ -123,14 +127,16 @@ def stream(
         prepare: as for `read_ahead`.
         infer: B prepared items to rows (B, ...); run in the calling thread.
         not_finite: the error of an item whose row is not finite.
+        grouped: makes batches of a window of prepared items, by their places in it (`text_batches`); None takes them as they come.
     """
+    sizes = windows(batch_size) if grouped else itertools.repeat(batch_size)
     prepared = read_ahead(items, prepare, workers=workers, ahead=2 * batch_size)
     try:
-        while True:
+        for size in sizes:
             batch: list[Outcome[Item]] = []
             ready: list[Ready] = []
             # Errors take no place in a batch, but a folder full of them must not pile up either.
-            while len(ready) < batch_size and len(batch) < 4 * batch_size:
+            while len(ready) < size and len(batch) < 4 * size:
                 found = next(prepared, None)
                 if found is None:
                     break
@@ -139,11 +145,14 @@ def stream(
                     ready.append(found.value)
             if not batch:
                 return
-            if ready:
-                rows = infer(ready)
+            good = [outcome for outcome in batch if outcome.error is None]
+            for places in grouped(ready) if grouped else [list(range(len(ready)))]:
+                if not places:
+                    continue
+                rows = infer([ready[place] for place in places])
                 finite = torch.isfinite(rows).flatten(1).all(dim=1).tolist()
-                good = [outcome for outcome in batch if outcome.error is None]
-                for outcome, row, is_finite in zip(good, rows, finite, strict=True):
+                for place, row, is_finite in zip(places, rows, finite, strict=True):
+                    outcome = good[place]
                     outcome.row, outcome.error = (row, None) if is_finite else (None, not_finite)
             yield from batch
     finally:

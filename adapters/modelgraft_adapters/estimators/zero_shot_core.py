@@ -17,6 +17,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.calls.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.calls.stream import Outcome, default_workers, stream
+from modelgraft_adapters.calls.text_batches import by_length
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
 from modelgraft_adapters.estimators.class_names import alike, check_labels, readings
@@ -197,8 +198,11 @@ class ZeroShot:
             cut.take(range(len(texts)), {n: told for n, told in enumerate(lengths) if told is not None})
             return made.infer_texts(texts)
 
+        def grouped(texts: list[str]) -> list[list[int]]:
+            return by_length(texts, size, exactly=self.batch_size is not None)
+
         try:
-            yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason)
+            yield from stream(items, _read_text, infer, batch_size=size, workers=1, not_finite=reason, grouped=grouped)
         finally:
             self._said = cut.notes()
 

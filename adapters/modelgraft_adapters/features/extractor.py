@@ -21,13 +21,16 @@ from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.calls.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.calls.pickling import Packed
 from modelgraft_adapters.calls.stream import Prepared, default_workers, read_ahead
+from modelgraft_adapters.calls.text_batches import windows
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.defaults import checked_count, checked_model
+from modelgraft_adapters.features.grouping import by_shape, by_text
 from modelgraft_adapters.features.identity import (
     backbone_identity,
     builds,
     entry_identity,
     is_known,
+    read_modality,
     settings_identity,
     versions,
 )
@@ -83,8 +86,9 @@ class _Read:
 class FeatureExtractor:
     """Features of images or texts by a pretrained model, kept on disk.
 
-    Items are taken in batches by their place in the sequence, and what a batch gave is stored whole: a run that was killed and
-    is started again on the same items encodes the batches that are missing, as they would have been, and gives the same bytes.
+    Items are taken in batches by their place in the sequence (texts in windows of batches, in which those of like length go
+    together), and what one gave is stored whole: a run that was killed and is started again on the same items encodes what is
+    missing as it would have been, and gives the same bytes.
 
     Args:
         model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. By name the weights are loaded when something
@@ -92,7 +96,8 @@ class FeatureExtractor:
         modality: ``image`` or ``text``, which tower of a dual encoder; None takes the image tower where there is one.
         layer: where the embedding is taken (`modelgraft.contract.Layered`); None is the model's own embedding.
         device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
-        batch_size: items per forward pass; None chooses by device. Another batch size can change features in the last bits.
+        batch_size: items per forward pass, of long texts fewer; None chooses by device, and takes more short texts at once. Another
+            batch size can change features in the last bits.
         workers: decoding threads; None chooses.
         store: where features are kept; None is the cache's store for this model and setting, False keeps nothing.
 
@@ -126,7 +131,7 @@ class FeatureExtractor:
         self._given = {**options, "batch_size": batch_size, "workers": workers}
         self._named = named
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
-        self.modality = _modality(self.entry, modality)
+        self.modality = read_modality(self.entry, modality)
         self.layer = layer
         self._backbone: Any = None if named else model
         self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
@@ -140,7 +145,11 @@ class FeatureExtractor:
             "versions": versions(self.entry.distribution),
             "builds": builds(self.entry.distribution),
         }
-        self.store = (FeatureStore(self.card) if is_known(about) else None) if store is None else store or None
+        self.store = (
+            (FeatureStore(self.card) if is_known(about) else None)
+            if store is None
+            else (None if store is False else store)
+        )
         self.encoded = 0
         self._loading = threading.Lock()
         self._checked = False
@@ -213,7 +222,9 @@ class FeatureExtractor:
         prepared = read_ahead(kept(each_item(items)), read, workers=workers, ahead=2 * self.batch_size)
         cut = CutTexts(self.modality == "text")
         try:
-            while batch := list(itertools.islice(prepared, self.batch_size)):
+            for size in windows(self.batch_size) if self.modality == "text" else itertools.repeat(self.batch_size):
+                if not (batch := list(itertools.islice(prepared, size))):
+                    return
                 yield from self._batch(batch, cut)
         finally:
             prepared.close()
@@ -259,7 +270,7 @@ class FeatureExtractor:
                     continue
             ready[digest] = item.value.ready
         new: dict[bytes, np.ndarray] = {}
-        for group in _by_shape(ready):
+        for group in self._groups(ready):
             rows = self._forward([ready[digest] for digest in group])
             self.encoded += len(group)
             for digest, row in zip(group, rows, strict=True):
@@ -270,6 +281,10 @@ class FeatureExtractor:
         known.update(new)
         self._keep(new)
         return errors
+
+    def _groups(self, ready: dict[bytes, Any]) -> list[list[bytes]]:
+        exactly = self._given["batch_size"] is not None
+        return by_text(ready, self.batch_size, exactly=exactly) if self.modality == "text" else by_shape(ready)
 
     def _newly_cut(self, missing: dict[bytes, Prepared[Any, _Read]]) -> dict[bytes, tuple[int, int]]:
         """Of texts that are to be encoded those that are longer than is read; kept before their features are."""
@@ -366,30 +381,6 @@ class FeatureExtractor:
         if self.store is not None and self.store.shape is not None:
             return self.store.shape
         return self._width or (self._backbone.embed_dim if self._backbone is not None else self.entry.embed_dim or 0,)
-
-
-def _by_shape(ready: dict[bytes, Any]) -> list[list[bytes]]:
-    groups: dict[Any, list[bytes]] = {}
-    for digest, value in ready.items():
-        groups.setdefault(tuple(value.shape) if isinstance(value, torch.Tensor) else None, []).append(digest)
-    return list(groups.values())
-
-
-def _modality(entry: Entry, wanted: str | None) -> Literal["image", "text"]:
-    if not {"features", "zero-shot"} & set(entry.tasks):
-        raise UsageError(
-            f"{entry.name} gives predictions and no embeddings; take a backbone ('modelgraft list --task features')"
-        )
-    reads = ("image", "text") if entry.modality == "image-text" else (entry.modality,)
-    if wanted is None:
-        return "text" if entry.modality == "text" else "image"
-    if wanted not in ("image", "text"):
-        raise UsageError(f"no modality {wanted!r}; there are image and text")
-    if wanted not in reads:
-        raise UsageError(
-            f"{entry.name} reads {entry.modality}s, not {wanted}s; 'modelgraft list --modality {wanted}' shows the models that do"
-        )
-    return "text" if wanted == "text" else "image"
 
 
 def _dtype_of_module(module: torch.nn.Module) -> torch.dtype | None:

@@ -10,12 +10,13 @@ import importlib.metadata
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from modelgraft.contract import BackboneBase
 from modelgraft.entry import Entry
+from modelgraft.errors import UsageError
 from modelgraft.host.code import class_code_digest, library_digest, plugin_code_digest
 from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.resolution import Part
@@ -217,3 +218,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+
+
+def read_modality(entry: Entry, wanted: str | None) -> Literal["image", "text"]:
+    """Return what a model is to read: ``wanted``, or where that is None images if it reads both.
+
+    Raises:
+        UsageError: a model without embeddings, or one that does not read such items.
+    """
+    if not {"features", "zero-shot"} & set(entry.tasks):
+        raise UsageError(
+            f"{entry.name} gives predictions and no embeddings; take a backbone ('modelgraft list --task features')"
+        )
+    reads = ("image", "text") if entry.modality == "image-text" else (entry.modality,)
+    if wanted is None:
+        return "text" if entry.modality == "text" else "image"
+    if wanted not in ("image", "text"):
+        raise UsageError(f"no modality {wanted!r}; there are image and text")
+    if wanted not in reads:
+        raise UsageError(
+            f"{entry.name} reads {entry.modality}s, not {wanted}s; 'modelgraft list --modality {wanted}' shows the models that do"
+        )
+    return "text" if wanted == "text" else "image"

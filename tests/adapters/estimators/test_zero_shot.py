@@ -247,6 +247,16 @@ def test_texts_with_a_text_encoder() -> None:
     assert np.abs(classifier.predict_proba(["good", "bad"]) - expected).max() < 1e-5
 
 
+def test_texts_of_any_length_are_answered_in_their_order() -> None:
+    texts = ["good" * (1 + n * 7 % 40) if n % 3 else "bad" * (1 + n * 5 % 60) for n in range(200)]
+    rows = list(ZeroShotClassifier(Encoder(modality="text"), ["positive", "negative"]).classify(iter(texts)))
+    assert [row.item for row in rows] == texts
+    alone = ZeroShotClassifier(Encoder(modality="text"), ["positive", "negative"], batch_size=1)
+    expected = [row.scores for row in alone.classify(texts)]
+    for row, scores in zip(rows, expected, strict=True):
+        assert row.scores == pytest.approx(scores, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "said"),
     [
