@@ -17,6 +17,8 @@ from modelgraft.version import __version__
 
 if TYPE_CHECKING:
     from modelgraft.contract import (
+        Engine,
+        EngineSpec,
         Head,
         HeadSpec,
         ImageBackbone,
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
     from modelgraft.hookspecs import hookimpl
     from modelgraft.learning import Examples, LearnedHead, TextClasses
     from modelgraft.names import Name
-    from modelgraft.registry import list_heads, list_models, load, load_head, model_info, plugins, resolve
+    from modelgraft.registry import (
+        list_engines,
+        list_heads,
+        list_models,
+        load,
+        load_engine,
+        load_head,
+        model_info,
+        plugins,
+        resolve,
+    )
 
 _WHERE = {
     "Entry": "entry",
@@ -39,15 +51,34 @@ _WHERE = {
     "Name": "names",
     "ModelgraftError": "errors",
     "hookimpl": "hookspecs",
-    **dict.fromkeys(("list_models", "list_heads", "model_info", "resolve", "load", "load_head", "plugins"), "registry"),
+    **dict.fromkeys(
+        (
+            *("list_engines", "list_heads", "list_models", "load", "load_engine", "load_head", "model_info", "plugins"),
+            "resolve",
+        ),
+        "registry",
+    ),
     **dict.fromkeys(("Examples", "LearnedHead", "TextClasses"), "learning"),
     **dict.fromkeys(
-        ("Head", "HeadSpec", "ImageBackbone", "LocalWeights", "ScoreRule", "SourceSpec", "TextBackbone", "VerbSpec"),
+        (
+            "Engine",
+            "EngineSpec",
+            "Head",
+            "HeadSpec",
+            "ImageBackbone",
+            "LocalWeights",
+            "ScoreRule",
+            "SourceSpec",
+            "TextBackbone",
+            "VerbSpec",
+        ),
         "contract",
     ),
 }
 
 __all__ = [
+    "Engine",
+    "EngineSpec",
     "Entry",
     "Examples",
     "Head",
@@ -65,9 +96,11 @@ __all__ = [
     "Weights",
     "__version__",
     "hookimpl",
+    "list_engines",
     "list_heads",
     "list_models",
     "load",
+    "load_engine",
     "load_head",
     "model_info",
     "plugins",

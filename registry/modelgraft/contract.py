@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from modelgraft.entry import Entry, Weights
 from modelgraft.resolution import Part
+from modelgraft.specs import EngineSpec as EngineSpec
 from modelgraft.specs import HeadSpec as HeadSpec
 from modelgraft.specs import SourceSpec as SourceSpec
 from modelgraft.specs import VerbSpec as VerbSpec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackboneBase",
+    "Engine",
+    "EngineSpec",
     "Head",
     "Held",
     "ImageBackbone",
@@ -145,6 +148,37 @@ class Layered(Protocol):
 
         Returns:
             (B, D) float32 on `device`; for ``map`` (B, D, h, w).
+        """
+        ...
+
+
+class Engine(Protocol):
+    """What runs a model in place of torch. It is given a traced model and never its plugin's code."""
+
+    def version(self) -> str:
+        """What converted models depend on beside the model: the library's version. Models of another one are converted anew.
+
+        Raises:
+            UsageError: the library is not installed; the text says which to install.
+        """
+        ...
+
+    def convert(self, program: torch.export.ExportedProgram, inputs: Sequence[str], folder: Path) -> None:
+        """Write a traced model into an empty folder as the engine reads it, in float32.
+
+        Args:
+            program: images (B, C, H, W) float32, or tensors of tokens, to embeddings (B, D) float32. B, and the lengths of texts,
+                are free.
+            inputs: the names of its tensors, in their order; of images ``pixels``.
+        """
+        ...
+
+    def open(self, folder: Path, threads: int) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
+        """Return what runs a converted model: (B, D) float32 on the CPU, as exact as the engine computes float32.
+
+        Args:
+            folder: as `convert` left it.
+            threads: of the processor; those of other work are not taken.
         """
         ...
 

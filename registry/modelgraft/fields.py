@@ -17,7 +17,7 @@ from typing import Any, Final
 from modelgraft.entry import MODALITIES, TASKS, Entry, Weights
 from modelgraft.errors import BadNameError
 from modelgraft.names import Name
-from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
 __all__ = ["check_entry"]
 
@@ -33,7 +33,7 @@ _TARGET: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)
 
 
 def check(spec: Any, where: str = "") -> None:
-    """Refuse an `Entry`, `Weights`, `HeadSpec`, `VerbSpec` or `SourceSpec` with a field that is not what it must be.
+    """Refuse an `Entry`, `Weights`, `HeadSpec`, `VerbSpec`, `SourceSpec` or `EngineSpec` with a field that is not what it must be.
 
     Args:
         where: what is said before the name of the field.
@@ -299,6 +299,11 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "uses": _each(_one_of(*HEAD_NEEDS), len(HEAD_NEEDS)),
     },
     VerbSpec: {
+        "name": _text("a word of small letters, digits, '_' and '-'", 64, form=r"[a-z][a-z0-9_-]*"),
+        "target": _target,
+        "help": _HELP,
+    },
+    EngineSpec: {
         "name": _text("a word of small letters, digits, '_' and '-'", 64, form=r"[a-z][a-z0-9_-]*"),
         "target": _target,
         "help": _HELP,

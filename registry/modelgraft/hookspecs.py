@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from modelgraft.contract import ImageBackbone, LocalWeights, TextBackbone
     from modelgraft.entry import Entry, Weights
-    from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
+    from modelgraft.specs import EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
 __all__ = [
     "PLUGIN_API_VERSION",
     "hookimpl",
     "hookspec",
+    "modelgraft_engines",
     "modelgraft_entries",
     "modelgraft_heads",
     "modelgraft_load",
@@ -89,6 +90,12 @@ def modelgraft_load(
 @hookspec
 def modelgraft_sources() -> Iterable[SourceSpec]:
     """Sources of weights this plugin brings, one a scheme (``s3:`` ...)."""
+    raise NotImplementedError
+
+
+@hookspec
+def modelgraft_engines() -> Iterable[EngineSpec]:
+    """Engines this plugin brings: what runs a model in place of torch."""
     raise NotImplementedError
 
 

@@ -9,17 +9,18 @@ from modelgraft.contract import ImageBackbone, TextBackbone
 from modelgraft.devices import check_words, device_of, dtype_of
 from modelgraft.entry import Entry
 from modelgraft.errors import PluginError, UsageError
+from modelgraft.guard import plugin_code
 from modelgraft.host.host import PluginReport, current_host, import_target, no_such
 from modelgraft.listing.installed import catalogue
 from modelgraft.project.local_names import meaning
-from modelgraft.specs import HeadSpec
+from modelgraft.specs import EngineSpec, HeadSpec
 from modelgraft.weights import local_weights
 from modelgraft.weights.recognising import location_of, recognise
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["resolve"]
+__all__ = ["list_engines", "load_engine", "resolve"]
 
 
 def list_models(
@@ -173,6 +174,27 @@ def load_head(name: str) -> Any:
         raise no_such("head", name, list(heads))
     spec, plugin = heads[name]
     return import_target(spec.target, plugin)
+
+
+def list_engines() -> list[EngineSpec]:
+    """Every engine that the installed plugins bring, by name: what runs models in place of torch."""
+    return sorted((spec for spec, _ in current_host().engines().values()), key=lambda spec: spec.name)
+
+
+def load_engine(name: str) -> Any:
+    """An engine (`modelgraft.contract.Engine`), by the name its plugin announced it under.
+
+    Raises:
+        UsageError: no plugin brings it.
+        PluginError: its plugin failed to import it.
+    """
+    engines = current_host().engines()
+    if name not in engines:
+        raise no_such("engine", name, list(engines))
+    spec, plugin = engines[name]
+    made = import_target(spec.target, plugin)
+    with plugin_code(plugin, f"making the engine {name}"):
+        return made()
 
 
 def plugins() -> list[PluginReport]:

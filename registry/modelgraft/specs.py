@@ -1,4 +1,4 @@
-"""What plugins announce as data: heads, verbs and sources, each by a name and the place of its code. Read at every start."""
+"""What plugins announce as data (heads, verbs, sources, engines), each by a name and the place of its code. Read at every start."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ class SourceSpec:
     def name(self) -> str:
         """The scheme."""
         return self.scheme
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine as a plugin announces it: what runs a model in place of torch. Found by name, imported only when used."""
+
+    name: str
+    target: str
+    """``package.module:Class``; called without arguments it gives a `modelgraft.contract.Engine`."""
+    help: str

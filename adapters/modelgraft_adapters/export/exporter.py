@@ -23,9 +23,10 @@ from modelgraft.version import __version__
 from PIL import Image
 
 from modelgraft_adapters.calls import plugin_calls
+from modelgraft_adapters.calls.tracing import trace, traceable
 from modelgraft_adapters.estimators.base import Adapter
 from modelgraft_adapters.export.formats import FORMATS, check_target
-from modelgraft_adapters.export.tracing import trace, traceable, whole_module
+from modelgraft_adapters.export.tracing import whole_module
 from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.media.images import read_image
 from modelgraft_adapters.saved.card import plain

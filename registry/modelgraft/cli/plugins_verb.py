@@ -38,11 +38,23 @@ def plugins(
             str(r.heads),
             str(r.verbs),
             str(r.sources),
+            str(r.engines),
         )
         for r in found
     ]
-    columns = ("name", "distribution", "version", "entry point", "status", "models", "heads", "verbs", "sources")
-    render.table(columns, rows, right=("models", "heads", "verbs", "sources"))
+    columns = (
+        "name",
+        "distribution",
+        "version",
+        "entry point",
+        "status",
+        "models",
+        "heads",
+        "verbs",
+        "sources",
+        "engines",
+    )
+    render.table(columns, rows, right=("models", "heads", "verbs", "sources", "engines"))
     for report in found:
         if report.error:
             who = f"{report.name} ({report.distribution} {report.version}) {report.status}"

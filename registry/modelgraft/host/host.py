@@ -16,7 +16,7 @@ from modelgraft.host.records import key_of
 from modelgraft.host.settling import owners, settle
 from modelgraft.host.snapshot import records_for
 from modelgraft.host.table import Table
-from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
 if TYPE_CHECKING:
     import pluggy
@@ -43,6 +43,7 @@ class PluginReport:
     heads: int
     verbs: int
     sources: int
+    engines: int
 
 
 class Host:
@@ -82,6 +83,10 @@ class Host:
             for r in self.records
             for s in r["sources"]
         }
+
+    def engines(self) -> dict[str, tuple[EngineSpec, str]]:
+        """Name -> (engine, key of its plugin)."""
+        return {e["name"]: (EngineSpec(**e), key_of(r)) for r in self.records for e in r["engines"]}
 
     def reports(self) -> list[PluginReport]:
         """One report per installed plugin, in order of discovery."""
@@ -183,6 +188,7 @@ def _report(record: dict[str, Any]) -> PluginReport:
         heads=len(record["heads"]),
         verbs=len(record["verbs"]),
         sources=len(record["sources"]),
+        engines=len(record["engines"]),
     )
 
 
@@ -200,6 +206,7 @@ def _barred_report(found: Found) -> PluginReport:
         heads=0,
         verbs=0,
         sources=0,
+        engines=0,
     )
 
 

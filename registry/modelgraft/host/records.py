@@ -22,7 +22,14 @@ MOST_BYTES: Final = 256 * 2**20
 
 def new_record(found: Found) -> dict[str, Any]:
     """The record of a plugin that brings nothing (yet)."""
-    brings_nothing: dict[str, Any] = {"entries": [], "heads": [], "verbs": [], "sources": [], "watched": []}
+    brings_nothing: dict[str, Any] = {
+        "entries": [],
+        "heads": [],
+        "verbs": [],
+        "sources": [],
+        "engines": [],
+        "watched": [],
+    }
     # ``late``: the seconds it was given, where these were not enough.
     # ``recognises``: whether it has a `modelgraft_recognise`.
     about = {"status": "ok", "error": None, "traceback": None, "late": None, "recognises": False}

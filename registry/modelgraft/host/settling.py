@@ -16,7 +16,7 @@ from modelgraft.host.discovery import OWN_DISTRIBUTION
 from modelgraft.host.table import Table
 from modelgraft.verbs import BUILT_IN
 
-KINDS: Final = {"entries": "model", "heads": "head", "verbs": "verb", "sources": "source"}
+KINDS: Final = {"entries": "model", "heads": "head", "verbs": "verb", "sources": "source", "engines": "engine"}
 Record = dict[str, Any]
 
 

@@ -27,7 +27,7 @@ from modelgraft.project.files import exclusive
 from modelgraft.sealed import read_sealed, write_sealed
 from modelgraft.version import __version__
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 
 
 def snapshot_path() -> Path:

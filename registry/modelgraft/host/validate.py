@@ -25,7 +25,7 @@ from modelgraft.host.discovery import GROUP, Found
 from modelgraft.host.imports import load_plugin, new_manager, register
 from modelgraft.host.records import MOST_BYTES, MOST_ENTRIES, MOST_SPECS, failed_record, lines, new_record, one_line
 from modelgraft.host.verdicts import check_entries, check_specs
-from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
 # Frames of the machinery say nothing about the plugin.
 _MACHINERY = {Path(__file__).parent, Path(pluggy.__file__).parent}
@@ -35,7 +35,7 @@ _MOST_FILES = 300  # of an editable plugin that are watched for changes
 
 
 def validate_one(found: Found) -> dict[str, Any]:
-    """Import one plugin, check its hooks, collect its entries, heads, verbs and sources.
+    """Import one plugin, check its hooks, collect its entries, heads, verbs, sources and engines.
 
     Returns:
         a record in plain JSON types: ``status`` is ``ok`` or ``failed``; ``error`` is the reason in a line, ``traceback`` the
@@ -65,11 +65,14 @@ def _collect(found: Found) -> dict[str, Any]:
     check_specs("verbs", verbs)
     sources = _called(manager, "modelgraft_sources", SourceSpec, MOST_SPECS)
     check_specs("sources", sources)
+    engines = _called(manager, "modelgraft_engines", EngineSpec, MOST_SPECS)
+    check_specs("engines", engines)
     brought: dict[str, Any] = {
         "entries": [entry.to_dict() for entry in entries],
         "heads": [_head(spec) for spec in heads],
         "verbs": [_fields(spec) for spec in verbs],
         "sources": [_fields(spec) for spec in sources],
+        "engines": [_fields(spec) for spec in engines],
         "recognises": bool(manager.hook.modelgraft_recognise.get_hookimpls()),
     }
     if (long := len(json.dumps(brought))) > MOST_BYTES:
@@ -91,7 +94,7 @@ def _called(manager: pluggy.PluginManager, hook: str, kind: type, most: int) -> 
     return found
 
 
-def _fields(spec: HeadSpec | VerbSpec | SourceSpec) -> dict[str, Any]:
+def _fields(spec: HeadSpec | VerbSpec | SourceSpec | EngineSpec) -> dict[str, Any]:
     return {"name": spec.name, "target": spec.target, "help": spec.help}
 
 

@@ -10,9 +10,9 @@ from modelgraft.errors import PluginError
 from modelgraft.fields import check, check_entry
 from modelgraft.host.discovery import Found
 from modelgraft.host.records import MOST_ENTRIES, MOST_NAME, MOST_SPECS, failed_record, lines, new_record, one_line
-from modelgraft.specs import HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
-_SPECS: Final = {"heads": HeadSpec, "verbs": VerbSpec, "sources": SourceSpec}
+_SPECS: Final = {"heads": HeadSpec, "verbs": VerbSpec, "sources": SourceSpec, "engines": EngineSpec}
 _GARBLED: Final = "its trial gave an answer that cannot be read"
 
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft_adapters import FineTuner, FrozenAdapter
+from modelgraft_adapters.calls.tracing import _bags
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimators.base import Adapter
 from modelgraft_adapters.export import exporter as exporting
 from modelgraft_adapters.export.exporter import KEY, TOLERANCE, export
-from modelgraft_adapters.export.tracing import _bags
 from PIL import Image
 
 from tests.conftest import ROOT

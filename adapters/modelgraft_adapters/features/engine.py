@@ -1,0 +1,230 @@
+"""A tower of a backbone run by an engine (`modelgraft.contract.Engine`) in place of torch, if that gives the same embeddings.
+
+A model is traced and converted once; what an engine made of it is kept in the cache by the weights' digest and the versions of all
+that took part, and is looked at in full before it is used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from modelgraft import load_engine
+from modelgraft.errors import DamagedFileError, ModelgraftError, PluginError, UsageError
+from modelgraft.guard import plugin_code
+from modelgraft.opening import first_line
+from modelgraft.paths import cache_dir, held_folder, release, sweep, sync_folder
+from modelgraft.sealed import read_sealed, write_sealed
+from torch import nn
+
+from modelgraft_adapters.calls import plugin_calls
+from modelgraft_adapters.calls.tracing import trace, traceable
+from modelgraft_adapters.features.identity import backbone_identity, is_known
+
+Batch = torch.Tensor | Mapping[str, torch.Tensor]
+TORCH: Final = "torch"
+EXACT: Final = 1e-5
+"""Part of its length by which an embedding may differ from torch's; float32 rounds to a few parts in ten million."""
+FORMAT: Final = 1
+"""Raise it when a model is traced otherwise: what was converted before is not used then."""
+TEXTS: Final = (
+    "it",
+    "a red rose in the garden, and a few more words",
+    "unquestionably, the antidisestablishmentarian photographed seventeen hummingbirds",
+    "Where is the train to the sea?",
+)
+
+
+class EngineRun:
+    """Embeds batches by an engine; by torch where that cannot be, and says so once.
+
+    Args:
+        name: of an engine that a plugin brings, or ``torch``.
+        modality: the tower.
+
+    Raises:
+        UsageError: no such engine, or its library is not installed.
+    """
+
+    def __init__(self, name: str, modality: Literal["image", "text"]) -> None:
+        self.name, self.modality = name, modality
+        self._engine = None if name == TORCH else load_engine(name)
+        self.version = None if self._engine is None else self._engine.version()
+        self._run: Callable[[Batch], torch.Tensor] | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._notes: list[str] = []
+
+    def take_notes(self) -> list[str]:
+        """Return what is to be said, each line once."""
+        said, self._notes = self._notes, []
+        return said
+
+    def encode(self, backbone: Any, ready: Sequence[Any], layer: str | None = None) -> torch.Tensor:
+        """Return the embeddings (B, D) float32 of preprocessed images, or of texts. Errors as `plugin_calls.encode_images`."""
+        plain = plugin_calls.encode_texts if self.modality == "text" else plugin_calls.encode_images
+        if self._engine is not None and self._run is None:
+            try:
+                self._start(backbone, ready, layer)
+            except (ModelgraftError, OSError) as error:
+                if isinstance(error, PluginError) and not _owns(error, self._engine):
+                    raise
+                self._engine = None
+                self._notes.append(f"{backbone.entry.name} runs in torch: {error}")
+        if self._engine is None or self._run is None:
+            return plain(backbone, ready, layer)
+        if self.modality == "image" and any(tuple(one.shape) != self._shape for one in ready):
+            return plain(backbone, ready, layer)
+        batch = plugin_calls.token_batch(backbone, ready) if self.modality == "text" else torch.stack(list(ready))
+        return _checked(self._call(batch), len(ready), backbone.embed_dim, self.name)
+
+    def _call(self, batch: Batch) -> torch.Tensor:
+        assert self._run is not None
+        with plugin_code(f"engine {self.name}", "running a model"):
+            return self._run(batch)
+
+    def _start(self, backbone: Any, ready: Sequence[Any], layer: str | None) -> None:
+        """Convert the tower, or take what was converted before.
+
+        Raises:
+            ModelgraftError: it cannot be, or gives other embeddings than torch.
+        """
+        other = next(
+            (p for p in backbone.module.parameters() if p.is_floating_point() and p.dtype != torch.float32), None
+        )
+        if backbone.device.type != "cpu" or other is not None:
+            raise ModelgraftError(f"the engine {self.name} runs float32 on the CPU")
+        if layer is not None and layer != plugin_calls.layers(backbone, self.modality)[0]:
+            raise ModelgraftError(f"the engine {self.name} gives the model's own embedding, not the layer {layer!r}")
+        plugin_calls.check_trainable(backbone, self.modality)  # embed() is what is traced
+        example = self._example(backbone, ready, 3)
+        folder = self._folder(backbone, example)
+        try:
+            self._open(folder, backbone, ready)
+        except (OSError, ValueError, DamagedFileError, PluginError, _OtherNumbersError):
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # not there, damaged, or of a library that changed under its version
+            self._convert(folder, backbone, example)
+            self._open(folder, backbone, ready)
+
+    def _open(self, folder: Path, backbone: Any, ready: Sequence[Any]) -> None:
+        stated = json.loads(read_sealed(folder / "files.sealed"))
+        if {name: _digest(folder / name) for name in stated} != stated:
+            raise ValueError("a converted model is damaged")
+        assert self._engine is not None
+        with plugin_code(f"engine {self.name}", "opening a converted model"):
+            self._run = self._engine.open(folder, torch.get_num_threads())
+        for rows in (1, 3):
+            example = self._example(backbone, ready, rows)
+            found = _checked(self._call(example), rows, backbone.embed_dim, self.name)
+            with torch.inference_mode():
+                wanted = plugin_calls.embedding(backbone, example, False)
+            apart = float(((found - wanted).norm(dim=1) / wanted.norm(dim=1).clamp_min(1e-12)).max())
+            if not apart <= EXACT:
+                self._run = None
+                raise _OtherNumbersError(
+                    f"by {self.name} its embeddings differ by {apart:.1e} of their length, and {EXACT:.0e} is allowed"
+                )
+
+    def _convert(self, folder: Path, backbone: Any, example: Batch) -> None:
+        """Trace and convert; the folder is there whole, or not at all."""
+        names = list(example) if isinstance(example, Mapping) else ["pixels"]
+        inputs = [{"name": name, "shape": self._free(backbone, example, name)} for name in names]
+        tower = _Tower(backbone).eval()
+        program = trace(tower, backbone.entry.name, example, inputs)
+        assert self._engine is not None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        new, holding = held_folder(folder)
+        try:
+            try:
+                with traceable(), plugin_code(f"engine {self.name}", f"converting {backbone.entry.name}"):
+                    self._engine.convert(program, tuple(names), new)
+            except PluginError as error:
+                raise ModelgraftError(
+                    f"{self.name} cannot convert it ({first_line(error.__cause__ or error)})"
+                ) from error
+            files = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
+            write_sealed(new / "files.sealed", json.dumps({name: _digest(new / name) for name in files}).encode())
+            os.replace(new, folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            release(holding)
+
+    def _free(self, backbone: Any, example: Batch, name: str) -> list[int | str]:
+        """The shape of an input, with words for what is free: the first size, and of tokens those that go with the texts."""
+        if isinstance(example, torch.Tensor):
+            return ["batch", *example.shape[1:]]
+        one = plugin_calls.token_batch(backbone, TEXTS[:1])[name]
+        return [
+            "batch" if n == 0 else "length" if size != one.shape[n] else size
+            for n, size in enumerate(example[name].shape)
+        ]
+
+    def _example(self, backbone: Any, ready: Sequence[Any], rows: int) -> Batch:
+        if self.modality == "text":
+            return plugin_calls.token_batch(backbone, TEXTS[1 : 1 + rows])
+        self._shape = tuple(ready[0].shape)
+        return torch.randn(rows, *self._shape, generator=torch.Generator().manual_seed(0))
+
+    def _folder(self, backbone: Any, example: Batch) -> Path:
+        identity = backbone_identity(backbone)
+        if not is_known(identity):
+            raise ModelgraftError("its code is in no file, so that what it computes cannot be kept")
+        shape = list(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
+        about = [FORMAT, identity, self.name, self.version, torch.__version__, self.modality, shape]
+        return cache_dir() / "engines" / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class _Tower(nn.Module):
+    """``embed`` as a module. ``body`` is there for its parameters' sake; the backbone itself is no module."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.body = backbone.module
+        self._backbone = (backbone,)
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        """(B, D) float32."""
+        found: torch.Tensor = self._backbone[0].embed(batch)  # unchecked: a look at the shape would make it a constant
+        return found.float()
+
+
+class _OtherNumbersError(ModelgraftError):
+    """An engine computes something else."""
+
+
+def check_engine(name: str | None) -> str:
+    """Return the name of an engine that is there; ``torch`` where none is given.
+
+    Raises:
+        UsageError: there is no such engine, or its library is not installed.
+    """
+    if name is None or name == TORCH:
+        return TORCH
+    if not isinstance(name, str):
+        raise UsageError(f"engine={name!r}; it is the name of an engine, such as 'openvino', or 'torch'")
+    load_engine(name).version()
+    return name
+
+
+def _checked(found: Any, rows: int, width: int, name: str) -> torch.Tensor:
+    if not isinstance(found, torch.Tensor) or tuple(found.shape) != (rows, width) or not found.is_floating_point():
+        raise PluginError(f"the engine {name} is wrong: it gives {plugin_calls.shown(found)}, not ({rows}, {width})")
+    return found.float()
+
+
+def _owns(error: PluginError, engine: Any) -> bool:
+    return str(error).startswith(("plugin engine ", "the engine "))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
