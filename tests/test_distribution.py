@@ -78,4 +78,4 @@ def test_the_sdist_holds_what_a_developer_needs(sdist: Path) -> None:
 
 def test_the_projects_own_plugins_come_in_by_everybodys_door() -> None:
     own = {point.name for point in entry_points(group="modelgraft") if point.dist and point.dist.name == "modelgraft"}
-    assert own == {"adapters", "heads", "sources", "embedded", "timm", "open_clip", "sentence-transformers"}
+    assert own == {"adapters", "engines", "heads", "sources", "embedded", "timm", "open_clip", "sentence-transformers"}

@@ -75,7 +75,7 @@ def test_plugins_json_is_the_contract(run: Run) -> None:
     reports = json.loads(run("plugins", "--format", "json").stdout)
     assert all(report.keys() >= {"name", "distribution", "version", "status", "error"} for report in reports)
     own = {r["name"]: r["status"] for r in reports if r["distribution"] == "modelgraft"}
-    names = ("adapters", "embedded", "heads", "open_clip", "sentence-transformers", "sources", "timm")
+    names = ("adapters", "embedded", "engines", "heads", "open_clip", "sentence-transformers", "sources", "timm")
     assert own == dict.fromkeys(names, "ok")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelgraft import HeadSpec, SourceSpec, VerbSpec, hookimpl
+from modelgraft import EngineSpec, HeadSpec, SourceSpec, VerbSpec, hookimpl
 from modelgraft.entry import Entry, Weights
 from modelgraft.fields import RULES, check, shown
 from modelgraft.host import records, validate, verdicts
@@ -28,10 +28,18 @@ GOOD = {
     HeadSpec: HeadSpec("h", "p.m:C", "A head."),
     VerbSpec: VerbSpec("v", "p.m:f", "A verb."),
     SourceSpec: SourceSpec("s3", "p.m:C", "A source."),
+    EngineSpec: EngineSpec("quick", "p.m:C", "An engine."),
 }
 TARGETS = ["x", "a.b", "a:", ":b", "a.b:c()", "a-b:c", "1:2", "a..b:c", "a:b:c", "a b:c", 5, None, True]
-SPECS = (HeadSpec, VerbSpec, SourceSpec)
-HOOKS = {Entry: "entries", Weights: "entries", HeadSpec: "heads", VerbSpec: "verbs", SourceSpec: "sources"}
+SPECS = (HeadSpec, VerbSpec, SourceSpec, EngineSpec)
+HOOKS = {
+    Entry: "entries",
+    Weights: "entries",
+    HeadSpec: "heads",
+    VerbSpec: "verbs",
+    SourceSpec: "sources",
+    EngineSpec: "engines",
+}
 
 
 class _Text(str):
@@ -104,6 +112,7 @@ WRONG: dict[tuple[type, str], list[Any]] = {
     (Weights, "configs"): ["config.json", ("../x",), (5,), None],
     (HeadSpec, "name"): [5, "a b", "-x", "a/b", "x" * 65, "é", None, True],
     (VerbSpec, "name"): [5, "a b", "-x", "--help", "A", "9", "x" * 65, None, True],
+    (EngineSpec, "name"): [5, "a b", "-x", "--help", "A", "9", "x" * 65, None, True],
     (SourceSpec, "scheme"): [5, "a b", "S3", "s3:", "9", None, True],
     **{(k, "target"): TARGETS for k in SPECS},
     **{(k, "help"): [5, None, "x" * 1001, True, ("x",)] for k in SPECS},
@@ -149,7 +158,7 @@ def test_wrong_values_are_refused_with_field_and_value(monkeypatch: pytest.Monke
         assert record["status"] == "failed", case
         assert record["error"].startswith("ValueError: the ") and field in record["error"], (case, record["error"])
         assert record["error"].isprintable() and len(record["error"]) < 500, case
-        assert record["entries"] == record["heads"] == record["verbs"] == record["sources"] == []
+        assert record["entries"] == record["heads"] == record["verbs"] == record["sources"] == record["engines"] == []
         json.dumps(record)
         count += 1
     assert count > 1500
@@ -266,7 +275,7 @@ def test_an_answer_of_any_shape_is_a_record_in_the_end(monkeypatch: pytest.Monke
         assert read.keys() == shape.keys() and {k: read[k] for k in FOUND.to_dict()} == FOUND.to_dict(), damaged[:200]
         assert read["status"] in ("ok", "warned", "failed") and (read["error"] or "").isprintable()
         assert (read["error"] is None) == (read["status"] == "ok"), damaged[:200]
-        assert all(type(read[kind]) is list for kind in ("entries", "heads", "verbs", "sources", "watched"))
+        assert all(type(read[kind]) is list for kind in ("entries", "heads", "verbs", "sources", "engines", "watched"))
 
 
 anything = st.recursive(

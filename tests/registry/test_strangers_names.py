@@ -23,7 +23,7 @@ Record = dict[str, Any]
 def _record(distribution: str, *entries: Entry, **brings: Any) -> Record:
     about = {"name": "p", "distribution": distribution, "version": "1.0", "status": "ok", "error": None}
     table = Table.of([entry.to_dict() for entry in entries])
-    return {**about, "entries": table, "heads": [], "verbs": [], "sources": [], **brings}
+    return {**about, "entries": table, "heads": [], "verbs": [], "sources": [], "engines": [], **brings}
 
 
 def _entry(name: str, **fields: Any) -> Entry:
@@ -132,7 +132,9 @@ def test_the_distribution_named_for_a_provider_has_its_names() -> None:
         assert catalogue.find(spelling).plugin == key_of(good)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("heads", "linear"), ("sources", "hf"), ("verbs", "list")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("heads", "linear"), ("sources", "hf"), ("engines", "openvino"), ("verbs", "list")]
+)
 def test_heads_sources_and_verbs_of_the_project_stay_its_own(kind: str, name: str) -> None:
     spec = {"name": name, "target": "a:b", "help": ""}
     own = {**OWN, kind: [spec] if kind != "verbs" else []}

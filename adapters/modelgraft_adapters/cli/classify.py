@@ -11,7 +11,7 @@ import typer
 from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
-from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.cli.model_options import BatchSize, Workers, entry_of, templates_of
 from modelgraft_adapters.cli.prediction_rows import write_rows
@@ -66,6 +66,7 @@ def classify(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    engine: Engine = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
@@ -97,6 +98,7 @@ def classify(
         threshold=threshold,
         device=device,
         dtype=dtype,
+        engine=engine,
         batch_size=batch_size,
         workers=workers,
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from modelgraft.errors import UsageError
 
-from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
 from modelgraft_adapters.cli.model_options import BatchSize, Model, Workers, entry_of
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
@@ -44,6 +44,7 @@ def embed(
     ] = True,
     device: Device = None,
     dtype: Dtype = None,
+    engine: Engine = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
@@ -70,6 +71,7 @@ def embed(
         layer=layer,
         device=device,
         dtype=dtype,
+        engine=engine,
         batch_size=batch_size,
         workers=workers,
         store=None if keep else False,

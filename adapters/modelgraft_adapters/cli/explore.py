@@ -14,7 +14,7 @@ from modelgraft.cli import render
 from modelgraft.errors import UsageError
 from modelgraft.outputs import write_output
 
-from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
 from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import check_format, check_places
@@ -64,6 +64,7 @@ def explore(
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with the map and images, one file.")] = None,
     device: Device = None,
     dtype: Dtype = None,
+    engine: Engine = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
@@ -86,7 +87,7 @@ def explore(
     # torch is imported from here on.
     from modelgraft_adapters.explore import Explorer
 
-    options = {"device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers}
+    options = {"device": device, "dtype": dtype, "engine": engine, "batch_size": batch_size, "workers": workers}
     seen = Explorer(entry, layer=layer, modality=found.modality, **options).explore(
         found,
         clusters=clusters,

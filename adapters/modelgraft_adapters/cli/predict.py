@@ -11,7 +11,7 @@ from modelgraft.cli.completion import model_names
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.cli.adapter_options import Backbone
-from modelgraft_adapters.cli.device_options import Device, TrainedDtype
+from modelgraft_adapters.cli.device_options import Device, Engine, TrainedDtype
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
 from modelgraft_adapters.cli.model_options import BatchSize, Workers
 from modelgraft_adapters.cli.prediction_rows import write_rows
@@ -58,6 +58,7 @@ def predict(
     ] = None,
     device: Device = None,
     dtype: TrainedDtype = None,
+    engine: Engine = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
     keep: Annotated[
@@ -89,6 +90,7 @@ def predict(
         backbone=backbone,
         device=device,
         dtype=dtype,
+        engine=engine,
         batch_size=batch_size,
         workers=workers,
         store=None if keep else False,

@@ -20,7 +20,7 @@ from modelgraft_adapters.cli.data_options import (
     TestFraction,
     read_labelled,
 )
-from modelgraft_adapters.cli.device_options import Device, Dtype
+from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of, templates_of
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.cli.result_text import (
@@ -83,6 +83,7 @@ def probe(
     ] = True,
     device: Device = None,
     dtype: Dtype = None,
+    engine: Engine = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
 ) -> None:
@@ -101,7 +102,8 @@ def probe(
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
     from modelgraft_adapters.runs.probe import run_probe
 
-    where = {"layer": layer, "device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers}
+    where: dict[str, Any] = {"layer": layer, "device": device, "dtype": dtype, "engine": engine}
+    where |= {"batch_size": batch_size, "workers": workers}
     adapter = FrozenAdapter(
         entry,
         head,

@@ -35,20 +35,20 @@ from modelgraft_adapters.saved.card import Card, check_folder
 from modelgraft_adapters.saved.low_rank import Tuned as Tuned
 from modelgraft_adapters.saved.writing import write
 
-_OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "store")
+_OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "engine", "store")
 
 
 class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
-        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is no list of items but a matrix of
-            features (N, D), as for scikit-learn's own estimators; labels are classes then.
+        model: a name (see `modelgraft.resolve`), an entry, or a loaded backbone. None: X is a matrix of features (N, D), as for
+            scikit-learn's own estimators; labels are classes then.
         head: the name of a head (``modelgraft.list_heads()``).
         layer: where the features are taken; None is the model's own embedding.
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
-        seed: of all that is random; None draws one anew for each fit.
-        device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
+        seed: of all that is random; None takes another one for each fit.
+        device, dtype, batch_size, workers, engine, store: as `FeatureExtractor`'s.
 
     Attributes:
         classes_: array (C,), the columns of `predict_proba`: the labels' own values in the order of ``numpy.unique``, as
@@ -71,8 +71,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     evaluation_: Evaluation | None = None
     saved_: Card | None = None
     """The card it was loaded by."""
-    tuned_: Tuned | None = None
-    """Of a backbone that was trained further."""
+    tuned_: Tuned | None = None  # of a backbone that was trained further
     task_: Task = "single-label"
     names_: tuple[str, ...] = ()
     values_: np.ndarray | None = None
@@ -102,6 +101,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         dtype: Any = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         store: Any = None,
     ) -> None:
         self.model = model
@@ -114,6 +114,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.dtype = dtype
         self.batch_size = batch_size
         self.workers = workers
+        self.engine = engine
         self.store = store
         head_spec(head)
 
@@ -121,7 +122,7 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self.head_ is not None
 
     @property
-    def _estimator_type(self) -> str:  # what scikit-learn before 1.6 asks in place of the tags
+    def _estimator_type(self) -> str:  # for scikit-learn before 1.6
         return "regressor" if self.task == "regression" else "classifier"
 
     def __sklearn_tags__(self) -> Any:

@@ -46,7 +46,7 @@ class FrozenAdapter(Adapter):
         class_weight: ``balanced`` (n / (C * count), as scikit-learn's), or class -> factor; None weighs items alike.
         templates: for heads that start from the classes' names, as `ZeroShotClassifier`'s.
         seed: of folds and of heads that draw at random.
-        device, dtype, batch_size, workers, store: as `FeatureExtractor`'s.
+        device, dtype, batch_size, workers, engine, store: as `FeatureExtractor`'s.
         settings: the head's own; what is not given is chosen by the folds.
 
     Attributes:
@@ -76,6 +76,7 @@ class FrozenAdapter(Adapter):
         dtype: Any = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         store: Any = None,
         **settings: Any,
     ) -> None:
@@ -90,6 +91,7 @@ class FrozenAdapter(Adapter):
             dtype=dtype,
             batch_size=batch_size,
             workers=workers,
+            engine=engine,
             store=store,
         )
         self.n_folds = n_folds
@@ -180,6 +182,7 @@ class FrozenAdapter(Adapter):
         dtype: Any = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         store: Any = None,
     ) -> FrozenAdapter:
         """Return a saved adapter, ready to predict. Needs no training data.
@@ -189,13 +192,14 @@ class FrozenAdapter(Adapter):
             backbone: where it is not to be found by the name in the card: a name, a folder, an entry, or a loaded backbone. Its
                 weights must be those that the head was trained on.
             model: another word for ``backbone``.
-            device, dtype, batch_size, workers, store: as `FeatureExtractor`'s; ``dtype`` None is the one it was trained with.
+            device, dtype, batch_size, workers, engine, store: as `FeatureExtractor`'s; ``dtype`` None is the one of training.
 
         Raises:
             UsageError: there is no such adapter, or it is no adapter.
             ModelgraftError: it is damaged, its head is not installed, or its backbone is not the one it was trained on.
         """
-        options = {"device": device, "dtype": dtype, "batch_size": batch_size, "workers": workers, "store": store}
+        where = {"device": device, "dtype": dtype, "engine": engine, "store": store}
+        options = {**where, "batch_size": batch_size, "workers": workers}
         found: FrozenAdapter = load_as(FrozenAdapter, name, backbone=backbone, model=model, options=options)
         return found
 

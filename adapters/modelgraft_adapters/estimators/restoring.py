@@ -49,7 +49,7 @@ def load_as(
 
     Args:
         make: called as `FrozenAdapter`.
-        options: device, dtype, batch_size, workers and store of the extractor.
+        options: device, dtype, batch_size, workers, engine and store of the extractor.
     """
     device_of(options["device"]), dtype_of(options["dtype"])  # said before anything is fetched
     entry = name if isinstance(name, Entry) else find_adapter(name)

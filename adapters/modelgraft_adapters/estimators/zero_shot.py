@@ -41,6 +41,7 @@ class ZeroShotClassifier(ClassifierMixin, Estimator, ZeroShot):  # type: ignore[
         device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
         batch_size: items per forward pass; None chooses by device.
         workers: decoding threads; None chooses.
+        engine: what runs the model in place of torch (`modelgraft.list_engines`), if it gives the same embeddings; None is torch.
 
     Attributes:
         classes_: the labels, array (C,), in the order given: the columns of `predict_proba`.

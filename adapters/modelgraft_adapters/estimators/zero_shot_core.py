@@ -38,6 +38,8 @@ class _Ready:
     backbone: Any
     head: Any
     notes: list[str]
+    engine: Any
+    """An `EngineRun`; None is torch."""
 
     def read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         """An item as the backbone reads it, and a note."""
@@ -47,12 +49,14 @@ class _Ready:
     @torch.inference_mode()
     def infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
         """Scores (B, C) of preprocessed images, on the CPU."""
-        return self.head.probabilities(plugin_calls.encode_images(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
+        encode = plugin_calls.encode_images if self.engine is None else self.engine.encode
+        return self.head.probabilities(encode(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def infer_texts(self, texts: list[str]) -> torch.Tensor:
         """Scores (B, C) of texts, on the CPU."""
-        return self.head.probabilities(plugin_calls.encode_texts(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
+        encode = plugin_calls.encode_texts if self.engine is None else self.engine.encode
+        return self.head.probabilities(encode(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
 
 
 _GIVEN: Final = (
@@ -65,6 +69,7 @@ _GIVEN: Final = (
     "dtype",
     "batch_size",
     "workers",
+    "engine",
 )
 """What it is made of."""
 
@@ -90,6 +95,7 @@ class ZeroShot:
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
     ) -> None:
         self.model = model
         self.labels = labels
@@ -100,6 +106,7 @@ class ZeroShot:
         self.dtype = dtype
         self.batch_size = batch_size
         self.workers = workers
+        self.engine = engine
         self._texts()
 
     @property
@@ -153,6 +160,7 @@ class ZeroShot:
         made = self._ready
         if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
             texts = self._texts()
+            engine = self._engine()  # before the model is loaded: it may not be there
             named = isinstance(checked_model(self.model), (str, Entry))
             backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
             notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
@@ -160,8 +168,15 @@ class ZeroShot:
                 weight = embed_labels(backbone, texts)
             notes += alike(checked_names(self.labels), readings(backbone, texts, weight))
             head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
-            self._ready = made = _Ready(of, backbone, head, notes)
+            self._ready = made = _Ready(of, backbone, head, notes, engine)
         return made
+
+    def _engine(self) -> Any:
+        if self.engine is None or self.engine == "torch":
+            return None
+        from modelgraft_adapters.features.engine import EngineRun  # takes as long to import as a small model to load
+
+        return EngineRun(self.engine, "text" if self.modality == "text" else "image")
 
     def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
@@ -178,6 +193,8 @@ class ZeroShot:
     def take_notes(self) -> list[str]:
         """Return what is to be said of the last run, each line once: texts that were cut."""
         said, self._said = list(self._said), ()
+        if self._ready is not None and self._ready.engine is not None:
+            said += self._ready.engine.take_notes()
         return said
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:

@@ -19,7 +19,7 @@ from modelgraft import load_engine
 from modelgraft.errors import DamagedFileError, ModelgraftError, PluginError, UsageError
 from modelgraft.guard import plugin_code
 from modelgraft.opening import first_line
-from modelgraft.paths import cache_dir, held_folder, release, sweep, sync_folder
+from modelgraft.paths import cache_dir, held_folder, release, sweep, sync_folder, write_atomic
 from modelgraft.sealed import read_sealed, write_sealed
 from torch import nn
 
@@ -45,20 +45,27 @@ class EngineRun:
     """Embeds batches by an engine; by torch where that cannot be, and says so once.
 
     Args:
-        name: of an engine that a plugin brings, or ``torch``.
+        name: of an engine that a plugin brings; None and ``torch`` are torch.
         modality: the tower.
 
     Raises:
         UsageError: no such engine, or its library is not installed.
     """
 
-    def __init__(self, name: str, modality: Literal["image", "text"]) -> None:
-        self.name, self.modality = name, modality
-        self._engine = None if name == TORCH else load_engine(name)
+    def __init__(self, name: str | None, modality: Literal["image", "text"]) -> None:
+        if name is not None and not isinstance(name, str):
+            raise UsageError(f"engine={name!r}; it is the name of an engine, such as 'openvino', or 'torch'")
+        self.name, self.modality = name or TORCH, modality
+        self._engine = None if self.name == TORCH else load_engine(self.name)
         self.version = None if self._engine is None else self._engine.version()
         self._run: Callable[[Batch], torch.Tensor] | None = None
         self._shape: tuple[int, ...] | None = None
         self._notes: list[str] = []
+
+    @property
+    def card(self) -> dict[str, str]:
+        """What features depend on beside torch: nothing where that runs the model."""
+        return {} if self.version is None else {"engine": f"{self.name} {self.version}"}
 
     def take_notes(self) -> list[str]:
         """Return what is to be said, each line once."""
@@ -104,14 +111,21 @@ class EngineRun:
         plugin_calls.check_trainable(backbone, self.modality)  # embed() is what is traced
         example = self._example(backbone, ready, 3)
         folder = self._folder(backbone, example)
+        refused = folder.with_name(f"{folder.name}.refused")
+        if refused.exists():
+            raise ModelgraftError(refused.read_text(encoding="utf-8", errors="replace")[:500])
         try:
             self._open(folder, backbone, ready)
         except (OSError, ValueError, DamagedFileError, PluginError, _OtherNumbersError):
             shutil.rmtree(
                 folder, ignore_errors=True
             )  # not there, damaged, or of a library that changed under its version
-            self._convert(folder, backbone, example)
-            self._open(folder, backbone, ready)
+            try:
+                self._convert(folder, backbone, example)
+                self._open(folder, backbone, ready)
+            except (_CannotError, _OtherNumbersError) as error:  # as it will be the next time
+                write_atomic(refused, str(error).encode())
+                raise
 
     def _open(self, folder: Path, backbone: Any, ready: Sequence[Any]) -> None:
         stated = json.loads(read_sealed(folder / "files.sealed"))
@@ -137,7 +151,10 @@ class EngineRun:
         names = list(example) if isinstance(example, Mapping) else ["pixels"]
         inputs = [{"name": name, "shape": self._free(backbone, example, name)} for name in names]
         tower = _Tower(backbone).eval()
-        program = trace(tower, backbone.entry.name, example, inputs)
+        try:
+            program = trace(tower, backbone.entry.name, example, inputs)
+        except ModelgraftError as error:
+            raise _CannotError(str(error)) from error
         assert self._engine is not None
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -147,9 +164,7 @@ class EngineRun:
                 with traceable(), plugin_code(f"engine {self.name}", f"converting {backbone.entry.name}"):
                     self._engine.convert(program, tuple(names), new)
             except PluginError as error:
-                raise ModelgraftError(
-                    f"{self.name} cannot convert it ({first_line(error.__cause__ or error)})"
-                ) from error
+                raise _CannotError(f"{self.name} cannot convert it ({first_line(error.__cause__ or error)})") from error
             files = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
             write_sealed(new / "files.sealed", json.dumps({name: _digest(new / name) for name in files}).encode())
             os.replace(new, folder)
@@ -197,22 +212,12 @@ class _Tower(nn.Module):
         return found.float()
 
 
+class _CannotError(ModelgraftError):
+    """A model cannot be traced, or an engine cannot convert it."""
+
+
 class _OtherNumbersError(ModelgraftError):
     """An engine computes something else."""
-
-
-def check_engine(name: str | None) -> str:
-    """Return the name of an engine that is there; ``torch`` where none is given.
-
-    Raises:
-        UsageError: there is no such engine, or its library is not installed.
-    """
-    if name is None or name == TORCH:
-        return TORCH
-    if not isinstance(name, str):
-        raise UsageError(f"engine={name!r}; it is the name of an engine, such as 'openvino', or 'torch'")
-    load_engine(name).version()
-    return name
 
 
 def _checked(found: Any, rows: int, width: int, name: str) -> torch.Tensor:

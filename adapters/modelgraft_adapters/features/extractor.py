@@ -24,6 +24,7 @@ from modelgraft_adapters.calls.stream import Prepared, default_workers, read_ahe
 from modelgraft_adapters.calls.text_batches import windows
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.defaults import checked_count, checked_model
+from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.grouping import by_shape, by_text
 from modelgraft_adapters.features.identity import (
     backbone_identity,
@@ -99,6 +100,7 @@ class FeatureExtractor:
         batch_size: items per forward pass, of long texts fewer; None chooses by device, and takes more short texts at once. Another
             batch size can change features in the last bits.
         workers: decoding threads; None chooses.
+        engine: what runs the model in place of torch (`modelgraft.list_engines`), if it gives the same embeddings; None is torch.
         store: where features are kept; None is the cache's store for this model and setting, False keeps nothing.
 
     Attributes:
@@ -122,13 +124,14 @@ class FeatureExtractor:
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
         check_words(device, dtype)
         model = checked_model(model)
         named = isinstance(model, (str, Entry))
         options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
-        self._given = {**options, "batch_size": batch_size, "workers": workers}
+        self._given = {**options, "batch_size": batch_size, "workers": workers, "engine": engine}
         self._named = named
         self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
         self.modality = read_modality(self.entry, modality)
@@ -138,12 +141,14 @@ class FeatureExtractor:
         self.device: torch.device = device_of(device) if named else torch.device(model.device)
         self.batch_size = checked_count("batch_size", batch_size) or (256 if self.device.type == "cuda" else 32)
         self.workers = checked_count("workers", workers, 0) or default_workers()
+        self._engine = EngineRun(engine, self.modality)
         about = entry_identity(self.entry) if named else backbone_identity(model)
         self.card: dict[str, Any] = {
             **about,
             **settings_identity(self.modality, layer, self.device, self._dtype),
             "versions": versions(self.entry.distribution),
             "builds": builds(self.entry.distribution),
+            **self._engine.card,
         }
         self.store = (
             (FeatureStore(self.card) if is_known(about) else None)
@@ -300,8 +305,8 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _forward(self, ready: list[Any]) -> np.ndarray:
         backbone = self.backbone
-        encode = plugin_calls.encode_texts if self.modality == "text" else plugin_calls.encode_images
-        found = encode(backbone, ready, self.layer)
+        found = self._engine.encode(backbone, ready, self.layer)
+        self._say(*self._engine.take_notes())
         if self.modality == "text" and self.encoded == 0:
             # Texts that are cut are counted over all of them.
             whole = [text for text, cut in zip(ready, cut_lengths(backbone, ready), strict=True) if cut is None]

@@ -233,4 +233,5 @@ def no_such(kind: str, name: str, known: list[str]) -> UsageError:
         return UsageError(
             f"{' and '.join(rivals)} both bring the {kind} {name!r}; keep one of them out with MODELGRAFT_PLUGINS=-NAME"
         )
-    return UsageError(f"no installed plugin brings a {kind} {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    one = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return UsageError(f"no installed plugin brings {one} {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
