@@ -102,18 +102,15 @@ def probe(
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
     from modelgraft_adapters.runs.probe import run_probe
 
-    where: dict[str, Any] = {"layer": layer, "device": device, "dtype": dtype, "engine": engine}
-    where |= {"batch_size": batch_size, "workers": workers}
-    adapter = FrozenAdapter(
-        entry,
-        head,
-        n_folds=folds,
-        class_weight="balanced" if balanced else None,
-        templates=templates_of(template),
-        seed=seed,
-        **where,  # type: ignore[arg-type]
-        **settings,
-    )
+    options: dict[str, Any] = {
+        "layer": layer,
+        "device": device,
+        "dtype": dtype,
+        "engine": engine,
+        "batch_size": batch_size,
+    }
+    options |= {"n_folds": folds, "class_weight": "balanced" if balanced else None, "workers": workers, "seed": seed}
+    adapter = FrozenAdapter(entry, head, templates=templates_of(template), **options, **settings)
     with Bar() as bar:
         run = run_probe(
             adapter,

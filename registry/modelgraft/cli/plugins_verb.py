@@ -27,34 +27,12 @@ def plugins(
                 del record["traceback"]
         render.as_json(records)
         return
+    brought = ("models", "heads", "verbs", "sources", "engines")
     rows = [
-        (
-            r.name,
-            r.distribution,
-            r.version,
-            r.entry_point,
-            r.status,
-            str(r.models),
-            str(r.heads),
-            str(r.verbs),
-            str(r.sources),
-            str(r.engines),
-        )
+        (r.name, r.distribution, r.version, r.entry_point, r.status, *(str(getattr(r, kind)) for kind in brought))
         for r in found
     ]
-    columns = (
-        "name",
-        "distribution",
-        "version",
-        "entry point",
-        "status",
-        "models",
-        "heads",
-        "verbs",
-        "sources",
-        "engines",
-    )
-    render.table(columns, rows, right=("models", "heads", "verbs", "sources", "engines"))
+    render.table(("name", "distribution", "version", "entry point", "status", *brought), rows, right=brought)
     for report in found:
         if report.error:
             who = f"{report.name} ({report.distribution} {report.version}) {report.status}"
