@@ -19,8 +19,9 @@ from modelgraft import load_engine
 from modelgraft.errors import DamagedFileError, ModelgraftError, PluginError, UsageError
 from modelgraft.guard import plugin_code
 from modelgraft.opening import first_line
-from modelgraft.paths import cache_dir, held_folder, release, sweep, sync_folder, write_atomic
+from modelgraft.paths import held_folder, release, sweep, sync_folder, write_atomic
 from modelgraft.sealed import read_sealed, write_sealed
+from modelgraft.weights.converted import FILES, engines_folder
 from torch import nn
 
 from modelgraft_adapters.calls import plugin_calls
@@ -128,10 +129,11 @@ class EngineRun:
                 raise
 
     def _open(self, folder: Path, backbone: Any, ready: Sequence[Any]) -> None:
-        stated = json.loads(read_sealed(folder / "files.sealed"))
+        stated = json.loads(read_sealed(folder / FILES))
         if {name: _digest(folder / name) for name in stated} != stated:
             raise ValueError("a converted model is damaged")
         assert self._engine is not None
+        os.utime(folder / FILES)  # when it was used last
         with plugin_code(f"engine {self.name}", "opening a converted model"):
             self._run = self._engine.open(folder, torch.get_num_threads())
         for rows in (1, 3):
@@ -166,7 +168,7 @@ class EngineRun:
             except PluginError as error:
                 raise _CannotError(f"{self.name} cannot convert it ({first_line(error.__cause__ or error)})") from error
             files = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
-            write_sealed(new / "files.sealed", json.dumps({name: _digest(new / name) for name in files}).encode())
+            write_sealed(new / FILES, json.dumps({name: _digest(new / name) for name in files}).encode())
             os.replace(new, folder)
             sync_folder(folder.parent)
         finally:
@@ -195,7 +197,7 @@ class EngineRun:
             raise ModelgraftError("its code is in no file, so that what it computes cannot be kept")
         shape = list(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
         about = [FORMAT, identity, self.name, self.version, torch.__version__, self.modality, shape]
-        return cache_dir() / "engines" / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        return engines_folder() / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class _Tower(nn.Module):

@@ -1,22 +1,24 @@
-"""What all sources keep on disk, and which entries it is for."""
+"""What all sources keep on disk, and engines, and which entries it is for."""
 
 from __future__ import annotations
 
-from modelgraft.contract import Held
+from modelgraft.contract import Held, Store
 from modelgraft.errors import ModelgraftError
 from modelgraft.host.host import current_host
+from modelgraft.weights.converted import Converted
 from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.resolving import source_of
 
 
-def holdings() -> tuple[list[tuple[GuardedSource, Held]], list[str]]:
+def holdings() -> tuple[list[tuple[Store, Held]], list[str]]:
     """Everything that is stored, by location and revision, with the source that answers for it.
 
     Returns:
         what is stored; and of each source that cannot say, a line that names its plugin.
     """
     stores: dict[type, GuardedSource] = {}
-    found: list[tuple[GuardedSource, Held]] = []
+    converted = Converted()
+    found: list[tuple[Store, Held]] = [(converted, held) for held in converted.held()]
     broken: list[str] = []
     for scheme in current_host().sources():
         try:

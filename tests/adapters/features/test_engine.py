@@ -225,3 +225,18 @@ def test_on_the_command_line(run: Any, photos: Path) -> None:
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
     wrong = run("classify", str(photos), *labels, "--engine", "openvine")
     assert wrong.returncode == 2 and "openvine" in wrong.stderr and "there are: onnxruntime, openvino" in wrong.stderr
+
+
+def test_the_cache_shows_verifies_and_deletes_conversions(
+    run: Any, backbone: Any, pixels: list[torch.Tensor], tmp_path: Path
+) -> None:
+    EngineRun("onnxruntime", "image").encode(backbone, pixels)
+    (folder,) = (tmp_path / "cache" / "engines").iterdir()
+    (row,) = [r for r in json.loads(run("cache", "--format", "json").stdout) if r["location"].startswith("engine:")]
+    assert row["location"] == f"engine:{folder.name}" and row["size"] > 1e6
+    assert run("cache", "verify").returncode == 0
+    weights = folder / "model.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert run("cache", "verify").returncode == 1
+    assert run("cache", "prune", "--older-than", "1h").returncode == 0 and folder.exists()
+    assert run("cache", "prune").returncode == 0 and not folder.exists()
