@@ -28,31 +28,11 @@ from modelgraft_adapters.media.images import FORMATS
 from PIL import Image
 from throughput import _backbone, _photographs
 
-WORDS = [
-    "the",
-    "match",
-    "went",
-    "to",
-    "penalties",
-    "after",
-    "a",
-    "long",
-    "and",
-    "quiet",
-    "evening",
-    "in",
-    "which",
-    "nobody",
-    "dared",
-    "to",
-    "attack",
-    "at",
-    "all",
-]
+WORDS = tuple(["the", "match", "went", "to", "penalties", "after", "a", "long", "and", "quiet", "evening", "in", "which", "nobody", "dared", "to", "attack", "at", "all"])
 
 
 def rates(ways: dict[str, Callable[[], Any]], count: int, rounds: int = 3) -> dict[str, float]:
-    """Items a second of each way, the best of some rounds taken in turn; the first, in which models are converted, does not count."""
+    """Return items a second of each way: the best of some rounds taken in turn, after one in which models are converted."""
     for way in ways.values():
         way()
     best = dict.fromkeys(ways, 0.0)
