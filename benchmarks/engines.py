@@ -28,7 +28,8 @@ from modelgraft_adapters.media.images import FORMATS
 from PIL import Image
 from throughput import _backbone, _photographs
 
-WORDS = tuple(["the", "match", "went", "to", "penalties", "after", "a", "long", "and", "quiet", "evening", "in", "which", "nobody", "dared", "to", "attack", "at", "all"])
+SENTENCE = "the match went to penalties after a long and quiet evening in which nobody dared to attack at all"
+WORDS = SENTENCE.split()
 
 
 def rates(ways: dict[str, Callable[[], Any]], count: int, rounds: int = 3) -> dict[str, float]:
