@@ -11,7 +11,16 @@ nox.options.sessions = ["check", "tests"]
 def tests(session: nox.Session) -> None:
     """Install as the README says, and run all tests that a change must pass."""
     session.install(".[test]")
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs)
+    session.run("pytest", "-m", "not slow", "-n", "auto", "--dist", "loadfile", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Say which lines the tests by default run, and fail where they are fewer than before (pyproject.toml)."""
+    session.install("-e", ".[test]")
+    session.run(
+        "pytest", "-n", "auto", "--dist", "loadfile", "--cov", "--cov-report=term:skip-covered", *session.posargs
+    )
 
 
 @nox.session

@@ -35,6 +35,7 @@ def test_flipped_bits_and_cuts_give_no_other_answer(make: Callable[[Path], Case]
         assert count(case, 150).wrong > 0
 
 
+@pytest.mark.full
 def test_every_bit_of_a_feature_store(tmp_path: Path) -> None:
     case = damage.features(tmp_path)
     found = count(case, 10**6)

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
 def test_no_module_of_the_folder_runs(words: list[str], folder: Path, tmp_path: Path) -> None:
     assert not _sprung(folder, tmp_path / "cache", words)

@@ -75,6 +75,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "repos"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("kind", "how", "outcome", "bodies"), CASES, ids=[f"{case[0]}-{n}" for n, case in enumerate(CASES)]
 )

@@ -43,6 +43,7 @@ def test_there_is_something_to_run() -> None:
     assert kinds.count("ci") == 2 and "here" in kinds and "hub" in kinds and "throwaway" in kinds
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.how == "here"], ids=_ids)
 def test_here(block: Block) -> None:
     if block.language == "python":
@@ -54,6 +55,7 @@ def test_here(block: Block) -> None:
     assert done.stdout == block.output
 
 
+@pytest.mark.full
 def test_the_first_command_offline(tmp_path: Path) -> None:
     """What CI installs is this environment; the command after ``pip install . &&`` runs here, with no network allowed."""
     (block,) = [b for b in BLOCKS if b.how == "ci" and "pytest" not in b.body]
@@ -72,6 +74,7 @@ def test_the_first_command_offline(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.how == "throwaway"], ids=_ids)
 def test_throwaway(block: Block, tmp_path: Path) -> None:
     environment = Environment(tmp_path)
@@ -117,6 +120,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield standin.environment(tmp_path_factory.mktemp("home"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.how == "hub"], ids=_ids)
 def test_with_a_hub(block: Block, hub: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "docs").symlink_to(ROOT / "docs")  # a folder of its own: some commands write files

@@ -8,6 +8,7 @@ from tests.attacks.__main__ import run
 from tests.attacks.harness import report
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["items"])
 def test_no_attack_gets_through(kind: str) -> None:
     verdicts = run([kind])

@@ -22,6 +22,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_nothing_is_fetched_or_run(chrome: Any, page: Path, tmp_path: Path) -> None:
     opened(chrome, page)
     assert chrome.get_log("browser") == []

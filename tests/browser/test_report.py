@@ -39,6 +39,7 @@ def requests(chrome: Any) -> list[str]:
     return [row["params"]["request"]["url"] for row in sent if row["method"] == "Network.requestWillBeSent"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_fetched_and_the_console_is_silent(chrome: Any, pages: dict[str, Path], name: str) -> None:
     opened(chrome, pages[name])

@@ -86,6 +86,7 @@ VERBS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", VERBS)
 def test_devices_and_precisions_in_every_verb(verb: str, terminals: Terminals, place: Path) -> None:
     done = terminals.run(*VERBS[verb], "--device", "mps" if verb != "probe" else "meta", setup=NO_WORK, cwd=place)
@@ -115,6 +116,7 @@ FULL = (
 )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_the_place_is_tried_before_the_work(output: str, terminals: Terminals, place: Path, tmp_path: Path) -> None:
     def run(target: str, setup: str = "") -> Ended:
@@ -135,6 +137,7 @@ def _trained_without_help(terminals: Terminals, place: Path, setup: str) -> None
     assert done.code == 0 and b"items are read without processes of their own" in done.err, done
 
 
+@pytest.mark.full
 def test_without_threads_everything_ends(terminals: Terminals, place: Path) -> None:
     for verb in ("classify", "probe"):
         done = terminals.run(*VERBS[verb], setup=NO_THREADS, stderr="tty", cwd=place, seconds=60)
@@ -142,6 +145,7 @@ def test_without_threads_everything_ends(terminals: Terminals, place: Path) -> N
     _trained_without_help(terminals, place, NO_THREADS)
 
 
+@pytest.mark.full
 def test_with_the_barrier_it_hung(terminals: Terminals, place: Path) -> None:
     """The guard is known to matter: one thread of several is started, and all wait for the others for ever."""
     done = terminals.run(*VERBS["classify"], "--workers", "2", setup=OLD_POOL, cwd=place, seconds=5)
@@ -150,6 +154,7 @@ def test_with_the_barrier_it_hung(terminals: Terminals, place: Path) -> None:
     assert terminals.run(*VERBS["classify"], "--workers", "2", setup=new, cwd=place, seconds=60).code == 0
 
 
+@pytest.mark.full
 def test_without_processes_everything_ends(terminals: Terminals, place: Path) -> None:
     _trained_without_help(terminals, place, NO_PROCESSES)
     done = terminals.run(*VERBS["compare"], "-s", "zero-shot", setup=NO_PROCESSES, cwd=place, seconds=60)
@@ -182,6 +187,7 @@ SOCKS = {"ALL_PROXY": "socks5://user:secret@127.0.0.1:1"}
 TOKEN = {"HF_TOKEN": "hf_sécret"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("words", NETWORK, ids=lambda words: words[0])
 def test_proxies_and_tokens_that_cannot_be_used(words: tuple[str, ...], terminals: Terminals, place: Path) -> None:
     for env, said in ((SOCKS, "pip install socksio"), (TOKEN, "characters that no token has")):

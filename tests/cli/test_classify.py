@@ -125,6 +125,7 @@ def test_paths_from_standard_input_and_patterns(run: Run, photos: Path, tmp_path
     assert [Path(row["path"]).name for row in _rows(done.stdout)] == sorted(p.name for p in photos.glob("c*.jpg"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -163,6 +164,7 @@ def test_wrong_use_is_one_line(
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.full
 def test_an_unreachable_model_says_how_to_get_it(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run(
         *("classify", str(photos), "--labels", "a,b", "--model", "open_clip/ViT-B-32:laion2b_s34b_b79k"),

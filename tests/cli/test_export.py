@@ -26,6 +26,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return adapter.save(tmp_path_factory.mktemp("saved") / "pets")
 
 
+@pytest.mark.full
 def test_onnx_as_a_table(run: Run, saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "pets.onnx"
     done = run("export", str(saved), "-o", str(path), env={"PYTHONHASHSEED": "7"})
@@ -49,6 +50,7 @@ def test_onnx_as_a_table(run: Run, saved: Path, tmp_path: Path) -> None:
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.full
 def test_pt2_as_json_with_items_of_ones_own(run: Run, saved: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")

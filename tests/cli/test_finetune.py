@@ -21,6 +21,7 @@ def data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flowers(shared_data, tmp_path_factory.mktemp("flowers"), train=10, test=6)
 
 
+@pytest.mark.full
 def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tuned"
     done = run("finetune", str(data), "--save", str(folder), "--steps", "8", "--tensorboard")
@@ -41,6 +42,7 @@ def test_train_test_save_predict(run: Run, data: Path, tmp_path: Path) -> None:
     assert set(json.loads(rows.stdout)["scores"]) == {"daisy", "dandelion", "rose", "sunflower", "tulip"}
 
 
+@pytest.mark.full
 def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
     words = ("-s", "last-1", "--steps", "2", "-f", "json", "--zero-shot-on", str(data))
     done = run("finetune", str(data), "--save", str(tmp_path / "a"), *words)
@@ -53,6 +55,7 @@ def test_json_is_a_contract(run: Run, data: Path, tmp_path: Path) -> None:
     assert found["report"]["chosen"]["steps"] == 2 and found["unreadable"] == {}
 
 
+@pytest.mark.full
 def test_interrupted_by_ctrl_c_and_resumed_to_the_same_result(run: Run, data: Path, tmp_path: Path) -> None:
     words = ["finetune", str(data), "--strategy", "full", "--steps", "30", "--batch-size", "8", "-f", "json", "--save"]
     whole = run(*words, str(tmp_path / "whole"))
@@ -84,6 +87,7 @@ def _lines(log: Path) -> int:
     return log.read_text().count("\n") if log.exists() else 0
 
 
+@pytest.mark.full
 def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_path: Path) -> None:
     broken = data / "train" / "rose" / "0000_broken.jpg"
     broken.write_bytes(b"\xff\xd8 no picture")
@@ -97,6 +101,7 @@ def test_a_rate_is_found_and_a_broken_picture_is_told(run: Run, data: Path, tmp_
         broken.unlink()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Run
 
 
+@pytest.mark.full
 def test_groups_are_held_out_and_saved(run: Run, tmp_path: Path) -> None:
     """Texts of which only the author tells the label: alone, authors that are known are known again; held out, they are not."""
     rows = [f"written by author {n % 12},{'xy'[n % 12 % 5 % 2]},{n % 12 if n else ''}" for n in range(120)]

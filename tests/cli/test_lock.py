@@ -77,6 +77,7 @@ def _move_on(hub: HubStandIn, seed: int = 1) -> None:
     _publish(hub.root / REPO, seed)
 
 
+@pytest.mark.full
 def test_a_locked_name_means_the_same_weights_when_the_hub_has_moved_on(
     run: Run, hub: HubStandIn, env: dict[str, str], project: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_locked_name_means_the_same_weights_when_the_hub_has_moved_on(
     assert _load(in_force, project, NAME) == [outside]
 
 
+@pytest.mark.full
 def test_a_swapped_file_at_the_locked_commit_is_refused(
     run: Run, hub: HubStandIn, env: dict[str, str], project: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_revisions_are_locked_apart(run: Run, hub: HubStandIn, env: dict[str, st
     assert json.loads(run("lock", "-f", "json", cwd=project).stdout).keys() == {NAME}
 
 
+@pytest.mark.full
 def test_what_cannot_be_resolved_changes_nothing(run: Run, hub: HubStandIn, env: dict[str, str], project: Path) -> None:
     done = run("lock", NAME, f"{NAME}@nope", env=env, cwd=project)
     assert done.returncode == 1 and "no revision 'nope'" in done.stderr and not (project / "modelgraft.lock").exists()
@@ -157,6 +160,7 @@ def test_what_cannot_be_resolved_changes_nothing(run: Run, hub: HubStandIn, env:
     assert done.returncode == 1 and "cannot be resolved now" in done.stdout and "gated" in done.stdout
 
 
+@pytest.mark.full
 def test_locked_decides_what_a_verb_may_use(run: Run, project: Path, photos: Path) -> None:
     words = ["classify", str(photos / "cat.jpg"), "--labels", "cat,dog", "--model", "embedded/sprig", "-f", "jsonl"]
     lockfile.write(project / "modelgraft.lock", {})
@@ -212,6 +216,7 @@ def test_printing(run: Run, project: Path) -> None:
     assert done.returncode == 1 and "is no JSON (line 1, column 2" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -28,6 +28,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_several_tasks_are_trained_tested_saved_and_held_against_each_alone(
     run: Run, table: Path, tmp_path: Path
 ) -> None:

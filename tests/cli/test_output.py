@@ -50,6 +50,7 @@ def _told(done: subprocess.CompletedProcess[str], why: str) -> None:
     assert done.stderr == f"modelgraft: error: standard output cannot be written: {why}; what came out is a part\n"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("unbuffered", [False, True], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_disk_with_room_for_a_part(format: str, unbuffered: bool, tmp_path: Path) -> None:
@@ -64,6 +65,7 @@ def test_with_pythons_own_output_a_part_passes_for_the_whole(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "out").stat().st_size == LEAST
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("unbuffered", [False, True], ids=["buffered", "unbuffered"])
 def test_a_full_disk(unbuffered: bool) -> None:

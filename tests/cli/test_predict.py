@@ -45,6 +45,7 @@ def _rows(text: str) -> list[dict[str, Any]]:
 # Predict
 
 
+@pytest.mark.full
 def test_rows_are_those_of_classify(run: Run, data: Path, saved: Path, tmp_path: Path) -> None:
     from modelgraft_adapters import FrozenAdapter
 
@@ -75,6 +76,7 @@ def test_rows_are_those_of_classify(run: Run, data: Path, saved: Path, tmp_path:
     assert [(row["label"], len(row["scores"])) for row in _rows(done.stdout)] == [(None, 2)] * 3
 
 
+@pytest.mark.full
 def test_by_a_registered_name(run: Run, data: Path, saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "models" / "blooms")
     assert run("register", "petals", "./models/blooms", cwd=tmp_path).returncode == 0
@@ -171,6 +173,7 @@ def publish(folder: Path, seed: int) -> None:
     save_file(timm.create_model("test_vit", num_classes=1000).state_dict(), folder / "model.safetensors")
 
 
+@pytest.mark.full
 def test_push_pull_and_predict_without_a_network(world: World, data: Path, tmp_path: Path) -> None:
     probed = world(
         "probe",
@@ -255,6 +258,7 @@ def test_a_backbone_that_moves_on_does_not_take_the_adapter_with_it(world: World
     assert "has no revision" in gone.stderr
 
 
+@pytest.mark.full
 def test_what_is_not_pushed(world: World, saved: Path, tmp_path: Path) -> None:
     for repo in ("me", "a/b/c", "me/bl ooms", "../x"):
         refused = world("push", str(saved), repo)

@@ -16,6 +16,7 @@ def data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flowers(shared_data, tmp_path_factory.mktemp("flowers"), train=20, test=10)
 
 
+@pytest.mark.full
 def test_a_table_then_json_from_stored_features(run: Run, data: Path) -> None:
     first = run("probe", str(data))
     assert first.returncode == 0, first.stderr

@@ -52,6 +52,7 @@ def world(tmp_path: Path, run: Run) -> Iterator[World]:
         yield World(hub, tmp_path / "home", run)
 
 
+@pytest.mark.full
 def test_pulled_once_and_then_there_without_a_network(world: World) -> None:
     first = world.json("pull", ONE, TWO)
     assert [(r["name"], r["files"], r["size"], r["fetched"], r["error"]) for r in first] == [
@@ -68,6 +69,7 @@ def test_pulled_once_and_then_there_without_a_network(world: World) -> None:
     assert len(world.hub.seen("*/model.safetensors", "GET")) == 2 and not world.hub.seen("*.bin")
 
 
+@pytest.mark.full
 def test_what_another_tool_fetched_is_found(world: World) -> None:
     code = f"from huggingface_hub import hf_hub_download as f; f({ONE.replace(':', '.')!r}, 'model.safetensors')"
     env = {**os.environ, **world.hub.environment(world.home)}
@@ -84,6 +86,7 @@ def test_a_table_for_people(world: World) -> None:
     assert "inside its plugin" in lines[2] and done.stderr == ""
 
 
+@pytest.mark.full
 def test_one_that_fails_does_not_stop_the_others(world: World) -> None:
     done = world("pull", "timm/test_vit3:r160_in1k", ONE, "--format", "json")
     assert done.returncode == 1
@@ -93,6 +96,7 @@ def test_one_that_fails_does_not_stop_the_others(world: World) -> None:
     assert unknown.returncode == 2 and "did you mean" in unknown.stderr and not unknown.stdout
 
 
+@pytest.mark.full
 def test_cache_lists_verifies_and_prunes(world: World) -> None:
     assert world("cache").stdout == "0 stored, 0B\n"
     world.json("pull", ONE, TWO)
@@ -138,6 +142,7 @@ def test_wrong_use(world: World, arguments: tuple[str, ...], told: str) -> None:
     assert done.returncode == 2 and told in done.stderr and not done.stdout
 
 
+@pytest.mark.full
 def test_a_token_lets_in_and_is_written_nowhere(world: World) -> None:
     token, wrong = "hf_" + "s3cretT0ken" * 3, "hf_" + "an0therT0ken" * 3
     world.hub.gate(ONE.replace(":", "."), token)
@@ -156,6 +161,7 @@ def test_a_token_lets_in_and_is_written_nowhere(world: World) -> None:
         assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.full
 def test_a_mirror_of_plain_addresses(world: World, tmp_path: Path) -> None:
     """Weights outside the hub, fetched from a mirror under their host's name, checked by the digest in theirs."""
     name = "timm/gcvit_xxtiny:in1k"

@@ -79,6 +79,7 @@ def test_plugins_json_is_the_contract(run: Run) -> None:
     assert own == dict.fromkeys(names, "ok")
 
 
+@pytest.mark.full
 def test_version_and_help(run: Run) -> None:
     from modelgraft import __version__
 

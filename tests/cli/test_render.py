@@ -106,6 +106,7 @@ def test_what_stands_in_a_csv_can_be_had_back(text: str) -> None:
     assert len(rows) == 2 and render.from_csv_cell(rows[1][0]) == text and rows[1][1] == "z"
 
 
+@pytest.mark.full
 def test_files_of_such_names_on_the_command_line(tmp_path: Path) -> None:
     """Through the command itself, the names as its own words and as classes."""
     names = [name for name in (*FORMULAS, *TERMINAL) if not set("/\0\udc80") & set(name)]

@@ -45,6 +45,7 @@ def test_help(verb: str, snapshot: SnapshotAssertion) -> None:
     assert "\n".join(lines) == snapshot
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", CALLS)
 def test_shown(name: str, run: Run, snapshot: SnapshotAssertion) -> None:
     done = run(*CALLS[name], env={"COLUMNS": "100"}, cwd=ROOT)

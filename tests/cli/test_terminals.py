@@ -64,6 +64,7 @@ def _same(verb: str, out: bytes) -> bytes:
     return re.sub(pattern.encode(), b"#", out) if pattern else out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_is_redirected_is_the_result(verb: str, terminals: Terminals, place: Path) -> None:
     def run(stdout: str, stderr: str) -> Ended:
@@ -120,6 +121,7 @@ def test_lines_go_above_a_bar_uncut(terminals: Terminals, place: Path) -> None:
     assert done.out == b"" and b"modelgraft: [bold]x[/] " + b"long " * 59 in done.terminal
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_json_is_json_in_every_encoding(encoding: str, terminals: Terminals, place: Path) -> None:
     env = {"PYTHONIOENCODING": encoding}
@@ -135,6 +137,7 @@ def test_json_is_json_in_every_encoding(encoding: str, terminals: Terminals, pla
     assert "score:ł,score:😀" in done.out.decode("utf-8")
 
 
+@pytest.mark.full
 def test_closed_streams_and_readers_that_have_gone(terminals: Terminals, place: Path) -> None:
     one = ("classify", "pictures/cat/00.png", "--labels", "cat,cup", "-f", "jsonl")
     listed = ("classify", "-", "--labels", "cat,cup", "-f", "jsonl")

@@ -122,6 +122,7 @@ def test_the_card_is_what_is_measured(shared_data: Path, tmp_path: Path) -> None
         assert abs(row["accuracy"] - known["accuracy"]) <= max(0.01, 1.5 / row["n"])
 
 
+@pytest.mark.full
 def test_loading_is_quick_and_brings_in_nothing_else() -> None:
     code = f"""
 import sys, torch, PIL.Image, safetensors.torch

@@ -11,6 +11,7 @@ WORDS = ["a", "photo", "of", "dog", "box", "puppy", "glass", "cafe"]
 TOKENIZER = Tokenizer(WORDS, 100)
 
 
+@pytest.mark.full
 @given(st.text())
 def test_every_text_has_ids_in_range(text: str) -> None:
     encoded = TOKENIZER.encode(text)

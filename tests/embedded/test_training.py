@@ -39,6 +39,7 @@ module.train(Path(sys.argv[1]), Path(sys.argv[2]), PLAN)
 """
 
 
+@pytest.mark.full
 def test_killed_and_resumed_is_the_same_as_never_killed(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     prepared(one)

@@ -36,6 +36,7 @@ HARD = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("case", "C"), HARD)
 def test_the_claim_holds_for_the_features_as_given(case: str, C: float) -> None:
     found = measured(CASES[case], C)
@@ -43,6 +44,7 @@ def test_the_claim_holds_for_the_features_as_given(case: str, C: float) -> None:
     assert found["converged"] and found["gap"] < 1e-6, found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_certificate_is_no_rounding_of_sums(threads: int) -> None:
     """Of features less their mean, which one giant row pulls far from all, it was 9.4e-07 or 1.6e-06 by the order of sums."""
@@ -55,6 +57,7 @@ def test_the_certificate_is_no_rounding_of_sums(threads: int) -> None:
     assert found["holds"] and found["converged"] and found["claim"] < 1e-12, found
 
 
+@pytest.mark.full
 def test_what_did_not_converge_is_said() -> None:
     features, targets = CASES["one row of outliers, 1e6"](np.random.default_rng(1))
     examples = Examples(

@@ -125,6 +125,7 @@ def test_saved_and_made_again_it_answers_alike_to_the_bit(name: str, task: str, 
     assert torch.equal(again.to(torch.device("cpu")).logits(examples.features), head.logits(examples.features))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_one_seed_one_result(name: str, task: str) -> None:
     examples = _examples(task=task)
@@ -188,7 +189,8 @@ def test_a_class_absent_from_a_fold_and_a_class_without_any_item(name: str) -> N
         assert found[:, 2].max() < 0.05
 
 
-@pytest.mark.parametrize("name", LEARNING)
+# A class mean does not depend on class weights, as the prototype's docstring says.
+@pytest.mark.parametrize("name", [name for name in LEARNING if name != "prototype"])
 def test_class_weights_move_the_answers_towards_the_class(name: str) -> None:
     rng = np.random.default_rng(0)
     examples = _examples(count=300)
@@ -205,18 +207,20 @@ def test_class_weights_move_the_answers_towards_the_class(name: str) -> None:
         "knn": {"k": 50},
         "linear": {"C": 0.01},
     }.get(name, {})
-    if name == "prototype":
-        pytest.skip("a class mean does not depend on class weights, as its docstring says")
     plain = _fit(name, wide, **settings).probabilities(features)[:, 1].mean()
     weighted = _fit(name, replace(wide, class_weights=torch.tensor([1.0, 8.0, 1.0])), **settings)
     assert weighted.probabilities(features)[:, 1].mean() > plain + 0.03
 
 
-@pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("what", ["features", "unlabelled"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        (name, what)
+        for name, spec in SPECS.items()
+        for what in ("features", *(need for need in spec.needs if need == "unlabelled"))
+    ],
+)
 def test_features_that_are_not_numbers_are_refused(name: str, what: str) -> None:
-    if what == "unlabelled" and "unlabelled" not in SPECS[name].needs:
-        pytest.skip("reads no unlabelled items")
     examples = _examples()
     broken = getattr(examples, what).clone()
     broken[5, 2] = torch.nan

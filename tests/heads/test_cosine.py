@@ -43,6 +43,7 @@ def test_a_strong_constraint_is_zero_shot_and_a_weak_one_is_not(examples: Exampl
     assert 0.01 < gaps[0] < gaps[1]
 
 
+@pytest.mark.full
 def test_it_reaches_the_minimum_of_the_published_loss(examples: Examples) -> None:
     """One batch, long: the minimum that L-BFGS in float64 finds of cross-entropy + mean of α_c‖w_c − t_c‖²."""
     assert examples.text is not None
@@ -82,6 +83,7 @@ def test_it_is_better_than_zero_shot_where_there_is_something_to_learn(examples:
     assert _accuracy(head, held) > _accuracy(TextHead.fit(examples), held) + 0.04
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shots", [1, 2, 4, 8])
 def test_few_shots_never_fall_below_zero_shot_beyond_its_interval(shots: int, examples: Examples, held: Any) -> None:
     zero_shot = _accuracy(TextHead.fit(examples), held)

@@ -51,6 +51,7 @@ def test_a_regression_is_in_the_units_of_its_targets(examples: Examples, held: A
     assert explained[0] > 0.5 and explained[1] > 0.3
 
 
+@pytest.mark.full
 def test_steps_and_decay_are_chosen_by_folds(examples: Examples, held: Any) -> None:
     head = MLPHead.fit(examples, hidden=32)
     report = head.report()

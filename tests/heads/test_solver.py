@@ -85,6 +85,7 @@ def _agrees(features: np.ndarray, targets: np.ndarray, C: float, weights: dict[i
     assert head.report()["converged"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("C", STRENGTHS)
 def test_digits_as_scikit_learn(C: float) -> None:
     _agrees(*_digits(), C)
@@ -97,11 +98,13 @@ def test_two_classes_as_scikit_learn(C: float) -> None:
     _agrees(features[two], (targets[two] == 8).astype(int), C)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("C", STRENGTHS)
 def test_real_embeddings_as_scikit_learn(embeddings: tuple[np.ndarray, np.ndarray], C: float) -> None:
     _agrees(*embeddings, C)
 
 
+@pytest.mark.full
 def test_unbalanced_real_embeddings(embeddings: tuple[np.ndarray, np.ndarray]) -> None:
     features, targets = embeddings
     rare = np.flatnonzero((targets != 1) | (np.cumsum(targets == 1) <= 4))
@@ -121,6 +124,7 @@ def test_more_columns_than_rows() -> None:
     _agrees(features[:45], targets[:45], 1.0)
 
 
+@pytest.mark.full
 def test_the_certificate_bounds_the_distance_to_the_optimum() -> None:
     """A sloppy solve says how sloppy it was: its objective is within its certificate of the exact optimum."""
     features, targets = _digits()
@@ -182,6 +186,7 @@ def test_batches_over_the_limit_change_nothing(monkeypatch: pytest.MonkeyPatch) 
         assert abs(one["log_loss"] - other["log_loss"]) < 5e-3 * other["log_loss"]
 
 
+@pytest.mark.full
 def test_the_curve_is_cross_validation() -> None:
     """Accuracy and log loss of every C are those of scikit-learn trained fold by fold."""
     features, targets = _digits()

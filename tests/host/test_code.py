@@ -106,6 +106,7 @@ def _check(place: Place, model: str, change: Any) -> None:
     assert turned == BGR and after == pytest.approx(scores)  # images and texts are both turned
 
 
+@pytest.mark.full
 def test_a_plugin_reinstalled_at_the_same_version(place: Place, tmp_path: Path) -> None:
     wheels = []
     for order in (STRAIGHT, TURNED):
@@ -115,11 +116,13 @@ def test_a_plugin_reinstalled_at_the_same_version(place: Place, tmp_path: Path) 
     _check(place, "tints/rgb", lambda: pip(place, wheels[1]))
 
 
+@pytest.mark.full
 def test_an_editable_plugin_that_is_edited(place: Place) -> None:
     file = place.folder.parent / "draft" / "modelgraft_draft.py"
     _check(place, "draft/rgb", lambda: file.write_text(plugin("draft", TURNED)))
 
 
+@pytest.mark.full
 def test_a_plugin_edited_where_it_is_installed_its_times_put_back(place: Place) -> None:
     place.install("modelgraft-edited", plugin("edited", STRAIGHT))
     file = place.site / "modelgraft_edited.py"

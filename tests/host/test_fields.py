@@ -148,6 +148,7 @@ def test_every_field_has_a_rule_and_wrong_values() -> None:
         assert rules.keys() == names and {field for k, field in WRONG if k is kind} == names, kind
 
 
+@pytest.mark.full
 def test_wrong_values_are_refused_with_field_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
     for kind, field, value in _cases():

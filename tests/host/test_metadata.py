@@ -46,6 +46,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 def test_bad_metadata_of_any_distribution_is_told_of_it_alone(tmp_path: Path) -> None:
     site = Site(tmp_path)
     for name, (spoil, _) in BAD.items():
@@ -114,6 +115,7 @@ def _listed(site: Site) -> set[str]:
     return {entry["name"] for entry in json.loads(site.run("list", "--format", "json").stdout)}
 
 
+@pytest.mark.full
 def test_other_code_is_seen_whatever_the_times_say(tmp_path: Path) -> None:
     """A reinstall at the same version, an upgrade in place, times put back: the record of the files' digests tells."""
     site = Site(tmp_path)

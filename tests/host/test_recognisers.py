@@ -54,6 +54,7 @@ def shelf(place: Place) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_the_one_that_knows_answers_whatever_the_others_do(place: Place, shelf: Path) -> None:
     done = place.cold("info", f"file:{shelf}", "--format", "json", MODELGRAFT_PLUGIN_TIMEOUT="8")
     assert done.code == 0, done.err
@@ -62,6 +63,7 @@ def test_the_one_that_knows_answers_whatever_the_others_do(place: Place, shelf: 
     assert "modelgraft-b-hangs 1.0 could not be asked: it did not answer in 8 s" in done.err
 
 
+@pytest.mark.full
 def test_where_nobody_knows_the_culprits_are_named(place: Place) -> None:
     folder = place.folder / "nothing"
     folder.mkdir()

@@ -56,6 +56,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return snapshot.snapshot_path()
 
 
+@pytest.mark.full
 def test_no_damage_is_taken_for_an_answer(path: Path) -> None:
     right = _plain(snapshot._read())
     assert right == _plain(_records())
@@ -70,6 +71,7 @@ def test_no_damage_is_taken_for_an_answer(path: Path) -> None:
     assert count > 5000
 
 
+@pytest.mark.full
 def test_without_the_checksum_damage_is_taken_for_an_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right, whole = _plain(snapshot._read()), path.read_bytes()
     monkeypatch.setattr(snapshot, "read_sealed", lambda path: path.read_bytes()[len(sealed.seal(b"")) :])

@@ -76,6 +76,7 @@ def _names(environment: Environment) -> set[str]:
     return {entry["name"] for entry in environment.json("list")}
 
 
+@pytest.mark.full
 def test_install_use_uninstall(environment: Environment, wheels: dict[str, Path], red: Path) -> None:
     before = _names(environment)
     environment.install(wheels["colours"])
@@ -95,6 +96,7 @@ def test_install_use_uninstall(environment: Environment, wheels: dict[str, Path]
     assert gone.returncode == 2 and "unknown model 'colours/mean:rgb'" in gone.stderr
 
 
+@pytest.mark.full
 def test_broken_plugins_leave_every_command_working(
     environment: Environment, wheels: dict[str, Path], red: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_broken_plugins_leave_every_command_working(
     assert "modelgraft_hook_raises.py:4" in reports["hook-raises"]["error"]
 
 
+@pytest.mark.full
 def test_a_second_listing_runs_no_plugin(environment: Environment, wheels: dict[str, Path], tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     code = f"open({str(trace)!r}, 'a').write('x')\n" + PRINTS
@@ -135,6 +138,7 @@ def test_a_second_listing_runs_no_plugin(environment: Environment, wheels: dict[
     assert trace.read_text() == "xx"
 
 
+@pytest.mark.full
 def test_allowing_and_barring(environment: Environment, wheels: dict[str, Path]) -> None:
     environment.install(wheels["colours"], wheels["exits"])
     everything = _names(environment)
@@ -148,6 +152,7 @@ def test_allowing_and_barring(environment: Environment, wheels: dict[str, Path])
     assert status["exits"] == status["timm"] == "barred" and status["adapters"] == "ok"
 
 
+@pytest.mark.full
 def test_two_distributions_with_one_entry_point_name_both_load(environment: Environment, tmp_path: Path) -> None:
     for name in ("one", "two"):
         code = ENTRY + f"@hookimpl\ndef modelgraft_entries():\n    return [{GOOD_ENTRY.format(provider=name)}]\n"
@@ -158,6 +163,7 @@ def test_two_distributions_with_one_entry_point_name_both_load(environment: Envi
     assert {"one/m", "two/m"} <= _names(environment)
 
 
+@pytest.mark.full
 def test_a_plugin_that_hangs_is_given_up(environment: Environment, tmp_path: Path) -> None:
     code = "import time\ntime.sleep(600)\n"
     environment.install(build_wheel(write_project(tmp_path / "p", "modelgraft-hangs", code), tmp_path / "out"))
@@ -166,6 +172,7 @@ def test_a_plugin_that_hangs_is_given_up(environment: Environment, tmp_path: Pat
     assert report["status"] == "failed" and "did not finish loading in 20 s" in report["error"]
 
 
+@pytest.mark.full
 def test_an_editable_plugin_is_read_again_when_its_files_change(environment: Environment, tmp_path: Path) -> None:
     code = ENTRY + f"@hookimpl\ndef modelgraft_entries():\n    return [{GOOD_ENTRY.format(provider='draft')}]\n"
     project = write_project(tmp_path / "p", "modelgraft-draft", code)

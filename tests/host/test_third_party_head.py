@@ -19,6 +19,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(NEARBY, tmp_path_factory.mktemp("wheels"))
 
 
+@pytest.mark.full
 def test_learn_save_load_and_go(tmp_path: Path, wheel: Path, shared_data: Path) -> None:
     data = flowers(shared_data, tmp_path / "flowers", train=12, test=6)
     saved = tmp_path / "saved"

@@ -105,6 +105,7 @@ def _gone(pid: int, seconds: float = 10) -> bool:
     return not _is_alive(pid)
 
 
+@pytest.mark.full
 def test_what_hostile_plugins_do_stays_theirs(tmp_path: Path) -> None:
     site = Site(tmp_path)
     for name, (code, _) in HOSTILE.items():
@@ -127,6 +128,7 @@ def test_what_hostile_plugins_do_stays_theirs(tmp_path: Path) -> None:
         assert "Traceback" not in site.run(command).stderr
 
 
+@pytest.mark.full
 def test_hanging_plugins_share_one_limit_and_cost_no_other_its_result(tmp_path: Path) -> None:
     site = Site(tmp_path)
     for n in range(4):
@@ -168,6 +170,7 @@ def test_no_trial_outlives_the_command(how: signal.Signals, tmp_path: Path) -> N
     assert all(map(_gone, pids))
 
 
+@pytest.mark.full
 def test_processes_at_once_try_each_distribution_once(tmp_path: Path) -> None:
     site = Site(tmp_path)
     count = tmp_path / "count"
@@ -228,6 +231,7 @@ def test_a_limit_that_is_no_time(text: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and f"{trials.TIMEOUT}={text} is no number of seconds" in done.stderr
 
 
+@pytest.mark.full
 def test_more_time_is_taken_when_it_is_given(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.add("slow", good("slow", "import time\ntime.sleep(3)"))

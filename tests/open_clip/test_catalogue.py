@@ -80,6 +80,7 @@ def check_texts(model: str) -> None:
     assert embeddings.shape == (2, entry.embed_dim)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", SAMPLE)
 def test_figures(model: str) -> None:
     check_figures(model)

@@ -91,6 +91,7 @@ def told_in_a_line(answer: dict[str, Any], kind: str = "WeightsUnavailableError"
     return str(answer["text"])
 
 
+@pytest.mark.full
 def test_the_good_one_loads(first: list[dict[str, Any]]) -> None:
     assert "error" not in first[0]
 
@@ -100,6 +101,7 @@ def test_a_missing_tokenizer_is_named(first: list[dict[str, Any]], hub: HubStand
     assert REPO[SIGLIP] in text and f"{hub.endpoint} has no repository" in text
 
 
+@pytest.mark.full
 def test_a_revision_is_another_model(first: list[dict[str, Any]], online: list[dict[str, Any]]) -> None:
     assert online[0]["text"] == pytest.approx(first[0]["text"], abs=1e-6)
     assert online[0]["image"] != pytest.approx(first[0]["image"], abs=1e-3)
@@ -119,6 +121,7 @@ def test_refusals(online: list[dict[str, Any]], hub: HubStandIn) -> None:
     assert "float32, bfloat16 or float16" in told_in_a_line(online[7], "UsageError")
 
 
+@pytest.mark.full
 def test_offline(first: list[dict[str, Any]], online: list[dict[str, Any]], attempt: Attempt, hub: HubStandIn) -> None:
     asked = len(hub.requests)
     found = attempt({"name": GOOD}, {"name": OTHER}, {"name": GONE}, {"name": SIGLIP}, HF_HUB_OFFLINE="1")
@@ -130,6 +133,7 @@ def test_offline(first: list[dict[str, Any]], online: list[dict[str, Any]], atte
     assert len(hub.requests) == asked
 
 
+@pytest.mark.full
 def test_an_unreachable_hub(first: list[dict[str, Any]], attempt: Attempt) -> None:
     nowhere = "http://127.0.0.1:9"
     found = attempt({"name": GOOD}, {"name": GONE}, {"name": SIGLIP}, HF_ENDPOINT=nowhere)

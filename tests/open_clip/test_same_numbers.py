@@ -64,6 +64,7 @@ def check(name: str, found: dict[str, Any]) -> None:
         assert "torch.bfloat16" in found["half_dtypes"] and found["half_text"] == "torch.float32"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", SAMPLE)
 def test_probabilities_equal_the_librarys(name: str, sample: dict[str, dict[str, Any]]) -> None:
     check(name, sample[name])

@@ -88,6 +88,7 @@ MISSPELT = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("written", "meant"), MISSPELT)
 def test_did_you_mean_across_providers(written: str, meant: str) -> None:
     with pytest.raises((UnknownModelError, AmbiguousNameError)) as caught:

@@ -70,6 +70,7 @@ def _changed(before: Catalogue, after: Catalogue) -> list[str]:
     return [s for s in _SPELLINGS if (was := _meaning(before, s)) is not None and _meaning(after, s) != was]
 
 
+@pytest.mark.full
 @settings(max_examples=200, deadline=None)
 @given(_STRANGER, st.sampled_from(["aaa-evil", "zzz", "modelgraft-evil", "clip"]))
 def test_no_stranger_changes_what_a_spelling_of_the_project_means(entries: list[Entry], distribution: str) -> None:

@@ -93,6 +93,7 @@ def library() -> SentenceTransformer:
     return SentenceTransformer(str(minilm_folder()), device="cpu", local_files_only=True)
 
 
+@pytest.mark.full
 def test_embeddings_are_the_librarys(minilm: dict[str, Any], library: SentenceTransformer) -> None:
     theirs = library.encode(TEXTS, convert_to_tensor=True)
     assert minilm["embeddings"].dtype == torch.float32
@@ -158,6 +159,7 @@ def test_refusals(answers: dict[str, Any], hub: HubStandIn) -> None:
     assert "holds no modules.json" in told_in_a_line(answers[NOT_SENTENCE])
 
 
+@pytest.mark.full
 def test_offline(answers: dict[str, Any], encode: Encode, hub: HubStandIn, home: Path) -> None:
     """What was fetched whole works; what is not there, or torn, is refused: a missing length would be a silent default."""
     assert "embeddings" in answers[TORN]
@@ -174,6 +176,7 @@ def test_offline(answers: dict[str, Any], encode: Encode, hub: HubStandIn, home:
     assert len(hub.requests) == asked
 
 
+@pytest.mark.full
 def test_an_unreachable_hub(answers: dict[str, Any], encode: Encode) -> None:
     jobs = {name: {"name": name, "texts": FEW} for name in (MINILM, GONE)}
     found = encode(jobs, HF_ENDPOINT="http://127.0.0.1:9")
@@ -230,6 +233,7 @@ def test_tokens_are_what_the_model_reads(library: SentenceTransformer) -> None:
     )
 
 
+@pytest.mark.full
 def test_similarity_follows_people(shared_data: Path, library: SentenceTransformer) -> None:
     """A sanity check on real judgements of the STS tasks, where this model family reports correlations of this size."""
     with (shared_data / "sts_small.csv").open(newline="", encoding="utf-8") as file:

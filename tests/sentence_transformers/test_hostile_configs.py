@@ -182,6 +182,7 @@ def test_the_tiny_model_loads_and_gives_the_librarys_numbers(tiny: Path, watch: 
     assert theirs.shape == (1, 16) and torch.equal(backbone.encode_text(["a cat"]), theirs)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("file", DOORS)
 def test_no_key_reaches_code_or_places(file: str, tiny: Path, outside: Path, watch: Watch, tmp_path: Path) -> None:
     folder = tmp_path / "model"

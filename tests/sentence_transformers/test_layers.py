@@ -29,6 +29,7 @@ def backbone(model: Any) -> SentenceBackbone:
     return SentenceBackbone(Entry("sentence-transformers/x", modality="text", tasks=("features",)), model)
 
 
+@pytest.mark.full
 def test_layers_are_pools_of_the_encoders_token_states(library: Any) -> None:
     ours = backbone(library)
     assert isinstance(ours, Layered) and ours.layers() == ours.layers("text") == ("pooled", "cls", "mean", "max")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.hub_standin import HubStandIn
 from tests.sentence_transformers.conftest import Encode, publish
 
@@ -15,6 +17,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.full
 def test_only_the_named_models_code_runs(hub: HubStandIn, encode: Encode, tmp_path: Path) -> None:
     for name in (NAMED, OTHER):
         folder = publish(hub.root, name, modules__json=MODULES)

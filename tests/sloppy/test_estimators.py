@@ -221,6 +221,7 @@ def test_what_is_not_taken_is_no_silence(what: str) -> None:
         make()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", RIGHT)
 def test_right(what: str) -> None:
     make, expected = RIGHT[what]

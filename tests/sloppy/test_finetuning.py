@@ -149,6 +149,7 @@ def _half() -> Pictures:
     return backbone
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", RIGHT)
 def test_what_is_meant_is_done(case: str) -> None:
     assert RIGHT[case]()

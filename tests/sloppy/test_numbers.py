@@ -288,6 +288,7 @@ RIGHT: dict[str, tuple[Callable[[], Any], Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", RIGHT)
 def test_what_is_meant_is_done(what: str) -> None:
     make, expected = RIGHT[what]

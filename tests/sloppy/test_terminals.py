@@ -101,6 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", CASES)
 def test_sloppy(what: str, terminals: Terminals, place: Path) -> None:
     words, how, code, wanted = CASES[what]

@@ -116,6 +116,7 @@ def one_line(answer: dict[str, Any], kind: str, *parts: str) -> None:
         assert part in answer["text"]
 
 
+@pytest.mark.full
 def test_embeddings_are_timms_own(tmp_path: Path) -> None:
     models = {name: random_model(name, seed) for seed, name in enumerate(NAMES)}
     for name, model in models.items():
@@ -165,6 +166,7 @@ class Runs:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.full
 def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
     root, trap = tmp_path / "hub", tmp_path / "ran"
     publish(root, "timm/test_resnet:r160_in1k", random_model("timm/test_resnet:r160_in1k", 0))
@@ -243,6 +245,7 @@ def test_what_goes_wrong_is_told_in_one_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_without_a_network_and_weights_outside_the_hub(tmp_path: Path) -> None:
     """Nobody listens on port 9, neither as a hub nor as a proxy."""
     nowhere = "http://127.0.0.1:9"
@@ -320,6 +323,7 @@ def test_digests_in_file_names_are_those_torch_would_check() -> None:
         assert is_digest == ("ijepa" not in url)  # "IN1K-vit.h.14-300e.pth.tar": 300 epochs, no digest
 
 
+@pytest.mark.full
 def test_real_weights_see(shared_data: Path, tmp_path: Path) -> None:
     """Real ImageNet weights, through the hub client: the classifier on our embeddings knows the photographs."""
     file = shared_data / "weights" / "mobilenetv2_100.coral_in1k_plain.safetensors"

@@ -90,6 +90,7 @@ def test_default_tags_are_timms(table: Catalogue) -> None:
     assert sum(entry.default for entry in ENTRIES) == len(architectures)
 
 
+@pytest.mark.full
 def test_every_alias_leads_to_its_entry(table: Catalogue) -> None:
     for entry in ENTRIES:
         assert f"timm/{timm_name(entry)}" in entry.aliases
@@ -167,6 +168,7 @@ def mismatches(entries: Iterable[Entry], device: str) -> list[str]:
     return wrong
 
 
+@pytest.mark.full
 def test_figures_of_a_sample_with_real_tensors() -> None:
     small = [e for e in ENTRIES if e.params is not None and e.params < 30e6 and (e.input_size or (0, 0, 999))[2] <= 320]
     assert mismatches(random.Random(20).sample(small, 25), "cpu") == []

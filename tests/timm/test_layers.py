@@ -28,6 +28,7 @@ MODELS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", MODELS)
 def test_layers_are_timms_own_outputs(name: str) -> None:
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def test_the_choice_covers_every_kind_timm_has() -> None:
         assert {p[fact] for p in chosen} == {e.preprocessing[fact] for e in ENTRIES.values()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 def test_bit_for_bit(name: str) -> None:
     entry = ENTRIES[f"timm/{name}"]

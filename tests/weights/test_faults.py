@@ -51,6 +51,7 @@ def test_a_wrong_load_would_be_counted(bench: Bench) -> None:
     assert (bench.tally.loads, bench.tally.wrong) == (1, 1)
 
 
+@pytest.mark.full
 def test_small_files_are_fetched_as_patiently_as_weights(bench: Bench) -> None:
     """What the hub does not keep as an LFS file (a configuration, a tokenizer) meets the same faults."""
     name = "sentence-transformers/all-MiniLM-L6-v2"

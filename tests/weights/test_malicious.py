@@ -153,6 +153,7 @@ def publish_code(scene: Scene) -> None:
         (folder / "evil.py").write_text(code, encoding="utf-8")
 
 
+@pytest.mark.full
 def test_code_is_not_run(scene: Scene) -> None:
     publish_code(scene)
     before = scene.outside()
@@ -164,6 +165,7 @@ def test_code_is_not_run(scene: Scene) -> None:
     assert not list(scene.home.rglob("*.py")), "the code was fetched"
 
 
+@pytest.mark.full
 def test_without_the_guards_it_is_run(scene: Scene) -> None:
     publish_code(scene)
     answers = scene.client("load", list(CODE.values()), "pickles_without_code,no_remote_code")

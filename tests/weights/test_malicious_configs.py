@@ -59,6 +59,7 @@ def publish(scene: Scene) -> None:
     save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
 
 
+@pytest.mark.full
 def test_configurations_reach_neither_code_nor_other_repositories(scene: Scene) -> None:
     before = scene.outside()
     folder = f"file:{scene.hub.root / 'evil' / 'sentences'}"
@@ -71,6 +72,7 @@ def test_configurations_reach_neither_code_nor_other_repositories(scene: Scene) 
     assert not scene.hub.seen(f"*{OTHER}*") and not list(scene.home.rglob("*.py"))
 
 
+@pytest.mark.full
 def test_without_our_copies_they_do(scene: Scene) -> None:
     scene.client("load", [SENTENCES, CLIP, TIMM], "configs_as_we_say")
     assert scene.trap.with_name("pickle").exists()

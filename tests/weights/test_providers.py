@@ -46,6 +46,7 @@ def _sentences(root: Path) -> None:
     publish(root, "sentence-transformers/all-MiniLM-L6-v2")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "repo", "serve", "code", "item", "files"),
     [

@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -25,6 +26,7 @@ def version(root: Path, name: str, scale: list[float]) -> Path:
     return folder / "w.safetensors"
 
 
+@pytest.mark.full
 def test_a_source_of_a_third_party(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "env")
     environment.install(build_wheel(SHELF, tmp_path / "wheels"))
@@ -63,6 +65,7 @@ def test_a_source_of_a_third_party(tmp_path: Path) -> None:
     assert gone.returncode == 2 and "unknown model 'shelf/scales'" in gone.stderr
 
 
+@pytest.mark.full
 def test_its_model_loads_from_verified_files(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "env")
     environment.install(build_wheel(SHELF, tmp_path / "wheels"))

@@ -90,6 +90,7 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory_does_not_grow_with_rows(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand labels; kept, a row of them takes over 100 kB. (Of Parquet, what Python holds; its row groups are small here.)"""

@@ -73,6 +73,7 @@ def cells(folder: Path, model: str, strategy: str) -> list[dict[str, Any]]:
     return [cell for cell in every if (cell["model"], cell["strategy"]) == (model, strategy)]
 
 
+@pytest.mark.full
 def test_every_model_is_learnt_in_every_way_it_can(found: Comparison, net: str) -> None:
     assert found.ran == 1 + 4 * 4 and found.kept == 0 and not found.failed
     assert [row.status for row in found.rows] == ["done"] * 5 + ["cannot"]
@@ -89,6 +90,7 @@ def test_every_model_is_learnt_in_every_way_it_can(found: Comparison, net: str) 
         assert row.peak_mib is not None and 100 < row.peak_mib < 4000
 
 
+@pytest.mark.full
 def test_the_figures_are_those_of_the_adapters_themselves(
     found: Comparison, again: Any, data: Dataset, net: str
 ) -> None:
@@ -129,6 +131,7 @@ def test_a_second_run_learns_nothing(found: Comparison, again: Any) -> None:
     assert [row.record() for row in second.rows] == [row.record() for row in found.rows]
 
 
+@pytest.mark.full
 def test_what_is_missing_or_half_written_is_learnt_again_and_no_more(found: Comparison, again: Any) -> None:
     gone, half = sorted(path for path in (again.folder / "cells").iterdir() if "sprig_probe" in path.name)[:2]
     gone.unlink()
@@ -138,12 +141,14 @@ def test_what_is_missing_or_half_written_is_learnt_again_and_no_more(found: Comp
     assert [row.points for row in second.rows] == [row.points for row in found.rows], "one seed, one result"
 
 
+@pytest.mark.full
 def test_other_data_are_another_comparison(found: Comparison, again: Any, data: Dataset) -> None:
     fewer = data.take(np.arange(len(data)) > 0)
     second = compare(fewer, [SPRIG], ["zero-shot"], seeds=1, shots=(None,), folder=again.folder, device="cpu")
     assert second.ran == 1 and second.kept == 0
 
 
+@pytest.mark.full
 def test_a_model_that_breaks_breaks_alone(data: Dataset, net: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -155,6 +160,7 @@ def test_a_model_that_breaks_breaks_alone(data: Dataset, net: str, tmp_path: Pat
     assert row_of(found, SPRIG, "probe").status == row_of(found, SPRIG, "zero-shot").status == "done"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found by /proc")
 def test_a_process_that_is_killed_takes_nothing_with_it(data: Dataset, tmp_path: Path) -> None:
     told: list[str] = []
@@ -176,6 +182,7 @@ def test_a_process_that_is_killed_takes_nothing_with_it(data: Dataset, tmp_path:
     assert len(cells(tmp_path, SPRIG, "last-1")) == 1, "what was done stays done"
 
 
+@pytest.mark.full
 def test_several_labels_an_item(data: Dataset) -> None:
     """Another task: images in memory, mean average precision; zero-shot cannot, and says why."""
     rng = np.random.default_rng(0)
@@ -198,6 +205,7 @@ def test_several_labels_an_item(data: Dataset) -> None:
     assert "sigmoid" in row_of(found, SPRIG, "zero-shot").reason
 
 
+@pytest.mark.full
 def test_a_process_of_its_own_has_its_own_memory(found: Comparison) -> None:
     """The peak is not that of the process that started it: it is the same beside 800 MiB more."""
     ballast = np.ones(100_000_000)
@@ -208,6 +216,7 @@ def test_a_process_of_its_own_has_its_own_memory(found: Comparison) -> None:
     assert ballast[0] == 1 and first is not None and second.rows[0].peak_mib == pytest.approx(first, rel=0.3)
 
 
+@pytest.mark.full
 def test_numbers_of_labels_that_draw_everything_are_all(data: Dataset) -> None:
     found = compare(replace(data), [SPRIG], ["zero-shot"], seeds=1, shots=(4, 6, 50), device="cpu")
     assert found.shots == (4, None)

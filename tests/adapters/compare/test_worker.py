@@ -70,6 +70,7 @@ def test_what_is_printed_in_the_process_is_no_answer(
         _run(data)
 
 
+@pytest.mark.full
 def test_a_kept_result_that_is_damaged_is_learnt_again(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

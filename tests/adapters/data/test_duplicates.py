@@ -54,6 +54,7 @@ def test_changed_photographs_are_found(flowers: Dataset, change: str) -> None:
     assert sum(pair.train_index == pair.test_index for pair in pairs) >= len(pairs) - 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["flowers5", "ants_bees", "pacs", "cifar10"])
 def test_different_photographs_are_not(shared_data: Path, name: str) -> None:
     data = read_data(shared_data / f"{name}.tar")

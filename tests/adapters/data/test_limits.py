@@ -55,6 +55,7 @@ def test_json_without_measure_is_said(tmp_path: Path, content: str) -> None:
             read_data(tmp_path / name)
 
 
+@pytest.mark.full
 def test_one_enormous_line_and_field(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,label\n" + "w " * 10**7 + ",1\n")
     assert len(read_data(tmp_path / "x.csv").items[0]) == 2 * 10**7

@@ -25,6 +25,7 @@ def _probe(y: Any, **options: Any) -> LinearProbe:
     return LinearProbe(MODEL, C=1.0, **options).fit(TEXTS, y)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "pair",
     [

@@ -47,6 +47,7 @@ def _found(folder: Path, **options: object) -> np.ndarray:
     return FrozenAdapter.load(folder, device="cpu", store=False, **options).predict_proba(PICTURES)
 
 
+@pytest.mark.full
 def test_moved_together_and_apart(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = project / "adapters" / "it"
     expected = _found(saved)
@@ -137,6 +138,7 @@ def test_pushed_under_a_name_that_others_find(project: Path, tmp_path: Path, mon
         contents(saved, "me/it", str(tmp_path / "wrong"))
 
 
+@pytest.mark.full
 def test_the_verbs_take_it(project: Path, tmp_path: Path, run) -> None:
     from PIL import Image
 

@@ -158,6 +158,7 @@ def test_numbers_far_from_zero_keep_their_differences() -> None:
     assert far.dtype == np.float64 and np.abs(far - 1.7e9 - expected).max() < 1e-3 < expected.std()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("head", ["linear", "knn", "mlp"])
 def test_numbers_far_from_zero_are_learnt_as_near_ones(head: str, tmp_path: Path) -> None:
     """Points of time in seconds; float32 would hold them in steps of 128. Saved and loaded they are the same."""

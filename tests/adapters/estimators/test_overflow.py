@@ -97,6 +97,7 @@ def test_features_and_adapters(models: Path, tmp_path: Path) -> None:
     assert len(result.targets) == 0 and len(result.unreadable) == 8
 
 
+@pytest.mark.full
 def test_both_verbs(models: Path, tmp_path: Path, run: Any) -> None:
     saved = (
         LinearProbe(f"file:{models / 'vit'}", C=1.0, device="cpu", store=False)

@@ -44,6 +44,7 @@ def exceptions(estimator: Any) -> dict[str, str]:
     return found
 
 
+@pytest.mark.full
 @parametrize_with_checks([LinearProbe(C=1.0), KNNClassifier(k=3)], expected_failed_checks=exceptions)
 def test_what_scikit_learn_asks_of_an_estimator(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -95,6 +96,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["paths", "arrays", "pictures", "texts"])
 def test_its_tools_on_items(kind: str, pictures: dict[str, list[Any]]) -> None:
     items, y = pictures[kind], LABELS if kind == "texts" else [0, 1] * 12
@@ -120,6 +122,7 @@ def _dumped(value: Any) -> io.BytesIO:
     return file
 
 
+@pytest.mark.full
 def test_pickles(tmp_path: Path) -> None:
     probe = LinearProbe(MODEL, C=1.0, class_weight={0: 2.0}).fit(TEXTS, LABELS)
     expected = probe.predict_proba(TEXTS)

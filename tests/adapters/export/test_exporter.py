@@ -103,6 +103,7 @@ def same(path: Path, adapter: Adapter, items: list[str], expected: np.ndarray, a
     assert np.ptp(expected, axis=0).max() > 100 * atol  # or it would show nothing
 
 
+@pytest.mark.full
 def test_the_file_says_what_the_adapter_says(exported: Any, adapter: Adapter, pictures: list[str]) -> None:
     same(exported.path, adapter, pictures, adapter.predict_proba(pictures))
     assert exported.parity <= 2e-6 and exported.compared == 4 and exported.spread > 0.01
@@ -143,6 +144,7 @@ def test_the_file_names_no_folder_and_holds_no_weight_that_is_not_read(exported:
     assert image < len(content) < 1.1 * image < sum(p.nbytes for p in module.parameters())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_texts_of_any_length(suffix: str, tmp_path: Path) -> None:
     adapter = probe(TEXTS, modality="text")
@@ -163,6 +165,7 @@ def test_a_sentence_encoder(suffix: str, tmp_path: Path) -> None:
     same(done.path, adapter, TEXTS, adapter.predict_proba(TEXTS))
 
 
+@pytest.mark.full
 def test_a_timm_model(tmp_path: Path, pictures: list[str]) -> None:
     import timm
     from safetensors.torch import save_file
@@ -182,6 +185,7 @@ def test_a_timm_model(tmp_path: Path, pictures: list[str]) -> None:
     same(path, adapter, pictures, adapter.predict_proba(pictures))
 
 
+@pytest.mark.full
 def test_a_fine_tuned_adapter(tmp_path: Path, pictures: list[str]) -> None:
     tuner = FineTuner(MODEL, "full", steps=4, device="cpu").fit(
         pictures * 2, ["thing", "animal", "animal", "thing"] * 2
@@ -192,6 +196,7 @@ def test_a_fine_tuned_adapter(tmp_path: Path, pictures: list[str]) -> None:
     assert np.abs(tuner.predict_proba(pictures) - probe(pictures).predict_proba(pictures)).max() > 1e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("task", "targets"), [("multi-label", [["a"], ["a", "b"], ["b"], []]), ("regression", [1.0, 200.0, 3.0, 50.0])]
 )
@@ -242,6 +247,7 @@ class Differing:
         raise AssertionError
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("strength", "by"), [(10.0, 1.5), (1e-6, 0.0)])
 def test_a_file_that_differs_is_not_written(strength: float, by: float, tmp_path: Path, pictures: list[str]) -> None:
     """Also where a strong penalty makes all probabilities alike: the second is within the fixed tolerance."""

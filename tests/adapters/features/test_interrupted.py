@@ -125,6 +125,7 @@ def test_killed_and_started_again(tmp_path: Path, items: dict[str, list[str]], m
     assert np.array_equal(last.features, whole.features, equal_nan=True)
 
 
+@pytest.mark.full
 def test_two_at_once(tmp_path: Path, items: dict[str, list[str]]) -> None:
     runs = Runs(tmp_path, "image", items["image"])
     alone = runs.here("alone", "cache a").features

@@ -63,6 +63,7 @@ def test_fit_leaves_parameters_alone(tmp_path: Path) -> None:
         assert all(tuner.get_params()[name] is value for name, value in before.items())
 
 
+@pytest.mark.full
 def test_searches_and_pipelines() -> None:
     tuner = FineTuner(Texts(), "full", **SHORT)
     assert len(cross_val_score(tuner, TEXTS, LABELS, cv=3)) == 3

@@ -191,6 +191,7 @@ def test_a_broken_picture_costs_no_more_than_itself(
 SHORT = {"strategy": "last-2", "steps": 4, "batch_size": 12, "norms": "eval", "lr": 1e-3}
 
 
+@pytest.mark.full
 def test_with_no_weight_on_unlabelled_pictures_training_is_supervised(train: Dataset, more: list[Any]) -> None:
     """Through the loop; with weight on them it is not, and a step in parts is the same step."""
     plain = FineTuner(MODEL, **SHORT).fit(train)

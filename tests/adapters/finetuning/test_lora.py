@@ -150,6 +150,7 @@ def structure(module: nn.Module) -> Any:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MAKE)
 def test_at_first_outputs_are_those_of_before_to_the_bit(name: str, kind: str) -> None:
@@ -161,6 +162,7 @@ def test_at_first_outputs_are_those_of_before_to_the_bit(name: str, kind: str) -
     assert torch.equal(case.run(case.module), before)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MAKE)
 def test_only_the_matrices_are_trained_and_merging_keeps_the_outputs(name: str, kind: str) -> None:
@@ -193,6 +195,7 @@ def test_only_the_matrices_are_trained_and_merging_keeps_the_outputs(name: str, 
 
 
 # peft has no DoRA for torch's attention, and does nothing where the weight is read
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "kind"), [(n, k) for n in MAKE for k in KINDS if n not in READ and not (k == "dora" and "clip" in n)]
 )
@@ -345,6 +348,7 @@ def test_plans_have_every_matrix_with_its_blocks_rate(model: str, kind: str) -> 
             assert (rates[name].weight_decay > 0) == ("magnitude" not in name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("norms", ["eval", "train"])
 def test_running_statistics_stay_and_dropout_works(norms: str, kind: str) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 MODEL = "embedded/sprig"
 
 
+@pytest.mark.full
 def test_low_rank_matrices_end_up_in_the_weights(train: Dataset, test: Dataset, tmp_path: Path) -> None:
     """The structure is the pretrained one; WiSE-FT's line is between weights; saved and loaded it predicts the same."""
     tuner = FineTuner(MODEL, "lora", rank=4, steps=6, batch_size=16).fit(train)
@@ -42,6 +43,7 @@ def test_low_rank_matrices_end_up_in_the_weights(train: Dataset, test: Dataset, 
     np.testing.assert_array_equal(FrozenAdapter.load(folder).predict_proba(test), half.predict_proba(test))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_of_a_low_rank_run_the_matrices_are_stored(kind: str, train: Dataset, test: Dataset, tmp_path: Path) -> None:
     tuner = FineTuner(MODEL, kind, rank=2, steps=3, batch_size=16).fit(train)
@@ -79,6 +81,7 @@ def test_matrices_that_do_not_go_together_are_told(train: Dataset, tmp_path: Pat
         FrozenAdapter.load(folder)
 
 
+@pytest.mark.full
 def test_low_rank_training_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path: Path) -> None:
     options = {"strategy": "dora", "steps": 6, "batch_size": 16, "lora_dropout": 0.1}
 
@@ -106,6 +109,7 @@ def test_pairs_of_texts_then_the_exact_probe(texts: tuple[list[str], list[str]],
     np.testing.assert_array_equal(again.predict_proba(texts[0]), tuner.predict_proba(texts[0]))
 
 
+@pytest.mark.full
 def test_pictures_with_names_keep_other_names_askable(train: Dataset, test: Dataset, tmp_path: Path) -> None:
     """FLYP moves both towers, and what predicts is zero-shot classification by the tuned model."""
     tuner = FineTuner(MODEL, "flyp", steps=8, batch_size=16).fit(train)

@@ -225,6 +225,7 @@ def test_equal_sampling_gives_each_task_as_many_rows(size: int, processes: int) 
         assert all(sum(item < 3 for _, item in part) == size // processes // 2 for part in parts)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("task", ["fine", "has", "bright"])
 def test_one_task_alone_is_trained_as_by_the_tuner_of_one(train: Dataset, test: Dataset, task: str) -> None:
     """The same items, steps, start and units, of each kind of task: weights None and one task are `FineTuner`."""
@@ -246,6 +247,7 @@ def tuner(train: Dataset) -> MultiTaskTuner:
     return MultiTaskTuner(MODEL, "lp-ft", steps=12, batch_size=16, lr=1e-4).fit(_parts(train))
 
 
+@pytest.mark.full
 def test_step_zero_of_lp_ft_is_the_probe_of_each_task(train: Dataset, test: Dataset) -> None:
     still = MultiTaskTuner(MODEL, "lp-ft", steps=1, lr=1e-30, weight_decay=0.0).fit(_parts(train))
     for name, data in _parts(train).items():
@@ -255,6 +257,7 @@ def test_step_zero_of_lp_ft_is_the_probe_of_each_task(train: Dataset, test: Data
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.full
 def test_each_task_has_an_adapter_like_any_other(tuner: MultiTaskTuner, test: Dataset, tmp_path: Path) -> None:
     assert list(tuner.adapters_) == ["fine", "coarse", "has", "bright"]
     assert {name: adapter.task for name, adapter in tuner.adapters_.items()} == {

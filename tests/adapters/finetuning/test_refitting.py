@@ -43,6 +43,7 @@ def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_second_fit_is_the_first(strategy: str, train: Dataset, texts: Labelled) -> None:
     """To the last bit, for every strategy; of a loaded backbone, which stays as it was; a rate looked for in between."""
@@ -59,6 +60,7 @@ def test_the_second_fit_is_the_first(strategy: str, train: Dataset, texts: Label
     assert not any(value.requires_grad for value in backbone.module.parameters())
 
 
+@pytest.mark.full
 def test_looking_for_a_rate_leaves_no_trace() -> None:
     tuner = FineTuner(Pictures(), "full", steps=3, batch_size=4)
     fresh = weights(FineTuner(Pictures(), "full", steps=3, batch_size=4).fit(*noise(16)))
@@ -95,6 +97,7 @@ def crossed(tuner: FineTuner, pictures: list[Any], labels: list[str], folds: int
     return right / len(labels)
 
 
+@pytest.mark.full
 def test_cross_validation_on_noise_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels that are drawn cannot be predicted. With the guard taken out (a fit begins from the weights that the one before it
     ended with, which have seen the labels of this fold) they can."""
@@ -138,6 +141,7 @@ def test_a_fit_that_fails_changes_nothing(case: str) -> None:
     assert now.keys() == before.keys() and all(now[name] is value for name, value in before.items() if name != "seed")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("why", [KeyboardInterrupt, RuntimeError("no"), ModelgraftError("the loss became nan")])
 def test_what_ends_a_run_half_way_changes_nothing(why: Any) -> None:
     """Other classes, and an end after the second step: head, classes, notes and scores are those of before."""

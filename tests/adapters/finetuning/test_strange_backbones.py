@@ -34,6 +34,7 @@ SHORT: dict[str, Any] = {"steps": 3, "batch_size": 8, "lr": 1e-2}
 MORE: dict[str, dict[str, Any]] = {"lp-ft": {"norms": "train"}, "lora": {"rank": 1}}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", ["lp-ft", "full", "norm-only", "lora"])
 def test_buffers_of_every_kind_and_tied_weights(strategy: str, tmp_path: Path) -> None:
     """Positions that are no part of the state (CLIP's), a counter of calls that is none, running statistics, one weight of two
@@ -228,6 +229,7 @@ WRONG: dict[str, tuple[Callable[[], Any], Any, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", ["full", "lp-ft"])
 @pytest.mark.parametrize("case", WRONG)
 def test_a_plugin_that_is_wrong_is_named(case: str, strategy: str) -> None:

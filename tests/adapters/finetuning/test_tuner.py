@@ -29,6 +29,7 @@ def pretrained() -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in load(MODEL).module.state_dict().items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("settings", "moves"),
     [
@@ -61,6 +62,7 @@ def test_step_zero_of_lp_ft_is_the_probe(train: Dataset, test: Dataset) -> None:
     assert tuner.probe_ is not None
 
 
+@pytest.mark.full
 def test_l2_sp_with_a_huge_alpha_is_the_probe(train: Dataset, test: Dataset) -> None:
     """Held by alpha to where they began and the head trained no further, the weights are the pretrained ones."""
     tuner = FineTuner(MODEL, "lp-ft", steps=8, lr=1e-3, head_lr=1e-30, l2_sp=1e12, weight_decay=0.0, batch_size=16).fit(
@@ -72,12 +74,14 @@ def test_l2_sp_with_a_huge_alpha_is_the_probe(train: Dataset, test: Dataset) -> 
     assert np.abs(free.predict_proba(test) - probe.predict_proba(test)).max() > 0.01
 
 
+@pytest.mark.full
 def test_layer_decay_one_is_plain_to_the_last_bit(train: Dataset) -> None:
     one = FineTuner(MODEL, "full", layer_decay=1.0, **SHORT).fit(train)
     plain = FineTuner(MODEL, "full", **SHORT).fit(train)
     assert all(torch.equal(a, _weights(plain)[n]) for n, a in _weights(one).items())
 
 
+@pytest.mark.full
 def test_one_seed_one_result_and_parts_give_the_same_step(train: Dataset, test: Dataset) -> None:
     first, second = (FineTuner(MODEL, "full", norms="eval", seed=3, **SHORT).fit(train) for _ in range(2))
     other = FineTuner(MODEL, "full", norms="eval", seed=4, **SHORT).fit(train)
@@ -87,6 +91,7 @@ def test_one_seed_one_result_and_parts_give_the_same_step(train: Dataset, test: 
     np.testing.assert_allclose(parts.predict_proba(test), first.predict_proba(test), atol=2e-4)
 
 
+@pytest.mark.full
 def test_it_learns(train: Dataset, test: Dataset) -> None:
     tuner = FineTuner(MODEL, "full", steps=30, lr=1e-3, augment="flip", batch_size=16).fit(train)
     losses = tuner.report_["losses"]
@@ -123,6 +128,7 @@ def test_saved_loaded_and_predicting_the_same(train: Dataset, test: Dataset, tmp
         FrozenAdapter.load(folder)
 
 
+@pytest.mark.full
 def test_interrupted_and_resumed_is_uninterrupted(train: Dataset, tmp_path: Path) -> None:
     """Ctrl-C after step 4 of 9; the run that goes on ends at the same bits."""
     import os
@@ -205,6 +211,7 @@ def test_a_loss_that_is_no_number_stops_with_its_cause(train: Dataset) -> None:
         FineTuner(MODEL, "full", optimizer="sgd", lr=1e8, clip=None, steps=30, warmup=0.0, augment="none").fit(train)
 
 
+@pytest.mark.full
 def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that holds five images at once: steps of 16 are taken in four parts, with the result of whole ones."""
     whole = FineTuner(MODEL, "lp-ft", **SHORT).fit(train)
@@ -222,6 +229,7 @@ def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pyt
         torch.testing.assert_close(_weights(parts)[name], value, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_multi_label_and_regression(train: Dataset) -> None:
     items = list(train.items)
     both = [("frog", "green") if n % 3 else ("frog",) for n in range(len(items))]

@@ -25,6 +25,7 @@ def _state(tuner: FineTuner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in tuner.run_.live.items()}
 
 
+@pytest.mark.full
 def test_the_ends_are_the_two_models_bitwise(tuner: FineTuner, train: Dataset, test: Dataset) -> None:
     end = tuner.predict_proba(test)
     move(tuner, 0)
@@ -65,6 +66,7 @@ def test_a_setting_ends_there(train: Dataset, tuner: FineTuner) -> None:
     move(tuner, 1)
 
 
+@pytest.mark.full
 def test_soups_of_runs(train: Dataset, test: Dataset) -> None:
     runs = [FineTuner(MODEL, "lp-ft", steps=6, lr=1e-3, seed=seed).fit(train) for seed in range(2)]
     ends = [dict(run.end_) for run in runs]
@@ -76,6 +78,7 @@ def test_soups_of_runs(train: Dataset, test: Dataset) -> None:
         souped([FineTuner(MODEL)])
 
 
+@pytest.mark.full
 def test_zero_shot_of_classes_that_were_not_trained_on(train: Dataset, shared_data) -> None:
     """Before and after on the same images; a tuner that trained nothing has lost nothing."""
     others = photographs(shared_data, "test", 20, ("airplane", "dog", "ship"))
@@ -88,6 +91,7 @@ def test_zero_shot_of_classes_that_were_not_trained_on(train: Dataset, shared_da
     assert lost.score.value < before.score.value
 
 
+@pytest.mark.full
 def test_a_rate_is_found_between_the_ends(train: Dataset) -> None:
     found = FineTuner(MODEL, "full", batch_size=4).find_rate(train)
     assert 1e-6 < found.chosen < 0.3

@@ -94,6 +94,7 @@ def test_without_the_list_of_formats_it_does(
         ghostscript.unlink()
 
 
+@pytest.mark.full
 def test_nor_from_standard_input(tmp_path: Path, ghostscript: Path, run: Run) -> None:
     (tmp_path / "a.jpg").write_bytes(EPS)
     whole = io.BytesIO()
@@ -143,6 +144,7 @@ def _child(folder: Path, guard: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.full
 def test_mutated_files_of_every_format_touch_nothing_else(tmp_path: Path, ghostscript: Path) -> None:
     said = _child(tmp_path, "")
     assert (said["done"], said["other"]) == ([], []), said
@@ -150,6 +152,7 @@ def test_mutated_files_of_every_format_touch_nothing_else(tmp_path: Path, ghosts
     assert not ghostscript.exists()
 
 
+@pytest.mark.full
 def test_without_the_list_of_formats_they_do(tmp_path: Path, ghostscript: Path) -> None:
     said = _child(tmp_path, "formats")
     assert any(event.startswith("subprocess.Popen ('gs'") for event in said["done"]), said["done"]

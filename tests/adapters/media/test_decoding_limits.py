@@ -58,6 +58,7 @@ def _memory(path: Path) -> tuple[int, str]:
     return int(most), said
 
 
+@pytest.mark.full
 def test_a_small_file_takes_no_gigabytes(tmp_path: Path) -> None:
     """The largest that are let in: 88 million pixels. It was 3.4 GB for 16 bit, 1.8 GB for transparency."""
     for name, content in (("16", _png(9400, 9400, 16, 0)), ("la", _png(9400, 9400, 8, 4))):
@@ -69,6 +70,7 @@ def test_a_small_file_takes_no_gigabytes(tmp_path: Path) -> None:
     assert said == "(9400, 9400)" and most < 1000, (most, said)
 
 
+@pytest.mark.full
 def test_what_is_too_large_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     inside = _png(13000, 13000, 8, 6)
     icon = b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(inside), 22) + inside

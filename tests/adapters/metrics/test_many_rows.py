@@ -34,6 +34,7 @@ def false_flags(count: int, draws: int, tables: int) -> tuple[float, float]:
     return together / tables, alone / tables
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("count", "draws"), [(5, 1), (12, 1), (5, 3)])
 def test_equally_good_rows_are_seldom_said_to_be_worse(count: int, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_rows, "DRAWS", 1000)

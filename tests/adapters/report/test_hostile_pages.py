@@ -134,6 +134,7 @@ def _comparison(names: tuple[str, ...]) -> str:
 PAGES = {"probe": _probe, "explore": _exploration, "compare": _comparison}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
 def test_nothing_of_a_name_is_live_and_nothing_hides(make: Callable[[tuple[str, ...]], str]) -> None:
     for start in range(0, len(ALL), 16):

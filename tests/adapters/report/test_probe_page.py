@@ -73,6 +73,7 @@ def adapter() -> FrozenAdapter:
     return LinearProbe(load("embedded/sprig"), modality="text", C=1.0)
 
 
+@pytest.mark.full
 def test_more_labels_are_learnt_from_and_more_is_right() -> None:
     train, features = gaussian()
     test, test_features = gaussian(600, seed=1)
@@ -346,6 +347,7 @@ def reported(data: Dataset, features: np.ndarray) -> ProbeReport:
     return collect(run, shots=(4, None), seeds=(0, 1), hardest=5)
 
 
+@pytest.mark.full
 def test_every_head_has_a_page() -> None:
     """Curves of settings come in many kinds: none, one number, several settings at once."""
     data = digits(120)

@@ -73,6 +73,7 @@ def _killed_at(step: int, work: Callable[[], None]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills by forking")
 @pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
 def test_killed_at_any_step_one_of_the_two_is_there(

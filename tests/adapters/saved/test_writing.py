@@ -71,6 +71,7 @@ def _pictures(data: Path) -> list[str]:
 # The same after loading
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("head", sorted(spec.name for spec in modelgraft.list_heads() if "single-label" in spec.tasks))
 def test_every_head_predicts_the_same_after_loading(head: str, data: Path, tmp_path: Path) -> None:
     spec = next(spec for spec in modelgraft.list_heads() if spec.name == head)
@@ -103,6 +104,7 @@ def test_other_tasks_and_texts(task: str, head: str, tmp_path: Path, shared_data
     assert 'predict "a text"' in told.text
 
 
+@pytest.mark.full
 def test_loading_needs_no_training_data_and_no_cache(data: Path, tmp_path: Path, fitted: FrozenAdapter) -> None:
     copy = Path(shutil.copytree(data, tmp_path / "copy"))
     adapter = FrozenAdapter(MODEL, "linear", device="cpu", n_folds=2).fit(copy)
@@ -122,6 +124,7 @@ def test_loading_needs_no_training_data_and_no_cache(data: Path, tmp_path: Path,
     assert np.allclose(json.loads(done.stdout), expected, atol=1e-6)
 
 
+@pytest.mark.full
 def test_layer_and_dtype_are_kept(data: Path, tmp_path: Path) -> None:
     adapter = FrozenAdapter(MODEL, "prototype", layer="unprojected", dtype="bfloat16", device="cpu", n_folds=2).fit(
         data
@@ -379,6 +382,7 @@ CARDS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", CARDS)
 def test_a_wrong_card_is_told_in_one_line(what: str, saved: Path) -> None:
     change, told = CARDS[what]
@@ -402,6 +406,7 @@ def test_a_card_that_is_no_json(saved: Path) -> None:
         _refused(saved)
 
 
+@pytest.mark.full
 def test_no_value_anywhere_in_a_card_breaks_the_reader(saved: Path) -> None:
     """Every field of the card replaced by junk of every kind: an adapter that works, or an error of ours in one line."""
     card = _card(saved)

@@ -110,6 +110,7 @@ def test_a_flipped_bit_is_seen_and_the_row_can_be_stored_anew(suffix: str, at: i
         assert held(again, 8) == held(RecordStore(Path(folder), WIDTH), 8) == list(range(8))
 
 
+@pytest.mark.full
 def test_processes_that_write_at_once_do_no_harm(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.adapters.storage.test_records import *\n"
