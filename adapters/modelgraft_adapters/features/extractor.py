@@ -183,9 +183,7 @@ class FeatureExtractor:
         with self._loading:
             if self._backbone is None:
                 self._backbone = load(self.entry, device=self.device, dtype=self._dtype)
-            if not self._checked:
-                self._check_layer()
-                self._checked = True
+            self._checked = self._checked or self._check_layer()
         return self._backbone
 
     def embed(self, items: Sequence[Any], progress: Callable[[int, int], None] | None = None) -> Embedded:
@@ -252,7 +250,7 @@ class FeatureExtractor:
         if cut.counts:
             stored = self.store.cut(list(known)) if self.store is not None else {}
             cut.take([item.value.digest for item in batch if item.value], {**stored, **self._newly_cut(missing)})
-        errors = self._encode(missing, known)
+        errors = self._encode(missing, known, list(reads.values()))
         for item in batch:
             if item.value is None:
                 yield Row(item.item, None, item.error, None)
@@ -261,8 +259,13 @@ class FeatureExtractor:
             else:
                 yield Row(item.item, known[item.value.digest], None, item.note)
 
-    def _encode(self, missing: dict[bytes, Prepared[Any, _Read]], known: dict[bytes, np.ndarray]) -> dict[bytes, str]:
-        """Encode what is missing, keep it, add it to ``known``; why some have no features."""
+    def _encode(
+        self,
+        missing: dict[bytes, Prepared[Any, _Read]],
+        known: dict[bytes, np.ndarray],
+        window: list[Prepared[Any, _Read]],
+    ) -> dict[bytes, str]:
+        """Encode what is missing of a window, keep it batch by batch, add it to ``known``; why some have no features."""
         errors: dict[bytes, str] = {}
         ready: dict[bytes, Any] = {}
         for digest, item in missing.items():
@@ -274,8 +277,8 @@ class FeatureExtractor:
                     errors[digest] = str(error)
                     continue
             ready[digest] = item.value.ready
-        new: dict[bytes, np.ndarray] = {}
-        for group in self._groups(ready):
+        for group in self._groups(ready, window):
+            new: dict[bytes, np.ndarray] = {}
             rows = self._forward([ready[digest] for digest in group])
             self.encoded += len(group)
             for digest, row in zip(group, rows, strict=True):
@@ -283,13 +286,17 @@ class FeatureExtractor:
                     new[digest] = row
                 else:
                     errors[digest] = plugin_calls.not_finite(self.backbone)
-        known.update(new)
-        self._keep(new)
+            known.update(new)
+            self._keep(new)
         return errors
 
-    def _groups(self, ready: dict[bytes, Any]) -> list[list[bytes]]:
-        exactly = self._given["batch_size"] is not None
-        return by_text(ready, self.batch_size, exactly=exactly) if self.modality == "text" else by_shape(ready)
+    def _groups(self, ready: dict[bytes, Any], window: list[Prepared[Any, _Read]]) -> list[list[bytes]]:
+        if self.modality == "image":
+            return by_shape(ready)
+        # Of all texts of the window, stored ones too: batches are then what they were in a run that was interrupted.
+        texts = {item.value.digest: item.item for item in window if item.value is not None}
+        groups = by_text(texts, self.batch_size, exactly=self._given["batch_size"] is not None)
+        return [left for group in groups if (left := [digest for digest in group if digest in ready])]
 
     def _newly_cut(self, missing: dict[bytes, Prepared[Any, _Read]]) -> dict[bytes, tuple[int, int]]:
         """Of texts that are to be encoded those that are longer than is read; kept before their features are."""
@@ -372,14 +379,15 @@ class FeatureExtractor:
         image, note = read_image(item if content is None else io.BytesIO(content))
         return plugin_calls.preprocess(self.backbone, image), note
 
-    def _check_layer(self) -> None:
+    def _check_layer(self) -> bool:
         if self.layer is None:
-            return
+            return True
         backbone = self._backbone
         there = plugin_calls.layers(backbone, self.modality) if isinstance(backbone, Layered) else ()
         if self.layer not in there:
             has = f"there are: {', '.join(there)}" if there else "it has no layers to choose from, leave it out"
             raise UsageError(f"{self.entry.name} has no layer {self.layer!r} for {self.modality}s; {has}")
+        return True
 
     def _shape(self) -> tuple[int, ...]:
         """Of one item's features; what the entry states where nothing is known better."""

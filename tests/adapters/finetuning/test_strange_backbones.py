@@ -287,6 +287,7 @@ def _numbers(count: int) -> tuple[Dataset]:
     return (read_data(noise(count)[0], [float(n % 5) for n in range(count)], task="regression"),)
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")  # torch, of what the guards keep away
 def test_guards_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken out, each of these trains to the end without a word: one row for all items of a regression, an embedding without
     gradients, one that is computed with other weights than those that are trained."""
