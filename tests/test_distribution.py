@@ -18,6 +18,7 @@ PACKAGES = {
     "modelgraft",
     "modelgraft_adapters",
     "modelgraft_embedded",
+    "modelgraft_engines",
     "modelgraft_heads",
     "modelgraft_open_clip",
     "modelgraft_sentence_transformers",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from modelgraft.learning import Examples
 from modelgraft_heads.prototype import TEMPERATURES, PrototypeHead
@@ -23,6 +24,7 @@ def test_logits_are_the_cosine_with_the_class_mean_over_the_temperature(examples
     np.testing.assert_allclose(PrototypeHead.fit(examples, temperature=0.2).logits(held[0]), expected, atol=2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # scikit-learn's, of one example a class
 def test_it_predicts_as_nearest_centroid_of_means_of_length_one(examples: Examples, held: Any) -> None:
     peer = NearestCentroid()
     features = _unit(examples.features.double().numpy())

@@ -39,7 +39,9 @@ def checked_inputs(task: Task, classes: int, targets: np.ndarray, outputs: np.nd
     if task == "multi-label":
         _refuse(~np.isin(targets, (0, 1)).all(axis=1), targets, "neither 0 nor 1")
     else:
-        _refuse(~np.asarray(np.abs(targets) <= LARGEST).all(axis=1), targets, "not finite, or too large")
+        _refuse(
+            ~np.asarray(np.abs(targets.astype(np.float64)) <= LARGEST).all(axis=1), targets, "not finite, or too large"
+        )
     return targets, outputs
 
 
@@ -50,7 +52,7 @@ def not_outputs(outputs: np.ndarray, task: Task | str) -> str:
     if not outputs.size:
         return ""
     if task == "regression":
-        return "" if np.abs(outputs).max() <= LARGEST else "numbers that are too large"
+        return "" if float(np.abs(outputs).max()) <= LARGEST else "numbers that are too large"
     low, high = float(outputs.min()), float(outputs.max())
     if low < -UNIT or high > 1 + UNIT:
         return f"probabilities from {low:.3g} to {high:.3g}"

@@ -195,8 +195,7 @@ class FeatureExtractor:
         """
         whole = each_item(items)
         items = whole if isinstance(whole, Sized) else list(whole)  # type: ignore[assignment]  # which may be read lazily
-        before, total = self.encoded, len(items)
-        gathered = Gathered(total)
+        before, total, gathered = self.encoded, len(items), Gathered(len(items))
         errors: list[str | None] = []
         noted: list[str] = []
         count = 0
