@@ -240,7 +240,7 @@ class _Batch:
 
         h is the mean curvature of the loss: mean_i (1 - sum_c p_ic^2) / C, or mean_i p (1 - p) for labels that stand alone.
         """
-        spread = 1 - torch.einsum("ckn,ckn->kn", p, p) if self.classes > 1 else p[0] * (1 - p[0])
+        spread = 1 - p.square().sum(dim=0) if self.classes > 1 else p[0] * (1 - p[0])
         h = ((spread * self.weights).sum(dim=1) / self.classes).clamp_min(1e-12)
         diagonal = torch.empty(len(h), self.rank + 1, dtype=p.dtype, device=p.device)
         diagonal[:, :-1] = h[:, None] * self.variances + self.penalties[:, None]
@@ -283,7 +283,7 @@ class _Batch:
         """(K,): the second derivative of the loss along a direction whose logits are ``zd``."""
         pz = p * zd
         mean = pz.sum(dim=0)
-        square = torch.einsum("ckn,ckn->kn", pz, zd)
+        square = pz.mul_(zd).sum(dim=0)
         bend = square - mean.square() if self.classes > 1 else square * (1 - p[0])
         return (bend * self.weights[which]).sum(dim=1)
 
