@@ -1,4 +1,4 @@
-"""Penalised logistic regression, many problems in one batch: every strength of the penalty and every fold at once.
+"""Penalised logistic regression, many problems in one batch: all folds, and where classes are few several strengths of the penalty.
 
 The objective of problem k, over items i with weights s_ki that sum to 1::
 
@@ -30,8 +30,9 @@ RAREST: Final = 1e-6
 LINE_STEPS: Final = 8
 SLOPE: Final = 0.3
 """A step is taken once the slope is down to this part of what it was (the curvature condition of Wolfe)."""
-PATIENCE: Final = {torch.float32: 20, torch.float64: 500}
-"""Steps without a new smallest decrement after which the dtype's precision is used up."""
+PATIENCE: Final = {torch.float32: 100, torch.float64: 500}
+"""Steps without a new smallest decrement after which the dtype's precision is used up. With many classes and a weak penalty the estimate
+rises for tens of steps, as probabilities near 0 and 1 and the curvature falls, far from any optimum."""
 LARGEST_BATCH: Final = 1 << 26
 """Logits held at once (items x problems x classes); more problems are solved batch after batch."""
 

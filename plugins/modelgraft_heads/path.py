@@ -14,7 +14,7 @@ import torch
 
 from modelgraft_heads.logistic import Solution
 
-COLUMNS: Final = 256
+COLUMNS: Final = 64
 """Problems times classes that are solved at once: as many as matrix products run at the machine's speed for, and few enough that what
 a step reads and writes stays in the processor's caches."""
 FARTHEST: Final = 1.0
