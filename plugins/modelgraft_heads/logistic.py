@@ -31,8 +31,8 @@ LINE_STEPS: Final = 8
 SLOPE: Final = 0.3
 """A step is taken once the slope is down to this part of what it was (the curvature condition of Wolfe)."""
 PATIENCE: Final = {torch.float32: 100, torch.float64: 500}
-"""Steps without a new smallest decrement after which the dtype's precision is used up. With many classes and a weak penalty the estimate
-rises for tens of steps, as probabilities near 0 and 1 and the curvature falls, far from any optimum."""
+"""Steps without a new smallest decrement after which the dtype's precision is used up. With many classes and a weak penalty the
+estimate rises for tens of steps far from the optimum, while probabilities get near 0 and 1 and so the curvature falls."""
 LARGEST_BATCH: Final = 1 << 26
 """Logits held at once (items x problems x classes); more problems are solved batch after batch."""
 

@@ -15,8 +15,8 @@ import torch
 from modelgraft_heads.logistic import Solution
 
 COLUMNS: Final = 64
-"""Problems times classes that are solved at once: as many as matrix products run at the machine's speed for, and few enough that what
-a step reads and writes stays in the processor's caches."""
+"""Problems times classes that are solved at once where classes are few. Narrower matrix products are slow; wider batches start
+farther from where they end, and what a step reads and writes leaves the processor's caches."""
 FARTHEST: Final = 1.0
 """The line is followed by at most this many times the distance of the two optima that it goes through."""
 

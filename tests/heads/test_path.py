@@ -36,9 +36,7 @@ def test_a_straight_path_is_met(monkeypatch: pytest.MonkeyPatch, columns: int) -
     places = [(where, len(found.bias)) for where, found in follow(strengths, 2, 3, exact)]
     size = max(1, columns // 6)
     assert [c for group, _ in starts for c in group] == strengths
-    assert [(w.start, w.stop) for w, _ in places] == [
-        (n, min(n + size, 7)) for n in range(0, 7, size)
-    ]
+    assert [(w.start, w.stop) for w, _ in places] == [(n, min(n + size, 7)) for n in range(0, 7, size)]
     assert all(count == 2 * (where.stop - where.start) for where, count in places)
     assert starts[0][1] is None
     if size == 1:
