@@ -4,9 +4,9 @@
 
 Every measurement is a process of its own with features that are there: embedding is not timed. "sweep" is 24 values of C x 5 folds;
 "probe" adds the chosen model, solved to its certificate; "with curve" is the probe and the learning curve of a report (1 to 16
-labels a class, three seeds each). scikit-learn's `LogisticRegression` does a subset of the fits, one fold at a few values of C, each
-from the last one's solution and at a falling tolerance until its objective is within 1e-6 (relative) of ours; its time for all 120
-is extrapolated: the mean of the subset times 120.
+labels a class, three seeds each). scikit-learn's `LogisticRegression` does a subset of the fits: one fold at a few values of C,
+each from the last one's solution and at a falling tolerance until its objective is within 1e-6 (relative) of ours. Its time for
+all 120 is extrapolated: the mean of the subset times 120.
 """
 
 from __future__ import annotations
