@@ -1,6 +1,6 @@
 """The probe with many classes: Banking77 (77) and CLINC150 (150), of MiniLM's features. CPU seconds, accuracy, certificate, memory.
 
-    python benchmarks/many_classes.py [--data ../shared/data] [--threads 1] [--strengths 8 12 16]
+    python benchmarks/many_classes.py [--data ../shared/data] [--threads 1] [--strengths 2 10 18]
 
 Every measurement is a process of its own with features that are there: embedding is not timed. "sweep" is 24 values of C x 5 folds;
 "probe" adds the chosen model, solved to its certificate; "with curve" is the probe and the learning curve of a report (1 to 16
@@ -47,7 +47,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--threads", type=int, default=1)
-    arguments.add_argument("--strengths", type=int, nargs="*", default=[8, 12, 16], help="places of C for scikit-learn")
+    arguments.add_argument("--strengths", type=int, nargs="*", default=[2, 6, 10, 14, 18, 22], help="places of C for scikit-learn")
     arguments.add_argument("--features", type=Path, help="where features are, or are to be kept")
     arguments.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = arguments.parse_args()
