@@ -22,7 +22,7 @@ from measure import save
 from modelgraft.learning import Examples
 from modelgraft_adapters.media.images import FORMATS
 from modelgraft_heads.design import Design
-from modelgraft_heads.linear import SELECTION, STRENGTHS, Sweep
+from modelgraft_heads.linear import STRENGTHS, Sweep
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
@@ -84,10 +84,11 @@ def objectives_of_sweep(examples: Examples, folds: np.ndarray, features: np.ndar
     """The objective of every problem as the sweep leaves it, evaluated in float64 on the features themselves."""
     design = Design.of(examples.features)
     inside = torch.stack([torch.from_numpy(folds != fold) for fold in range(5)])
-    solution = Sweep(design, examples)._solve(design, list(STRENGTHS), inside, SELECTION, None)
+    solutions = [solution for _, solution in Sweep(design, examples).path(list(STRENGTHS), inside, None)]
+    weights, biases = torch.cat([s.weight for s in solutions]), torch.cat([s.bias for s in solutions])
     found = []
     for k in range(len(STRENGTHS) * 5):
-        weight, bias = design.unrotate(solution.weight[k], solution.bias[k])
+        weight, bias = design.unrotate(weights[k], biases[k])
         held = folds != k % 5
         targets = examples.targets.numpy()[held]
         found.append(objective(features[held], targets, weight.numpy(), bias.numpy(), STRENGTHS[k // 5]))

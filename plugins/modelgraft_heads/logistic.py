@@ -1,4 +1,4 @@
-"""Penalised logistic regression, many problems in one batch: every strength of the penalty and every fold at once.
+"""Penalised logistic regression, many problems in one batch: all folds, and where classes are few several strengths of the penalty.
 
 The objective of problem k, over items i with weights s_ki that sum to 1::
 
@@ -30,8 +30,9 @@ RAREST: Final = 1e-6
 LINE_STEPS: Final = 8
 SLOPE: Final = 0.3
 """A step is taken once the slope is down to this part of what it was (the curvature condition of Wolfe)."""
-PATIENCE: Final = {torch.float32: 20, torch.float64: 500}
-"""Steps without a new smallest decrement after which the dtype's precision is used up."""
+PATIENCE: Final = {torch.float32: 100, torch.float64: 500}
+"""Steps without a new smallest decrement after which the dtype's precision is used up. With many classes and a weak penalty the
+estimate rises for tens of steps far from the optimum, while probabilities get near 0 and 1 and so the curvature falls."""
 LARGEST_BATCH: Final = 1 << 26
 """Logits held at once (items x problems x classes); more problems are solved batch after batch."""
 
@@ -240,7 +241,7 @@ class _Batch:
 
         h is the mean curvature of the loss: mean_i (1 - sum_c p_ic^2) / C, or mean_i p (1 - p) for labels that stand alone.
         """
-        spread = 1 - torch.einsum("ckn,ckn->kn", p, p) if self.classes > 1 else p[0] * (1 - p[0])
+        spread = 1 - p.square().sum(dim=0) if self.classes > 1 else p[0] * (1 - p[0])
         h = ((spread * self.weights).sum(dim=1) / self.classes).clamp_min(1e-12)
         diagonal = torch.empty(len(h), self.rank + 1, dtype=p.dtype, device=p.device)
         diagonal[:, :-1] = h[:, None] * self.variances + self.penalties[:, None]
@@ -283,7 +284,7 @@ class _Batch:
         """(K,): the second derivative of the loss along a direction whose logits are ``zd``."""
         pz = p * zd
         mean = pz.sum(dim=0)
-        square = torch.einsum("ckn,ckn->kn", pz, zd)
+        square = pz.mul_(zd).sum(dim=0)
         bend = square - mean.square() if self.classes > 1 else square * (1 - p[0])
         return (bend * self.weights[which]).sum(dim=1)
 
