@@ -47,7 +47,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--threads", type=int, default=1)
-    arguments.add_argument("--strengths", type=int, nargs="*", default=[2, 6, 10, 14, 18, 22], help="places of C for scikit-learn")
+    arguments.add_argument(
+        "--strengths", type=int, nargs="*", default=[2, 6, 10, 14, 18, 22], help="places of C for scikit-learn"
+    )
     arguments.add_argument("--features", type=Path, help="where features are, or are to be kept")
     arguments.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = arguments.parse_args()
