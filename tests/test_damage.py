@@ -25,6 +25,7 @@ from tests.damage import Case, count
 MAKERS = (damage.labels, damage.runs, damage.notes, damage.saved_cards, damage.saved_heads)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_flipped_bits_and_cuts_give_no_other_answer(make: Callable[[Path], Case], tmp_path: Path) -> None:
     """And without the look at the checksum they do."""

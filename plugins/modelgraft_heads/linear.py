@@ -198,7 +198,14 @@ class Sweep:
         labels, each = self._labels(), len(strengths) * len(folds)
 
         def tell(before: int) -> Callable[[int], None]:
-            return lambda done: progress("choosing the strength", before + done, each * len(labels))
+            furthest = before
+
+            def say(done: int) -> None:
+                nonlocal furthest  # a problem that seemed solved may be taken up again
+                furthest = max(furthest, before + done)
+                progress("choosing the strength", furthest, each * len(labels))
+
+            return say
 
         found = [self._held_out(strengths, inside, label, tell(each * n)) for n, label in enumerate(labels)]
         progress("choosing the strength", each * len(labels), each * len(labels))

@@ -108,6 +108,7 @@ def test_pictures_are_there_and_small(chrome: Any, pages: dict[str, Path], name:
     assert sizes and all(done and 0 < wide <= 128 and 0 < high <= 128 for done, wide, high in sizes)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_can_be_read_in_light_and_dark(chrome: Any, pages: dict[str, Path], name: str, dark: bool) -> None:

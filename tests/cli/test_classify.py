@@ -95,6 +95,7 @@ def test_json_lines_contract(run: Run, photos: Path) -> None:
     }
 
 
+@pytest.mark.full
 def test_the_formats_say_the_same(run: Run, photos: Path, tmp_path: Path) -> None:
     def out(*arguments: str) -> str:
         done = run("classify", str(photos), "--labels", LABELS, *arguments)
@@ -181,6 +182,7 @@ def test_one_label_and_repeated_labels(run: Run, photos: Path) -> None:
     assert done.returncode == 2 and "labels given twice: 'cat' (labels 1, 3); 'dog' (labels 2, 4)" in done.stderr
 
 
+@pytest.mark.full
 def test_labels_from_a_file_top_k_threshold_and_templates(run: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ncup\n\nrocket\nflower, orange\n")
     cat = str(photos / "cat.jpg")

@@ -147,6 +147,7 @@ def _rows(found: Iterator[Row]) -> dict[str, Row]:
     return {row.check: row for row in found}
 
 
+@pytest.mark.full
 def test_torch_works_here() -> None:
     rows = _rows(torch_checks.rows())
     assert {row.status for row in rows.values()} <= {"ok", "warn"}

@@ -134,6 +134,7 @@ def test_a_swapped_file_at_the_locked_commit_is_refused(
     assert answer.startswith("UnsafeWeightsError")
 
 
+@pytest.mark.full
 def test_revisions_are_locked_apart(run: Run, hub: HubStandIn, env: dict[str, str], project: Path) -> None:
     _move_on(hub)
     assert run("lock", NAME, f"{NAME}@before", env=env, cwd=project).returncode == 0

@@ -66,6 +66,7 @@ def test_several_tasks_are_trained_tested_saved_and_held_against_each_alone(
     assert other.returncode == 2 and "holds 'colour', which is no task of this run" in other.stderr
 
 
+@pytest.mark.full
 def test_the_table_for_people(run: Run, table: Path, tmp_path: Path) -> None:
     """Without a split a part of each class of the first task is drawn to test on."""
     data = tmp_path / "things.csv"

@@ -83,6 +83,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(unbuffered: bool) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.full
 def test_streams_that_were_closed() -> None:
     """``>&-`` and ``2>&-``: what is printed does not go into the next file that is opened."""
     for closed, wanted in (((1,), 1), ((2,), 0), ((1, 2), 1), ((0, 1, 2), 1)):

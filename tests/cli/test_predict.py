@@ -91,6 +91,7 @@ def test_by_a_registered_name(run: Run, data: Path, saved: Path, tmp_path: Path)
     assert locked.returncode == 0 and json.loads(locked.stdout)[0]["label"] == json.loads(found[0].stdout)[0]["label"]
 
 
+@pytest.mark.full
 def test_texts_from_the_command_line_and_from_tables(run: Run, tmp_path: Path) -> None:
     from modelgraft_adapters import FrozenAdapter
 
@@ -125,6 +126,7 @@ def test_numbers_in_a_table(run: Run, data: Path, tmp_path: Path) -> None:
     assert refused.returncode == 2 and "leave out --threshold" in refused.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

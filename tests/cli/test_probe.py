@@ -56,6 +56,7 @@ def test_a_broken_picture_is_said_and_the_exit_code_is_one(run: Run, data: Path)
         broken.unlink()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -127,6 +127,7 @@ def test_cache_lists_verifies_and_prunes(world: World) -> None:
     assert [r["models"] for r in world.json("cache")] == [[TWO]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

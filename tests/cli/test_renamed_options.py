@@ -24,6 +24,7 @@ OLD = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("verb", "old", "new"), OLD)
 def test_an_old_name_names_the_new_one(verb: str, old: str, new: str, run: Run) -> None:
     done = run(verb, "nowhere", old, "0.5")

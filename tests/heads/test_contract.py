@@ -83,6 +83,7 @@ def test_a_head_has_the_members_of_the_contract(name: str) -> None:
     assert isinstance(_fit(name, _examples()), LearnedHead)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_logits_and_probabilities_have_their_shape_and_range(name: str, task: str) -> None:
     examples = _examples(task=task)
@@ -99,6 +100,7 @@ def test_logits_and_probabilities_have_their_shape_and_range(name: str, task: st
             assert torch.equal(found.argmax(dim=1), logits.argmax(dim=1))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[0] != "text"])
 def test_it_learns(name: str, task: str) -> None:
     examples, fresh = _examples(task=task), _examples(task=task, count=90)
@@ -112,6 +114,7 @@ def test_it_learns(name: str, task: str) -> None:
         assert (logits.argmax(dim=1) == fresh.targets).float().mean() > 0.9
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_saved_and_made_again_it_answers_alike_to_the_bit(name: str, task: str, tmp_path: Path) -> None:
     examples = _examples(task=task)
@@ -143,6 +146,7 @@ def test_the_report_is_plain_json(name: str) -> None:
     assert all(isinstance(line, str) and "\n" not in line for line in report.get("notes", []))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_features_of_any_scale(name: str, scale: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from modelgraft.learning import Examples
 from modelgraft_heads.pseudo_label import PseudoLabelHead, _confident
@@ -59,6 +60,7 @@ def test_no_class_takes_more_than_its_share() -> None:
     assert _confident(found, np.array([0.5, 0.5]), 0.5).tolist() == [0, 0, 0, -1, 1, 1]
 
 
+@pytest.mark.full
 def test_it_does_not_fall_behind_the_classifier_inside(examples: Examples, held: Any) -> None:
     accuracy = [
         float((PseudoLabelHead.fit(examples, threshold=t).logits(held[0]).argmax(dim=1) == held[1]).float().mean())

@@ -112,6 +112,7 @@ def test_unbalanced_real_embeddings(embeddings: tuple[np.ndarray, np.ndarray]) -
     _agrees(features[rare], targets[rare], 1.0, {0: 1.0, 1: 25.0, 2: 1.0, 3: 0.5, 4: 1.0})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("C", [1e-2, 1e2])
 def test_columns_twice_and_constant_columns(C: float) -> None:
     features, targets = _digits()

@@ -250,6 +250,7 @@ def test_labels_of_a_model_with_the_same_sums_are_encoded_anew(tmp_path: Path, m
     assert turned.texts_encoded == 2
 
 
+@pytest.mark.full
 def test_another_precision_of_products_is_another_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path))
     before, card = torch.get_float32_matmul_precision(), FeatureExtractor(ByHand()).card

@@ -187,6 +187,7 @@ def test_processes_at_once_try_each_distribution_once(tmp_path: Path) -> None:
     assert sorted(count.read_text()) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.full
 def test_whoever_tries_plugins_may_die(tmp_path: Path) -> None:
     """A process that is killed in mid-trial leaves the lock to the next."""
     site = Site(tmp_path)
@@ -206,6 +207,7 @@ def test_whoever_tries_plugins_may_die(tmp_path: Path) -> None:
     assert "slow/m" in {entry["name"] for entry in json.loads(out)}
 
 
+@pytest.mark.full
 def test_a_plugin_that_kills_the_process_above_is_found_out(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.add("kills-up", "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(60)\n")
@@ -216,6 +218,7 @@ def test_a_plugin_that_kills_the_process_above_is_found_out(tmp_path: Path) -> N
     assert {r["status"] for name, r in reports.items() if name != "kills-up"} == {"ok"}
 
 
+@pytest.mark.full
 def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.add("works")

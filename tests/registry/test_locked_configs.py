@@ -133,6 +133,7 @@ def test_a_lock_moves_no_model_elsewhere(folder: Path, tmp_path: Path, monkeypat
     assert not isinstance(error.value, LockError)
 
 
+@pytest.mark.full
 def test_a_repository_whose_configuration_alone_moves_on(folder: Path, tmp_path: Path, run: Run) -> None:
     """The locked commit is read, configuration and all; --check says that the name means another now."""
     (tmp_path / "hub" / "somebody").mkdir(parents=True)

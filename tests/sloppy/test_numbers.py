@@ -157,6 +157,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_refused_is_a_line(what: str) -> None:
     make, match = REFUSED[what]

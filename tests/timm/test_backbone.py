@@ -267,6 +267,7 @@ def test_without_a_network_and_weights_outside_the_hub(tmp_path: Path) -> None:
     one_line(unfetched, "WeightsUnavailableError", name, url, "put that file at")
 
 
+@pytest.mark.full
 def test_direct_downloads_are_checked_by_the_digest_in_their_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_facts_are_those_of_timm() -> None:
             assert entry.preprocessing["test_input_size"] == list(config.test_input_size)
 
 
+@pytest.mark.full
 def test_default_tags_are_timms(table: Catalogue) -> None:
     architectures = {entry.name.partition(":")[0] for entry in ENTRIES}
     for architecture in architectures:

@@ -63,6 +63,7 @@ def gradients(backbone: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in backbone.module.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", SMALL)
 def test_blocks_hold_what_the_embedding_depends_on_and_no_more(name: str) -> None:
     settings, (first, second, last) = SMALL[name]

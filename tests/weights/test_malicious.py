@@ -183,6 +183,7 @@ NAMES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("which", NAMES)
 def test_file_names_that_leave_the_folder(scene: Scene, which: str) -> None:
     text_model(scene)

@@ -91,6 +91,7 @@ def test_a_folder_that_sentence_transformers_saved(models: Path) -> None:
     assert torch.allclose(backbone.encode_text(["a cat"]), library.encode(["a cat"], convert_to_tensor=True), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::modelgraft.errors.HiddenNameWarning")
 def test_a_registered_name_comes_first(models: Path) -> None:
     register("sentences", str(models / "sentences"))
     register("tower", "open_clip/ViT-B-32:openai")
@@ -99,6 +100,7 @@ def test_a_registered_name_comes_first(models: Path) -> None:
     assert modelgraft.resolve("tower@v2") == modelgraft.resolve("open_clip/ViT-B-32:openai@v2")
 
 
+@pytest.mark.full
 def test_a_repository_of_the_hub(models: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "hub" / "somebody").mkdir(parents=True)
     (tmp_path / "hub" / "somebody" / "birds").symlink_to(models / "timm")

@@ -36,6 +36,7 @@ def _run(data: Dataset, folder: Path | None = None) -> Comparison:
 TRAP = "import os; os.close(os.open(os.environ['TRAP'], os.O_CREAT | os.O_WRONLY))\n"
 
 
+@pytest.mark.full
 def test_modules_in_the_folder_that_somebody_stands_in_are_not_run(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_modules_in_the_folder_that_somebody_stands_in_are_not_run(
     assert _run(data).rows[0].status == "failed" and (tmp_path / "sprung").exists()
 
 
+@pytest.mark.full
 def test_what_is_printed_in_the_process_is_no_answer(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

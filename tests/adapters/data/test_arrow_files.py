@@ -50,6 +50,7 @@ def _memory(path: Path) -> tuple[int, str]:
 LONG = "x y" * 100_000
 
 
+@pytest.mark.full
 def test_a_value_that_stands_once_is_held_once(tmp_path: Path) -> None:
     """A file of 30 KB that means 240 MB, and could mean any number, in a column of texts, of lists and of files."""
     path = tmp_path / "x.parquet"
@@ -169,6 +170,7 @@ def test_offsets_that_lead_out_of_an_arrow_file_are_seen(tmp_path: Path) -> None
         read_data(folder)
 
 
+@pytest.mark.full
 def test_a_saved_data_set_is_not_unpacked_without_end(tmp_path: Path) -> None:
     folder = _saved(tmp_path / "x")
     (path,) = folder.glob("*.arrow")

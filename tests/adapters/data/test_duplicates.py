@@ -61,6 +61,7 @@ def test_different_photographs_are_not(shared_data: Path, name: str) -> None:
     assert near_duplicates(data.train, data.test) == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "usps"])
 def test_drawings_that_look_alike_are_hardly_taken_for_copies(shared_data: Path, name: str) -> None:
     data = read_data(shared_data / f"{name}.tar")

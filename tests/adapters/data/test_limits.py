@@ -33,6 +33,7 @@ def test_rows_that_share_no_names_make_no_square(tmp_path: Path) -> None:
     assert len(read_data(path)) == 1000
 
 
+@pytest.mark.full
 def test_tables_of_a_million_columns(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     for header in (",".join(f"c{n}" for n in range(1_000_000)), ",".join(f'"c{n}"' for n in range(20_000))):
@@ -123,6 +124,7 @@ def test_a_file_is_read_no_further_than_it_says(tmp_path: Path) -> None:
             open_regular(tmp_path / "socket")
 
 
+@pytest.mark.full
 def test_links_that_lead_round_in_circles(tmp_path: Path) -> None:
     """Twelve folders that link each other have a billion paths."""
     for n in range(12):

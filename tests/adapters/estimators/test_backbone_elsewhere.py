@@ -154,6 +154,7 @@ def test_the_verbs_take_it(project: Path, tmp_path: Path, run) -> None:
     assert good.returncode == 0 and json.loads(good.stdout)["label"] == "1", good.stderr
 
 
+@pytest.mark.full
 def test_digests_of_two_kinds_are_compared_by_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub states git's digest of small files, a folder SHA-256: the file itself answers for both."""
     saved = project / "adapters" / "it"

@@ -76,6 +76,7 @@ def test_one_path(use: str, one: Any, uses: dict[str, Use]) -> None:
         uses[use](one)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("use", ["adapter", *ROWS])
 def test_lists_of_items(use: str, uses: dict[str, Use]) -> None:
     both = np.stack([DARK, BRIGHT])

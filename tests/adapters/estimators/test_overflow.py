@@ -79,6 +79,7 @@ def test_labels(models: Path) -> None:
         ZeroShotClassifier(str(models / "texts"), ["a", "b"], device="cpu", dtype="float16").predict(PICTURES[:1])
 
 
+@pytest.mark.full
 def test_features_and_adapters(models: Path, tmp_path: Path) -> None:
     name = f"file:{models / 'vit'}"
     found = FeatureExtractor(name, device="cpu", dtype="float16", store=False).embed(PICTURES)

@@ -102,6 +102,7 @@ def test_equals_the_formula(rule: ScoreRule, templates: Any) -> None:
     assert np.abs(ours - _formula(encoder, LABELS, templates_for(templates))).max() < 1e-5
 
 
+@pytest.mark.full
 @settings(max_examples=20, deadline=None)
 @given(
     st.permutations(range(len(LABELS))), st.permutations(ENSEMBLES["simple"]), st.sampled_from(["softmax", "sigmoid"])

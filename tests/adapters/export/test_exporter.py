@@ -210,6 +210,7 @@ def test_other_tasks(task: str, targets: list[Any], tmp_path: Path, pictures: li
     assert facts(done.path)["outputs"][0]["name"] == ("values" if numbers else "probabilities")
 
 
+@pytest.mark.full
 def test_heads_that_are_a_formula_and_heads_that_are_not(tmp_path: Path, pictures: list[str]) -> None:
     several = ["thing", "animal", "animal", "thing"] * 2
     adapter = probe(pictures * 2, several, head="text")
@@ -265,6 +266,7 @@ def test_a_file_that_differs_is_not_written(strength: float, by: float, tmp_path
     assert path.read_bytes() == b"the file of before" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.full
 def test_what_is_refused_before_anything_is_done(
     adapter: Adapter, tmp_path: Path, pictures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.media.images import read_image
 
+pytestmark = pytest.mark.full
 NAMES = [spec.name for spec in modelgraft.list_engines()]
 TEXTS = ["cat", "a cup of coffee on a table", "rocket", "an orange flower among many others"]
 

@@ -83,6 +83,7 @@ def _by_joblib(one: Any) -> Any:
     return joblib.load(file)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, _by_joblib])
 def test_copies_of_what_was_fitted(copied: Any, tmp_path: Path) -> None:
     """They predict, are evaluated and are saved as the one they were made of, without its training items or its callback."""

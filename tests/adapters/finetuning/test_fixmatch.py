@@ -209,6 +209,7 @@ def test_with_no_weight_on_unlabelled_pictures_training_is_supervised(train: Dat
     assert max(float((whole.end_[n] - v).abs().max()) for n, v in plain.end_.items()) > 1e-3
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_bits(train: Dataset, test: Dataset, more: list[Any]) -> None:
     first, second = (
         FineTuner(MODEL, semi="pseudo-label", semi_threshold=0.5, **SHORT).fit(train, unlabelled=more) for _ in range(2)

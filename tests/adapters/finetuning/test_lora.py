@@ -231,6 +231,7 @@ def test_peft_alone_gives_the_same(name: str, kind: str) -> None:
         torch.testing.assert_close(value, state[n], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MAKE)
 def test_outputs_are_those_of_the_papers_weights(name: str, kind: str) -> None:

@@ -99,6 +99,7 @@ def test_low_rank_training_resumes_to_the_same_bits(train: Dataset, test: Datase
     np.testing.assert_array_equal(resumed.predict_proba(test), whole.predict_proba(test))
 
 
+@pytest.mark.full
 def test_pairs_of_texts_then_the_exact_probe(texts: tuple[list[str], list[str]], tmp_path: Path) -> None:
     tuner = FineTuner(MODEL, "contrastive", steps=20, lr=1e-3).fit(*texts)
     losses = tuner.report_["losses"]

@@ -309,6 +309,7 @@ def test_a_run_resumes_to_the_same_bits(train: Dataset, test: Dataset, tmp_path:
         MultiTaskTuner(MODEL, folder=tmp_path, weights=None, **options).fit(_parts(train), resume=True)
 
 
+@pytest.mark.full
 def test_steps_in_parts_low_rank_and_half_way_back(train: Dataset, test: Dataset) -> None:
     data = _parts(train)
     whole, parts = (MultiTaskTuner(MODEL, "last-1", accumulate=n, **SHORT).fit(data) for n in (1, 4))

@@ -224,6 +224,7 @@ def test_a_curve_that_fails_half_way_leaves_the_tuner_where_it_was() -> None:
     assert alike(before, weights(tuner)) and tuner.alpha_ == 1
 
 
+@pytest.mark.full
 def test_zero_shot_elsewhere_keeps_what_was_measured(train: Dataset, test: Dataset) -> None:
     tuner = FineTuner(MODEL, "last-1", steps=1, batch_size=8).fit(train)
     measured = tuner.evaluate(test)
@@ -254,6 +255,7 @@ def test_a_reused_tuner_takes_the_other_modality() -> None:
     assert tuner.fit(*noise(8)).extractor.modality == "image"
 
 
+@pytest.mark.full
 def test_what_is_saved_after_a_second_fit_loads(tmp_path: Path) -> None:
     data = noise(16)
     for model in (Pictures(), Texts()):

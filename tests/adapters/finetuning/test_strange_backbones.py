@@ -287,6 +287,7 @@ def _numbers(count: int) -> tuple[Dataset]:
     return (read_data(noise(count)[0], [float(n % 5) for n in range(count)], task="regression"),)
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:Using a target size")  # torch, of what the guards keep away
 def test_guards_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken out, each of these trains to the end without a word: one row for all items of a regression, an embedding without
@@ -347,6 +348,7 @@ def test_a_frozen_head_needs_none_of_it() -> None:
     assert not Grafted(Pictures(), nn.Identity()).learns
 
 
+@pytest.mark.full
 def test_what_could_not_be_saved_is_said_before_training(tmp_path: Path) -> None:
     """Names of classes that make the card too large to be read: a line where nothing has to be saved, and else no training."""
     pictures, labels = noise(8)

@@ -54,6 +54,7 @@ def test_a_strategy_moves_what_it_says_and_nothing_else(
     assert tuner.tuned_ is not None and moved <= set(tuner.tuned_.names)
 
 
+@pytest.mark.full
 def test_step_zero_of_lp_ft_is_the_probe(train: Dataset, test: Dataset) -> None:
     """A learning rate of next to nothing: the model predicts what the exact probe predicts."""
     tuner = FineTuner(MODEL, "lp-ft", steps=1, lr=1e-30, weight_decay=0.0).fit(train)
@@ -113,6 +114,7 @@ def test_what_was_frozen_and_moved_is_refused(train: Dataset, monkeypatch: pytes
         FineTuner(MODEL, "lp-ft", **SHORT).fit(train)
 
 
+@pytest.mark.full
 def test_saved_loaded_and_predicting_the_same(train: Dataset, test: Dataset, tmp_path: Path) -> None:
     tuner = FineTuner(MODEL, "full", **SHORT).fit(train)
     tuner.evaluate(test)

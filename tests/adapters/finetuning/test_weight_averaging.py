@@ -58,6 +58,7 @@ def test_the_curve_has_the_ends_and_leaves_the_tuner_where_it_was(tuner: FineTun
         move(tuner, 1.5)
 
 
+@pytest.mark.full
 def test_a_setting_ends_there(train: Dataset, tuner: FineTuner) -> None:
     wise = FineTuner(MODEL, "lp-ft", steps=12, lr=1e-3, norms="train", batch_size=16, wise=0.5).fit(train)
     assert wise.alpha_ == 0.5

@@ -54,6 +54,7 @@ def test_costs_add_up() -> None:
     assert Cost(2, 3).times(0.5) == Cost(1, 1.5) and Cost(2).times(2) == Cost(4)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the figure is getrusage's")
 def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     """``ru_maxrss`` of a program that is started is at least what its parent had: the figure must not be that."""

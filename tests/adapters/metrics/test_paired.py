@@ -83,6 +83,7 @@ def test_the_score_that_is_resampled_is_that_of_the_evaluation(task: Task) -> No
     assert main_score(task, targets, outputs) == pytest.approx(found.score.value, abs=1e-9)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
 def test_other_tasks_are_resampled_in_pairs(task: Task) -> None:
     rng = np.random.default_rng(3)

@@ -102,6 +102,7 @@ def test_a_point_is_the_adapter_fitted_on_just_these_items() -> None:
     assert point.scores == (alone.evaluate_features(found, test).score.value,)
 
 
+@pytest.mark.full
 def test_the_seed_of_a_draw_is_that_of_a_head_that_draws_at_random() -> None:
     from modelgraft_adapters.data.splitting import few_shot
 
@@ -201,6 +202,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+@pytest.mark.full
 def test_the_page_runs_nothing_and_asks_for_nothing(page: str) -> None:
     parsed = Page(page)
     assert not {"script", "iframe", "object", "embed", "form"} & {tag for tag, _ in parsed.tags}

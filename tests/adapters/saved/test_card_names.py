@@ -86,6 +86,7 @@ def test_a_head_is_one_that_is_installed(head: str, original: Path, tmp_path: Pa
         FrozenAdapter.load(tmp_path, device="cpu")
 
 
+@pytest.mark.full
 def test_another_configuration_of_the_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not locked, on a folder whose configuration alone has changed: other features from the same weights."""
     from PIL import Image

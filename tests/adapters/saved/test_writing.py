@@ -85,6 +85,7 @@ def test_every_head_predicts_the_same_after_loading(head: str, data: Path, tmp_p
     assert loaded.head_ is not None and plain(loaded.head_.report()) == plain(adapter.report_)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
 @pytest.mark.parametrize("head", ["linear", "knn"])
 def test_other_tasks_and_texts(task: str, head: str, tmp_path: Path, shared_data: Path) -> None:
@@ -146,6 +147,7 @@ def test_saved_again_it_says_the_same(original: Path, tmp_path: Path) -> None:
 # A model by name
 
 
+@pytest.mark.full
 def test_a_folder_is_a_name(saved: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     from modelgraft.project.local_names import register
@@ -479,6 +481,7 @@ def test_an_adapter_on_an_adapter_is_refused(saved: Path, tmp_path: Path) -> Non
     assert "is itself a saved adapter" in _refused(saved)
 
 
+@pytest.mark.full
 def test_a_backbone_that_was_changed_must_be_given(data: Path, tmp_path: Path) -> None:
     def changed(seed: int) -> Any:
         backbone: Any = modelgraft.load(MODEL, device="cpu")
