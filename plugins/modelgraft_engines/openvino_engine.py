@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,8 @@ def arrays(names: list[str], batch: torch.Tensor | Mapping[str, torch.Tensor]) -
 
 
 def _library() -> Any:
+    # Its converter reports each use to a server, asks nobody, and forks the process for it. Without this module it has a stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:

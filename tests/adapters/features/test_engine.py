@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -241,3 +243,23 @@ def test_the_cache_shows_verifies_and_deletes_conversions(
     assert run("cache", "verify").returncode == 1
     assert run("cache", "prune", "--older-than", "1h").returncode == 0 and folder.exists()
     assert run("cache", "prune").returncode == 0 and not folder.exists()
+
+
+def test_nothing_is_reported_to_anybody(backbone: Any, tmp_path: Path) -> None:
+    """OpenVINO's converter would send an event to a server, from a process forked off this one."""
+    code = (
+        "import multiprocessing, os, socket, sys\n"
+        "import modelgraft\n"
+        "from modelgraft_adapters.features.engine import EngineRun\n"
+        "def refuse(*a, **k): raise SystemExit('forked or connected')\n"
+        "backbone = modelgraft.load('embedded/sprig')\n"
+        "multiprocessing.Process.start = refuse\n"
+        "socket.socket.connect = refuse\n"
+        "import torch\n"
+        "run = EngineRun('openvino', 'image')\n"
+        "run.encode(backbone, [torch.zeros(3, 64, 64)])\n"
+        "assert run.take_notes() == [] and not sys.modules['openvino_telemetry']\n"
+    )
+    env = {**os.environ, "MODELGRAFT_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
