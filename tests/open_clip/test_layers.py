@@ -75,6 +75,7 @@ def bare(model: Any) -> Any:
 LARGE = ("convnext_base", "EVA02-B-16", "ViT-B-16-SigLIP")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 )

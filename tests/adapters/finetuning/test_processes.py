@@ -27,6 +27,7 @@ def _free() -> int:
         return int(found.getsockname()[1])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", [pytest.param("full", marks=pytest.mark.slow), "lp-ft"])
 def test_two_processes_are_one(train: Dataset, tmp_path: Path, strategy: str) -> None:
     for number, (item, target) in enumerate(zip(train.items, train.targets, strict=True)):

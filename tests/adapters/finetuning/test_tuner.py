@@ -159,6 +159,7 @@ def test_interrupted_and_resumed_is_uninterrupted(train: Dataset, tmp_path: Path
         FineTuner(MODEL, folder=tmp_path, **options).fit(train, resume=True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options",
     [
