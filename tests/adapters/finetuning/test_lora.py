@@ -195,6 +195,7 @@ def test_only_the_matrices_are_trained_and_merging_keeps_the_outputs(name: str, 
 
 
 # peft has no DoRA for torch's attention, and does nothing where the weight is read
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # peft sets it right itself
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "kind"), [(n, k) for n in MAKE for k in KINDS if n not in READ and not (k == "dora" and "clip" in n)]
