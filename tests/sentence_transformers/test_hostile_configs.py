@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import modelgraft_sentence_transformers.backbone as backbone_module
 import pytest
 import torch
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError, WeightsUnavailableError
+from modelgraft.host.discovery import discover
 from modelgraft.opening import only
 from modelgraft_sentence_transformers.configs import copies
 from safetensors.torch import load_file
@@ -137,6 +139,9 @@ def watch(outside: Path) -> Watch:
 def _home(monkeypatch: pytest.MonkeyPatch, outside: Path, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(outside))
     monkeypatch.chdir(outside)
+    # What looks through all of sys.path lists it too, once: that is no reading of what lies there.
+    find_spec("no_such_module")
+    discover()
 
 
 def hostile(outside: Path) -> list[Any]:
