@@ -1,4 +1,4 @@
-"""Engines, in a process of their own: among hundreds of other tests a worker that had run them ended without a word, minutes later."""
+"""Engines, in a process of their own: a worker that had run them among hundreds of other tests ended minutes later, silently."""
 
 from __future__ import annotations
 
