@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from modelgraft.errors import UsageError
 
-from modelgraft_engines.openvino_engine import arrays
+from modelgraft_engines.batches import arrays
 
 FILE: Final = "model.onnx"
 

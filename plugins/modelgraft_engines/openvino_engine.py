@@ -10,6 +10,8 @@ from typing import Any, Final
 import torch
 from modelgraft.errors import UsageError
 
+from modelgraft_engines.batches import arrays
+
 FILE: Final = "model.xml"
 
 
@@ -46,13 +48,6 @@ class OpenVino:
             return torch.from_numpy(found.copy())
 
         return run
-
-
-def arrays(names: list[str], batch: torch.Tensor | Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Return a batch by the names of a model's inputs; of tokens only those that it reads."""
-    if isinstance(batch, torch.Tensor):
-        return {names[0]: batch.contiguous().numpy()}
-    return {name: batch[name].contiguous().numpy() for name in names}
 
 
 def _library() -> Any:

@@ -254,6 +254,11 @@ _REVISION = _text("a revision", 300, form=r"[^\s@:]+")
 _MODELS = _each(_model, 1000)
 _PATTERNS = _each(_path, 200)
 
+_NAMED: Final[Mapping[str, Rule]] = {
+    "name": _text("a word of small letters, digits, '_' and '-'", 64, form=r"[a-z][a-z0-9_-]*"),
+    "target": _target,
+    "help": _HELP,
+}
 RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
     Entry: {
         "name": _model,
@@ -298,16 +303,8 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "needs": _each(_one_of(*HEAD_NEEDS), len(HEAD_NEEDS)),
         "uses": _each(_one_of(*HEAD_NEEDS), len(HEAD_NEEDS)),
     },
-    VerbSpec: {
-        "name": _text("a word of small letters, digits, '_' and '-'", 64, form=r"[a-z][a-z0-9_-]*"),
-        "target": _target,
-        "help": _HELP,
-    },
-    EngineSpec: {
-        "name": _text("a word of small letters, digits, '_' and '-'", 64, form=r"[a-z][a-z0-9_-]*"),
-        "target": _target,
-        "help": _HELP,
-    },
+    VerbSpec: _NAMED,
+    EngineSpec: _NAMED,
     SourceSpec: {
         "scheme": _text("a scheme of small letters, digits, '+', '.' and '-'", 64, form=r"[a-z][a-z0-9+.-]*"),
         "target": _target,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelgraft.contract import ImageBackbone, TextBackbone
 from modelgraft.devices import check_words, device_of, dtype_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["list_engines", "load_engine", "resolve"]
+
+Spec = TypeVar("Spec", HeadSpec, EngineSpec)
 
 
 def list_models(
@@ -159,7 +161,7 @@ def _checked(backbone: Any, entry: Entry) -> ImageBackbone | TextBackbone:
 
 def list_heads() -> list[HeadSpec]:
     """Every head that the installed plugins bring, by name: what each can learn and what it needs."""
-    return sorted((spec for spec, _ in current_host().heads().values()), key=lambda spec: spec.name)
+    return _by_name(current_host().heads())
 
 
 def load_head(name: str) -> Any:
@@ -169,16 +171,12 @@ def load_head(name: str) -> Any:
         UsageError: no plugin brings it.
         PluginError: its plugin failed to import it.
     """
-    heads = current_host().heads()
-    if name not in heads:
-        raise no_such("head", name, list(heads))
-    spec, plugin = heads[name]
-    return import_target(spec.target, plugin)
+    return _imported("head", name, current_host().heads())[0]
 
 
 def list_engines() -> list[EngineSpec]:
     """Every engine that the installed plugins bring, by name: what runs models in place of torch."""
-    return sorted((spec for spec, _ in current_host().engines().values()), key=lambda spec: spec.name)
+    return _by_name(current_host().engines())
 
 
 def load_engine(name: str) -> Any:
@@ -188,13 +186,21 @@ def load_engine(name: str) -> Any:
         UsageError: no plugin brings it.
         PluginError: its plugin failed to import it.
     """
-    engines = current_host().engines()
-    if name not in engines:
-        raise no_such("engine", name, list(engines))
-    spec, plugin = engines[name]
-    made = import_target(spec.target, plugin)
+    kind, plugin = _imported("engine", name, current_host().engines())
     with plugin_code(plugin, f"making the engine {name}"):
-        return made()
+        return kind()
+
+
+def _by_name(brought: Mapping[str, tuple[Spec, str]]) -> list[Spec]:
+    return sorted((spec for spec, _ in brought.values()), key=lambda spec: spec.name)
+
+
+def _imported(kind: str, name: str, brought: Mapping[str, tuple[Spec, str]]) -> tuple[Any, str]:
+    """What a plugin announced under a name, and the plugin's key. Errors as `load_head`."""
+    if name not in brought:
+        raise no_such(kind, name, list(brought))
+    spec, plugin = brought[name]
+    return import_target(spec.target, plugin), plugin
 
 
 def plugins() -> list[PluginReport]:

@@ -17,6 +17,13 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 FREE: Final = torch.export.Dim.DYNAMIC
+TEXTS: Final = (
+    "it",
+    "a red rose in the garden, and a few more words",
+    "unquestionably, the antidisestablishmentarian photographed seventeen hummingbirds",
+    "Where is the train to the sea?",
+)
+"""To trace with: of different lengths, none of them of one token."""
 
 
 class _Expressible(TorchFunctionMode):
@@ -120,3 +127,24 @@ def _bare(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram
         node.meta = {key: value for key, value in node.meta.items() if key in ("val", "torch_fn", "unbacked_bindings")}
     program.graph_module.recompile()
     return program
+
+
+def token_inputs(some: Mapping[str, torch.Tensor], one: Mapping[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """Return name, dtype and shape of each tensor of tokens. Sizes that go with the texts are free, which is a word; the others (a
+    tower of one length) are fixed.
+
+    Args:
+        some: of several texts.
+        one: of the first of them alone.
+    """
+    words = ("batch", "length", "pieces", "more")
+    return [
+        {
+            "name": name,
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": [
+                words[n] if n == 0 or size != one[name].shape[n] else size for n, size in enumerate(tensor.shape)
+            ],
+        }
+        for name, tensor in some.items()
+    ]

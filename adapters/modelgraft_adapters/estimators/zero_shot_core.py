@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from modelgraft import Entry, load, load_head, resolve
@@ -116,7 +116,7 @@ class ZeroShot:
         return resolve(model) if isinstance(model, str) else model if isinstance(model, Entry) else model.entry
 
     @property
-    def modality(self) -> str:
+    def modality(self) -> Literal["image", "text"]:
         """What is classified: ``image`` or ``text``."""
         return _modality(self.entry)
 
@@ -176,7 +176,7 @@ class ZeroShot:
             return None
         from modelgraft_adapters.features.engine import EngineRun  # takes as long to import as a small model to load
 
-        return EngineRun(self.engine, "text" if self.modality == "text" else "image")
+        return EngineRun(self.engine, self.modality)
 
     def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
@@ -242,7 +242,7 @@ def checked_names(labels: Sequence[Any]) -> list[str]:
     return check_labels(labels)
 
 
-def _modality(entry: Entry) -> str:
+def _modality(entry: Entry) -> Literal["image", "text"]:
     if "zero-shot" not in entry.tasks:
         raise UsageError(
             f"{entry.name} cannot classify by label names, it has no text tower; 'modelgraft list --task zero-shot' shows "

@@ -23,7 +23,7 @@ from modelgraft.version import __version__
 from PIL import Image
 
 from modelgraft_adapters.calls import plugin_calls
-from modelgraft_adapters.calls.tracing import trace, traceable
+from modelgraft_adapters.calls.tracing import TEXTS, token_inputs, trace, traceable
 from modelgraft_adapters.estimators.base import Adapter
 from modelgraft_adapters.export.formats import FORMATS, check_target
 from modelgraft_adapters.export.tracing import whole_module
@@ -39,12 +39,6 @@ LARGEST_ONNX: Final = 2**31 - 2**24
 """Bytes of weights that one ONNX file holds: protobuf ends at 2 GiB, and the graph takes its part."""
 KEY: Final = "modelgraft"
 """Under what the facts lie in the file, as JSON: a metadata property of ONNX, an extra file of .pt2."""
-TEXTS: Final = (
-    "it",
-    "a red rose in the garden, and a few more words",
-    "unquestionably, the antidisestablishmentarian photographed seventeen hummingbirds",
-    "Where is the train to the sea?",
-)
 Batch = torch.Tensor | Mapping[str, torch.Tensor]
 
 
@@ -145,7 +139,7 @@ def _read(adapter: Adapter, check: Sequence[Any] | None) -> _Items:
         return torch.stack([plugin_calls.preprocess(backbone, read_image(item)[0]) for item in kept[start:stop]])
 
     inputs = (
-        _inputs(plugin_calls.token_batch(backbone, TEXTS), plugin_calls.token_batch(backbone, TEXTS[:1]))
+        token_inputs(plugin_calls.token_batch(backbone, TEXTS), plugin_calls.token_batch(backbone, TEXTS[:1]))
         if text
         else None
     )
@@ -159,21 +153,6 @@ def _example(adapter: Adapter, read: _Items) -> Batch:
     if adapter.extractor.modality == "text":
         return plugin_calls.token_batch(adapter.extractor.backbone, TEXTS[:3])
     return torch.rand(3, *read.inputs[0]["shape"][1:], generator=torch.Generator().manual_seed(0))
-
-
-def _inputs(some: Mapping[str, torch.Tensor], one: Mapping[str, torch.Tensor]) -> list[dict[str, Any]]:
-    """Of tokens: sizes that go with the texts are free, the others (a tower of one length) fixed."""
-    words = ("batch", "length", "pieces", "more")
-    return [
-        {
-            "name": name,
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "shape": [
-                words[n] if n == 0 or size != one[name].shape[n] else size for n, size in enumerate(tensor.shape)
-            ],
-        }
-        for name, tensor in some.items()
-    ]
 
 
 def _pictures() -> list[np.ndarray]:

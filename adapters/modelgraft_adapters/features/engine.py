@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,12 +21,13 @@ from modelgraft.errors import DamagedFileError, ModelgraftError, PluginError, Us
 from modelgraft.guard import plugin_code
 from modelgraft.opening import first_line
 from modelgraft.paths import held_folder, release, sweep, sync_folder, write_atomic
-from modelgraft.sealed import read_sealed, write_sealed
-from modelgraft.weights.converted import FILES, engines_folder
+from modelgraft.sealed import write_sealed
+from modelgraft.weights.converted import FILES, engines_folder, stated_files
+from modelgraft.weights.verifying import digest
 from torch import nn
 
 from modelgraft_adapters.calls import plugin_calls
-from modelgraft_adapters.calls.tracing import trace, traceable
+from modelgraft_adapters.calls.tracing import TEXTS, token_inputs, trace, traceable
 from modelgraft_adapters.features.identity import backbone_identity, is_known
 
 Batch = torch.Tensor | Mapping[str, torch.Tensor]
@@ -34,12 +36,6 @@ EXACT: Final = 1e-5
 """Part of its length by which an embedding may differ from torch's; float32 rounds to a few parts in ten million."""
 FORMAT: Final = 1
 """Raise it when a model is traced otherwise: what was converted before is not used then."""
-TEXTS: Final = (
-    "it",
-    "a red rose in the garden, and a few more words",
-    "unquestionably, the antidisestablishmentarian photographed seventeen hummingbirds",
-    "Where is the train to the sea?",
-)
 
 
 class EngineRun:
@@ -80,8 +76,8 @@ class EngineRun:
             try:
                 self._start(backbone, ready, layer)
             except (ModelgraftError, OSError) as error:
-                if isinstance(error, PluginError) and not _owns(error, self._engine):
-                    raise
+                if isinstance(error, PluginError) and not isinstance(error, _EngineError):
+                    raise  # the backbone's plugin is wrong, in torch too
                 self._engine = None
                 self._notes.append(f"{backbone.entry.name} runs in torch: {error}")
         if self._engine is None or self._run is None:
@@ -93,8 +89,16 @@ class EngineRun:
 
     def _call(self, batch: Batch) -> torch.Tensor:
         assert self._run is not None
-        with plugin_code(f"engine {self.name}", "running a model"):
+        with self._asked("running a model"):
             return self._run(batch)
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        try:
+            with plugin_code(f"engine {self.name}", what):
+                yield
+        except PluginError as error:
+            raise _EngineError(str(error)) from error.__cause__
 
     def _start(self, backbone: Any, ready: Sequence[Any], layer: str | None) -> None:
         """Convert the tower, or take what was converted before.
@@ -118,9 +122,8 @@ class EngineRun:
         try:
             self._open(folder, backbone, ready)
         except (OSError, ValueError, DamagedFileError, PluginError, _OtherNumbersError):
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # not there, damaged, or of a library that changed under its version
+            # It is not there, damaged, or of a library that changed under its version.
+            shutil.rmtree(folder, ignore_errors=True)
             try:
                 self._convert(folder, backbone, example)
                 self._open(folder, backbone, ready)
@@ -129,12 +132,12 @@ class EngineRun:
                 raise
 
     def _open(self, folder: Path, backbone: Any, ready: Sequence[Any]) -> None:
-        stated = json.loads(read_sealed(folder / FILES))
-        if {name: _digest(folder / name) for name in stated} != stated:
+        stated = stated_files(folder)
+        if {name: digest(folder / name, "sha256") for name in stated} != stated:
             raise ValueError("a converted model is damaged")
         assert self._engine is not None
         os.utime(folder / FILES)  # when it was used last
-        with plugin_code(f"engine {self.name}", "opening a converted model"):
+        with self._asked("opening a converted model"):
             self._run = self._engine.open(folder, torch.get_num_threads())
         for rows in (1, 3):
             example = self._example(backbone, ready, rows)
@@ -150,8 +153,10 @@ class EngineRun:
 
     def _convert(self, folder: Path, backbone: Any, example: Batch) -> None:
         """Trace and convert; the folder is there whole, or not at all."""
-        names = list(example) if isinstance(example, Mapping) else ["pixels"]
-        inputs = [{"name": name, "shape": self._free(backbone, example, name)} for name in names]
+        if isinstance(example, torch.Tensor):
+            inputs = [{"name": "pixels", "shape": ["batch", *example.shape[1:]]}]
+        else:
+            inputs = token_inputs(example, plugin_calls.token_batch(backbone, TEXTS[:1]))
         tower = _Tower(backbone).eval()
         try:
             program = trace(tower, backbone.entry.name, example, inputs)
@@ -163,27 +168,17 @@ class EngineRun:
         new, holding = held_folder(folder)
         try:
             try:
-                with traceable(), plugin_code(f"engine {self.name}", f"converting {backbone.entry.name}"):
-                    self._engine.convert(program, tuple(names), new)
-            except PluginError as error:
+                with traceable(), self._asked(f"converting {backbone.entry.name}"):
+                    self._engine.convert(program, tuple(about["name"] for about in inputs), new)
+            except _EngineError as error:
                 raise _CannotError(f"{self.name} cannot convert it ({first_line(error.__cause__ or error)})") from error
             files = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
-            write_sealed(new / FILES, json.dumps({name: _digest(new / name) for name in files}).encode())
+            write_sealed(new / FILES, json.dumps({name: digest(new / name, "sha256") for name in files}).encode())
             os.replace(new, folder)
             sync_folder(folder.parent)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             release(holding)
-
-    def _free(self, backbone: Any, example: Batch, name: str) -> list[int | str]:
-        """The shape of an input, with words for what is free: the first size, and of tokens those that go with the texts."""
-        if isinstance(example, torch.Tensor):
-            return ["batch", *example.shape[1:]]
-        one = plugin_calls.token_batch(backbone, TEXTS[:1])[name]
-        return [
-            "batch" if n == 0 else "length" if size != one.shape[n] else size
-            for n, size in enumerate(example[name].shape)
-        ]
 
     def _example(self, backbone: Any, ready: Sequence[Any], rows: int) -> Batch:
         if self.modality == "text":
@@ -214,6 +209,10 @@ class _Tower(nn.Module):
         return found.float()
 
 
+class _EngineError(PluginError):
+    """An engine fails, or gives what is no embedding."""
+
+
 class _CannotError(ModelgraftError):
     """A model cannot be traced, or an engine cannot convert it."""
 
@@ -224,14 +223,5 @@ class _OtherNumbersError(ModelgraftError):
 
 def _checked(found: Any, rows: int, width: int, name: str) -> torch.Tensor:
     if not isinstance(found, torch.Tensor) or tuple(found.shape) != (rows, width) or not found.is_floating_point():
-        raise PluginError(f"the engine {name} is wrong: it gives {plugin_calls.shown(found)}, not ({rows}, {width})")
+        raise _EngineError(f"the engine {name} is wrong: it gives {plugin_calls.shown(found)}, not ({rows}, {width})")
     return found.float()
-
-
-def _owns(error: PluginError, engine: Any) -> bool:
-    return str(error).startswith(("plugin engine ", "the engine "))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

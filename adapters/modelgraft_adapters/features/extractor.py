@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -249,7 +249,7 @@ class FeatureExtractor:
         if cut.counts:
             stored = self.store.cut(list(known)) if self.store is not None else {}
             cut.take([item.value.digest for item in batch if item.value], {**stored, **self._newly_cut(missing)})
-        errors = self._encode(missing, known, list(reads.values()))
+        errors = self._encode(missing, known, reads)
         for item in batch:
             if item.value is None:
                 yield Row(item.item, None, item.error, None)
@@ -262,7 +262,7 @@ class FeatureExtractor:
         self,
         missing: dict[bytes, Prepared[Any, _Read]],
         known: dict[bytes, np.ndarray],
-        window: list[Prepared[Any, _Read]],
+        window: Mapping[bytes, Prepared[Any, _Read]],
     ) -> dict[bytes, str]:
         """Encode what is missing of a window, keep it batch by batch, add it to ``known``; why some have no features."""
         errors: dict[bytes, str] = {}
@@ -289,11 +289,11 @@ class FeatureExtractor:
             self._keep(new)
         return errors
 
-    def _groups(self, ready: dict[bytes, Any], window: list[Prepared[Any, _Read]]) -> list[list[bytes]]:
+    def _groups(self, ready: dict[bytes, Any], window: Mapping[bytes, Prepared[Any, _Read]]) -> list[list[bytes]]:
         if self.modality == "image":
             return by_shape(ready)
         # Of all texts of the window, stored ones too: batches are then what they were in a run that was interrupted.
-        texts = {item.value.digest: item.item for item in window if item.value is not None}
+        texts = {digest: item.item for digest, item in window.items()}
         groups = by_text(texts, self.batch_size, exactly=self._given["batch_size"] is not None)
         return [left for group in groups if (left := [digest for digest in group if digest in ready])]
 

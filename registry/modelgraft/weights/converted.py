@@ -13,7 +13,7 @@ from modelgraft.paths import cache_dir
 from modelgraft.resolution import File, Part
 from modelgraft.sealed import read_sealed
 
-__all__ = ["FILES", "engines_folder"]
+__all__ = ["FILES", "engines_folder", "stated_files"]
 
 FILES: Final = "files.sealed"
 """In the folder of a converted model: its files and their SHA-256."""
@@ -22,6 +22,18 @@ FILES: Final = "files.sealed"
 def engines_folder() -> Path:
     """Return where converted models are kept."""
     return cache_dir() / "engines"
+
+
+def stated_files(folder: Path) -> dict[str, str]:
+    """Return the files of a converted model with their SHA-256.
+
+    Raises:
+        OSError, ValueError, DamagedFileError: what is stated is not there, or damaged.
+    """
+    stated = json.loads(read_sealed(folder / FILES))
+    if not isinstance(stated, dict):
+        raise ValueError("a converted model states no files")
+    return stated
 
 
 class Converted:
@@ -46,9 +58,9 @@ class Converted:
 
 def _held(place: Path, root: Path) -> Held:
     try:
-        stated = json.loads(read_sealed(place / FILES)) if place.is_dir() else {}
+        stated = stated_files(place) if place.is_dir() else {}
         files = tuple(File(name, None, digest) for name, digest in stated.items())
-    except (OSError, ValueError, AttributeError, DamagedFileError):
+    except (OSError, ValueError, DamagedFileError):
         files = (File(FILES, None, "0" * 64),)  # which is then told as damaged
     used = place / FILES if (place / FILES).exists() else place
     return Held(Part(f"engine:{place.name}", None, files), Stored(place, root), _size(place), used.stat().st_mtime)
