@@ -1,4 +1,4 @@
-"""A page as a reader has it: its texts in their order, with numbers masked, which processors decide."""
+"""A page as a reader has it: its texts in their order, with numbers and digests masked, which machines decide."""
 
 from __future__ import annotations
 
@@ -32,5 +32,6 @@ def outline(page: str) -> str:
     """Return one line for each text of an HTML page, with its element; lines that say the same are there once."""
     texts = _Texts()
     texts.feed(page)
-    masked = [re.sub(r"[\d.,−+-]*\d", "#", line) for line in texts.lines]
+    nameless = [re.sub(r"\b[0-9a-f]{12,}\b", "(digest)", line) for line in texts.lines]
+    masked = [re.sub(r"[\d.,−+-]*\d", "#", line) for line in nameless]
     return "\n".join(dict.fromkeys(masked))
