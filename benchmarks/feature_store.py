@@ -37,7 +37,7 @@ names = [line.rstrip() for line in open(sys.argv[1])]
 start = time.perf_counter()
 extractor = FeatureExtractor("embedded/sprig")
 found = extractor.embed(names)
-print(json.dumps({"seconds": time.perf_counter() - start, "encoded": found.encoded, "loaded": extractor._backbone is not None}))
+print(json.dumps({"seconds": time.perf_counter() - start, "encoded": found.encoded, "loaded": extractor._running.loaded}))
 """
 
 

@@ -25,6 +25,7 @@ CONTRACT = {
     "entry",
     "errors",
     "hookspecs",
+    "layout",
     "learning",
     "names",
     "network",

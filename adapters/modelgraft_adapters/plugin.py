@@ -56,6 +56,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "See what is in data without training: clusters, a map, outliers, duplicates.",
         ),
         VerbSpec(
+            "optimize",
+            "modelgraft_adapters.cli.optimize:optimize",
+            "Find what runs a model fastest on this machine, for --engine auto.",
+        ),
+        VerbSpec(
             "predict",
             "modelgraft_adapters.cli.predict:predict",
             "Predict with a saved adapter: images or texts.",

@@ -10,6 +10,7 @@ import torch
 from modelgraft.contract import ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
+from modelgraft.layout import lay_out
 from modelgraft.training import Block
 from PIL import Image
 
@@ -30,6 +31,7 @@ class EmbeddedBackbone:
         self.device = device
         self.dtype = dtype or torch.float32
         self.module = DualEncoder.from_file(path, device=device, dtype=self.dtype)
+        lay_out(self.module)
         self.embed_dim = self.module.config.embed_dim
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:

@@ -115,7 +115,7 @@ class TextTower(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Word vectors (N, L, word_dim) and mask (N, L; True where there is a word) to (N, embed_dim)."""
         count, length, dim = vectors.shape
-        last = F.one_hot(mask.sum(1) - 1, length).to(vectors.dtype).unsqueeze(-1)
+        last = F.one_hot(mask.long().sum(1) - 1, length).to(vectors.dtype).unsqueeze(-1)
         first = torch.zeros_like(last)
         first[:, 0] = 1
         x = vectors + first * self.place[0] + last * self.place[1]

@@ -29,9 +29,13 @@ class OnnxRuntime:
         assert made is not None
         made.save(folder / FILE, external_data=True)
 
-    def open(self, folder: Path, threads: int) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
-        """Return a session's run."""
+    def open(
+        self, folder: Path, threads: int, dtype: torch.dtype
+    ) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
+        """Return a session's run. Errors as `Engine.open`."""
         _, runtime = _libraries()
+        if dtype != torch.float32:
+            raise UsageError(f"the engine onnxruntime computes in float32, not in {dtype}")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

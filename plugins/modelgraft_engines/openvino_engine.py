@@ -1,4 +1,4 @@
-"""OpenVINO (https://docs.openvino.ai): a traced model compiled for this processor, in float32."""
+"""OpenVINO (https://docs.openvino.ai): a traced model compiled for this processor, in float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 from modelgraft_engines.batches import arrays
 
 FILE: Final = "model.xml"
+_NAMES: Final = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 class OpenVino:
@@ -32,11 +33,15 @@ class OpenVino:
             port.get_tensor().set_names({name})
         ov.save_model(model, folder / FILE, compress_to_fp16=False)
 
-    def open(self, folder: Path, threads: int) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
-        """Return the compiled model."""
+    def open(
+        self, folder: Path, threads: int, dtype: torch.dtype
+    ) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
+        """Return the compiled model. Errors as `Engine.open`."""
         ov = _library()
+        if dtype not in _NAMES:
+            raise UsageError(f"the engine openvino computes in float32 or bfloat16, not in {dtype}")
         options = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _NAMES[dtype],
             "INFERENCE_NUM_THREADS": str(threads),
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
         }

@@ -14,6 +14,7 @@ import torch
 from modelgraft.contract import LocalPart, LocalWeights, ScoreRule
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError, WeightsUnavailableError
+from modelgraft.layout import lay_out
 from modelgraft.opening import only, opening
 from modelgraft.strangers import At, config_of
 from modelgraft.strangers.tensors import as_safetensors
@@ -83,6 +84,7 @@ class OpenClipBackbone:
                 tokenizer = _tokenizer(str(entry.loader["model"]), config["text_cfg"], folders)
                 checkpoint = _opened(weights.file, stack)
                 model, transform = _create(entry, config, checkpoint, folders, device, precision)
+        lay_out(model.visual)
         return cls(entry, model, transform, tokenizer, int(config["embed_dim"]), dtype or torch.float32)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:

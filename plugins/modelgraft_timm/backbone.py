@@ -9,6 +9,7 @@ import torch
 from modelgraft.contract import LocalWeights
 from modelgraft.entry import Entry
 from modelgraft.errors import UsageError
+from modelgraft.layout import lay_out
 from modelgraft.training import Block
 from PIL import Image
 from timm.data.transforms_factory import create_transform
@@ -41,7 +42,7 @@ class TimmBackbone:
     @classmethod
     def load(cls, entry: Entry, device: torch.device, dtype: torch.dtype | None, weights: LocalWeights | None) -> Self:
         """The entry's model with its pretrained weights. Errors as `modelgraft_timm.weights.create`."""
-        return cls(entry, create(entry, weights).to(device=device, dtype=dtype))
+        return cls(entry, lay_out(create(entry, weights).to(device=device, dtype=dtype)))
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """One upright RGB image as float32 (3, H, W) on the CPU, by timm's ``create_transform``."""

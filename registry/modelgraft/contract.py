@@ -173,12 +173,18 @@ class Engine(Protocol):
         """
         ...
 
-    def open(self, folder: Path, threads: int) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
-        """Return what runs a converted model: (B, D) float32 on the CPU, as exact as the engine computes float32.
+    def open(
+        self, folder: Path, threads: int, dtype: torch.dtype
+    ) -> Callable[[torch.Tensor | Mapping[str, torch.Tensor]], torch.Tensor]:
+        """Return what runs a converted model: (B, D) float32 on the CPU.
 
         Args:
             folder: as `convert` left it.
             threads: of the processor; those of other work are not taken.
+            dtype: to compute in: float32, or bfloat16 where the processor has it.
+
+        Raises:
+            UsageError: the engine does not compute in it.
         """
         ...
 

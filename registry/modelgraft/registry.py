@@ -120,7 +120,8 @@ def load(
     Args:
         name: as for `resolve`, or an entry.
         device: for example ``cuda:1``; None takes an accelerator where there is one, else the CPU.
-        dtype: for example ``bfloat16``; None takes the provider's own.
+        dtype: for example ``bfloat16``, ``exact`` (float32) or ``fast`` (bfloat16 where the device computes in it, on other GPUs
+            float16, else float32); None takes the provider's own.
 
     Raises:
         WeightsUnavailableError: the weights cannot be had; the message says how to get them.
@@ -129,7 +130,8 @@ def load(
     """
     check_words(device, dtype)
     entry = resolve(name) if isinstance(name, str) else name
-    on, of = device_of(device), dtype_of(dtype)
+    on = device_of(device)
+    of = dtype_of(dtype, on)
     weights = local_weights(entry)
     backbone = current_host().call(
         entry.plugin, "modelgraft_load", f"loading {entry.name}", entry=entry, device=on, dtype=of, weights=weights

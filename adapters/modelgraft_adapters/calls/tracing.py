@@ -57,12 +57,15 @@ def _plain_bags(**options: Any) -> bool:
 def _bags(ids: torch.Tensor, table: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
     """``F.embedding_bag``: (W, D) of ids (N,) whose bags begin at offsets (W,)."""
     # The bag of each id: how many bags have begun before it. An empty last bag begins at N.
-    begun = torch.zeros(ids.shape[0] + 1, dtype=torch.int64).index_add(0, offsets, torch.ones_like(offsets))
+    # (scatter_add, not index_add: all engines know it.)
+    begun = torch.zeros(ids.shape[0] + 1, dtype=torch.int64).scatter_add(0, offsets, torch.ones_like(offsets))
     bag = begun.cumsum(0)[: ids.shape[0]] - 1
-    sums = table.new_zeros(offsets.shape[0], table.shape[1]).index_add(0, bag, table[ids])
+    sums = table.new_zeros(offsets.shape[0], table.shape[1]).scatter_add(
+        0, bag[:, None].expand(-1, table.shape[1]), table[ids]
+    )
     if mode == "sum":
         return sums
-    counts = table.new_zeros(offsets.shape[0]).index_add(0, bag, torch.ones_like(ids, dtype=table.dtype))
+    counts = table.new_zeros(offsets.shape[0]).scatter_add(0, bag, torch.ones_like(ids, dtype=table.dtype))
     return sums / counts.clamp_min(1)[:, None]
 
 

@@ -14,6 +14,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.cli.model_options import BatchSize, Workers, entry_of, templates_of
+from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say, say_all
@@ -90,22 +91,20 @@ def classify(
     # torch is imported from here on, when all that can be wrong with the call has been said.
     from modelgraft_adapters.estimators.zero_shot_core import ZeroShot
 
-    classifier = ZeroShot(
-        entry,
-        names,
-        templates=templates_of(template),
-        descriptions=_read_descriptions(descriptions),
-        threshold=threshold,
-        device=device,
-        dtype=dtype,
-        engine=engine,
-        batch_size=batch_size,
-        workers=workers,
-    )
+    options: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers}
+    words: dict[str, Any] = {"templates": templates_of(template), "descriptions": _read_descriptions(descriptions)}
+
+    def scores(precision: str, features: Any) -> Any:
+        return ZeroShot(entry, names, dtype=precision, **words, **options).scores(features)
+
+    items = [item for _, item in identified]
+    modality = "text" if text else "image"
+    options |= settled(entry, items, modality, dtype, engine, scores, store=False, **options)
+    classifier = ZeroShot(entry, names, threshold=threshold, **words, **options)
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
         say("only one label: a softmax over one class is always 1; give it something to choose against")
     say_all(classifier.notes)
-    predictions = classifier.classify(item for _, item in identified)
+    predictions = classifier.classify(items)
     try:
         write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
     finally:

@@ -13,6 +13,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
 from modelgraft_adapters.cli.model_options import BatchSize, Model, Workers, entry_of
+from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 
@@ -65,17 +66,16 @@ def embed(
     # torch is imported from here on, when all that can be wrong with the call has been said.
     from modelgraft_adapters.features.extractor import FeatureExtractor
 
-    extractor = FeatureExtractor(
-        entry,
-        modality="text" if text else "image",
-        layer=layer,
-        device=device,
-        dtype=dtype,
-        engine=engine,
-        batch_size=batch_size,
-        workers=workers,
-        store=None if keep else False,
-    )
+    options: dict[str, Any] = {
+        "layer": layer,
+        "device": device,
+        "batch_size": batch_size,
+        "workers": workers,
+        "store": None if keep else False,
+    }
+    modality: Any = "text" if text else "image"
+    options |= settled(entry, items, modality, dtype, engine, **options)
+    extractor = FeatureExtractor(entry, modality=modality, **options)
     say_all(extractor.take_notes())
     if layer is not None and (extractor.store is None or not len(extractor.store)):
         _ = extractor.backbone  # a layer that is not there is said before anything is read

@@ -16,6 +16,7 @@ from modelgraft.outputs import write_output
 
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
+from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.progress import end_with, say, say_all
 from modelgraft_adapters.cli.result_text import check_format, check_places
 
@@ -87,8 +88,9 @@ def explore(
     # torch is imported from here on.
     from modelgraft_adapters.explore import Explorer
 
-    options = {"device": device, "dtype": dtype, "engine": engine, "batch_size": batch_size, "workers": workers}
-    seen = Explorer(entry, layer=layer, modality=found.modality, **options).explore(
+    options: dict[str, Any] = {"layer": layer, "device": device, "batch_size": batch_size, "workers": workers}
+    options |= settled(entry, found.items, found.modality, dtype, engine, **options)
+    seen = Explorer(entry, modality=found.modality, **options).explore(
         found,
         clusters=clusters,
         method=method,  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from modelgraft_adapters.cli.data_options import (
 )
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of, templates_of
+from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
 from modelgraft_adapters.cli.result_text import (
     Format,
@@ -102,14 +103,9 @@ def probe(
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
     from modelgraft_adapters.runs.probe import run_probe
 
-    options: dict[str, Any] = {
-        "layer": layer,
-        "device": device,
-        "dtype": dtype,
-        "engine": engine,
-        "batch_size": batch_size,
-    }
-    options |= {"n_folds": folds, "class_weight": "balanced" if balanced else None, "workers": workers, "seed": seed}
+    options: dict[str, Any] = {"layer": layer, "device": device, "batch_size": batch_size, "workers": workers}
+    options |= settled(entry, found.items, found.modality, dtype, engine, **options)
+    options |= {"n_folds": folds, "class_weight": "balanced" if balanced else None, "seed": seed}
     adapter = FrozenAdapter(entry, head, templates=templates_of(template), **options, **settings)
     with Bar() as bar:
         run = run_probe(

@@ -51,7 +51,7 @@ def load_as(
         make: called as `FrozenAdapter`.
         options: device, dtype, batch_size, workers, engine and store of the extractor.
     """
-    device_of(options["device"]), dtype_of(options["dtype"])  # said before anything is fetched
+    dtype_of(options["dtype"], device_of(options["device"]))  # said before anything is fetched
     entry = name if isinstance(name, Entry) else find_adapter(name)
     if backbone is not None and model is not None:
         raise UsageError("backbone= and model= mean the same here; give one")
@@ -206,13 +206,14 @@ def _backbone(card: Card, where: str, name: str, revision: str | None) -> Entry:
 def _locked_backbone(card: Card, where: str, weights: LocalWeights, options: Mapping[str, Any]) -> Any:
     """The backbone from the files that the lock names for the adapter: the lock need not name it by itself."""
     entry = _backbone(card, where, backbone_names(card.backbone, where)[0], card.backbone.commit)
+    device = device_of(options["device"])
     return current_host().call(
         entry.plugin,
         "modelgraft_load",
         f"loading {entry.name}",
         entry=entry,
-        device=device_of(options["device"]),
-        dtype=dtype_of(options["dtype"] or card.dtype),
+        device=device,
+        dtype=dtype_of(options["dtype"] or card.dtype, device),
         weights=LocalWeights(weights.parts[1:]) if len(weights.parts) > 1 else None,
     )
 

@@ -63,6 +63,7 @@ def put_back(adapter: Any, tensors: dict[str, torch.Tensor], card: Card, given: 
         for name, change in changes.items():
             state[name].copy_(change.exactly_onto(state[name]))
     adapter.tuned_ = Tuned(pretrained.card, tuple(sorted(shapes)), changes)
-    options = {key: adapter.extractor_options[key] for key in ("modality", "layer", "batch_size", "workers", "store")}
+    kept = ("modality", "layer", "dtype", "batch_size", "workers", "engine", "store")
+    options = {key: adapter.extractor_options[key] for key in kept}
     adapter.model = backbone
     adapter._extractor = FeatureExtractor(backbone, **{**options, "store": options["store"] or False})

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from modelgraft import Entry, load, load_head, resolve
 from modelgraft.contract import TextBackbone
-from modelgraft.devices import device_of, dtype_of
+from modelgraft.devices import device_of, dtype_of, precision_notes
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.calls import plugin_calls
@@ -38,8 +39,8 @@ class _Ready:
     backbone: Any
     head: Any
     notes: list[str]
-    engine: Any
-    """An `EngineRun`; None is torch."""
+    running: Any
+    """A `features.running.Running` with an engine; None is torch."""
 
     def read_image(self, item: Any) -> tuple[torch.Tensor, str | None]:
         """An item as the backbone reads it, and a note."""
@@ -49,14 +50,16 @@ class _Ready:
     @torch.inference_mode()
     def infer_images(self, pixels: list[torch.Tensor]) -> torch.Tensor:
         """Scores (B, C) of preprocessed images, on the CPU."""
-        encode = plugin_calls.encode_images if self.engine is None else self.engine.encode
-        return self.head.probabilities(encode(self.backbone, pixels)).cpu()  # type: ignore[no-any-return]
+        found = (
+            plugin_calls.encode_images(self.backbone, pixels) if self.running is None else self.running.encode(pixels)
+        )
+        return self.head.probabilities(found).cpu()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def infer_texts(self, texts: list[str]) -> torch.Tensor:
         """Scores (B, C) of texts, on the CPU."""
-        encode = plugin_calls.encode_texts if self.engine is None else self.engine.encode
-        return self.head.probabilities(encode(self.backbone, texts)).cpu()  # type: ignore[no-any-return]
+        found = plugin_calls.encode_texts(self.backbone, texts) if self.running is None else self.running.encode(texts)
+        return self.head.probabilities(found).cpu()  # type: ignore[no-any-return]
 
 
 _GIVEN: Final = (
@@ -143,8 +146,7 @@ class ZeroShot:
     def _texts(self) -> list[list[str]]:
         """The prompts of each class. Everything that can be wrong with the call is found here, before gigabytes are fetched."""
         if isinstance(checked_model(self.model), (str, Entry)):
-            device_of(self.device)
-            dtype_of(self.dtype)
+            dtype_of(self.dtype, device_of(self.device))
         checked_threshold(self.threshold)
         checked_count("batch_size", self.batch_size)
         checked_count("workers", self.workers, 0)
@@ -160,23 +162,27 @@ class ZeroShot:
         made = self._ready
         if made is None or any(value is not made.of[name] and value != made.of[name] for name, value in of.items()):
             texts = self._texts()
-            engine = self._engine()  # before the model is loaded: it may not be there
             named = isinstance(checked_model(self.model), (str, Entry))
-            backbone: Any = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
-            notes = plugin_calls.text_notes(backbone, [text for group in texts for text in group])
+            running = self._running()  # before the model is loaded: it may not be there
+            if running is not None:
+                backbone, notes = running.backbone, []
+            else:
+                backbone = load(self.entry, device=self.device, dtype=self.dtype) if named else self.model
+                notes = precision_notes(self.dtype, device_of(self.device)) if named else []
+            notes += plugin_calls.text_notes(backbone, [text for group in texts for text in group])
             with torch.inference_mode():
                 weight = embed_labels(backbone, texts)
             notes += alike(checked_names(self.labels), readings(backbone, texts, weight))
             head = load_head("text")(weight, plugin_calls.score_rule(backbone)).to(backbone.device)
-            self._ready = made = _Ready(of, backbone, head, notes, engine)
+            self._ready = made = _Ready(of, backbone, head, notes, running)
         return made
 
-    def _engine(self) -> Any:
+    def _running(self) -> Any:
         if self.engine is None or self.engine == "torch":
             return None
-        from modelgraft_adapters.features.engine import EngineRun  # takes as long to import as a small model to load
+        from modelgraft_adapters.features.running import Running  # takes as long to import as a small model to load
 
-        return EngineRun(self.engine, self.modality)
+        return Running(self.model, self.modality, None, self.device, self.dtype, self.engine)
 
     def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
@@ -190,11 +196,18 @@ class ZeroShot:
                 continue
             yield prediction(outcome.item, outcome.row.tolist(), names, threshold=self.threshold, note=outcome.note)
 
+    @torch.inference_mode()
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the scores (N, C) float32 of embeddings (N, D) of its model."""
+        made = self._made()
+        found: np.ndarray = made.head.probabilities(torch.from_numpy(features).to(made.backbone.device)).cpu().numpy()
+        return found
+
     def take_notes(self) -> list[str]:
         """Return what is to be said of the last run, each line once: texts that were cut."""
         said, self._said = list(self._said), ()
-        if self._ready is not None and self._ready.engine is not None:
-            said += self._ready.engine.take_notes()
+        if self._ready is not None and self._ready.running is not None:
+            said += self._ready.running.take_notes()
         return said
 
     def _probabilities(self, items: Iterable[Any]) -> Iterator[Outcome[Any]]:

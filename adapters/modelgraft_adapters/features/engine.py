@@ -34,6 +34,8 @@ Batch = torch.Tensor | Mapping[str, torch.Tensor]
 TORCH: Final = "torch"
 EXACT: Final = 1e-5
 """Part of its length by which an embedding may differ from torch's; float32 rounds to a few parts in ten million."""
+FAST: Final = 0.999
+"""The least cosine of an embedding in bfloat16 with torch's in float32."""
 FORMAT: Final = 1
 """Raise it when a model is traced otherwise: what was converted before is not used then."""
 
@@ -44,19 +46,34 @@ class EngineRun:
     Args:
         name: of an engine that a plugin brings; None and ``torch`` are torch.
         modality: the tower.
+        dtype: what is computed in; None is the model's own. An engine is given a model in float32 (`loads`) and computes in this.
+        narrow: gives the model in ``dtype``, for torch to run where the engine cannot.
 
     Raises:
         UsageError: no such engine, or its library is not installed.
     """
 
-    def __init__(self, name: str | None, modality: Literal["image", "text"]) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        modality: Literal["image", "text"],
+        dtype: torch.dtype | None = None,
+        narrow: Callable[[], Any] | None = None,
+    ) -> None:
         if name is not None and not isinstance(name, str):
             raise UsageError(f"engine={name!r}; it is the name of an engine, such as 'openvino', or 'torch'")
         self.name, self.modality = name or TORCH, modality
         self._engine = None if self.name == TORCH else load_engine(self.name)
         self.version = None if self._engine is None else self._engine.version()
+        self._narrow = narrow
+        self.dtype: torch.dtype = torch.float32
+        if self._engine is not None and dtype in (torch.bfloat16, torch.float16):
+            self.dtype = dtype
+        self.loads = dtype if self.dtype == torch.float32 else torch.float32
+        """The dtype that the model is to be loaded in."""
         self._run: Callable[[Batch], torch.Tensor] | None = None
         self._shape: tuple[int, ...] | None = None
+        self._narrowed: Any = None
         self._notes: list[str] = []
 
     @property
@@ -80,12 +97,18 @@ class EngineRun:
                     raise  # the backbone's plugin is wrong, in torch too
                 self._engine = None
                 self._notes.append(f"{backbone.entry.name} runs in torch: {error}")
-        if self._engine is None or self._run is None:
-            return plain(backbone, ready, layer)
-        if self.modality == "image" and any(tuple(one.shape) != self._shape for one in ready):
-            return plain(backbone, ready, layer)
+        if self._run is None or (self.modality == "image" and any(tuple(one.shape) != self._shape for one in ready)):
+            return plain(self._by_torch(backbone), ready, layer)
         batch = plugin_calls.token_batch(backbone, ready) if self.modality == "text" else torch.stack(list(ready))
         return _checked(self._call(batch), len(ready), backbone.embed_dim, self.name)
+
+    def _by_torch(self, backbone: Any) -> Any:
+        """The model in the dtype asked for, if it can be had."""
+        if self.dtype == torch.float32 or self._narrow is None:
+            return backbone
+        if self._narrowed is None:
+            self._narrowed = self._narrow()
+        return self._narrowed
 
     def _call(self, batch: Batch) -> torch.Tensor:
         assert self._run is not None
@@ -110,13 +133,14 @@ class EngineRun:
             (p for p in backbone.module.parameters() if p.is_floating_point() and p.dtype != torch.float32), None
         )
         if backbone.device.type != "cpu" or other is not None:
-            raise ModelgraftError(f"the engine {self.name} runs float32 on the CPU")
+            raise ModelgraftError(f"the engine {self.name} is given a model in float32 on the CPU")
         if layer is not None and layer != plugin_calls.layers(backbone, self.modality)[0]:
             raise ModelgraftError(f"the engine {self.name} gives the model's own embedding, not the layer {layer!r}")
         plugin_calls.check_trainable(backbone, self.modality)  # embed() is what is traced
         example = self._example(backbone, ready, 3)
         folder = self._folder(backbone, example)
-        refused = folder.with_name(f"{folder.name}.refused")
+        kind = str(self.dtype).removeprefix("torch.")
+        refused = folder.with_name(f"{folder.name}.{kind}.refused")
         if refused.exists():
             raise ModelgraftError(refused.read_text(encoding="utf-8", errors="replace")[:500])
         try:
@@ -138,18 +162,27 @@ class EngineRun:
         assert self._engine is not None
         os.utime(folder / FILES)  # when it was used last
         with self._asked("opening a converted model"):
-            self._run = self._engine.open(folder, torch.get_num_threads())
+            self._run = self._engine.open(folder, torch.get_num_threads(), self.dtype)
         for rows in (1, 3):
             example = self._example(backbone, ready, rows)
             found = _checked(self._call(example), rows, backbone.embed_dim, self.name)
             with torch.inference_mode():
                 wanted = plugin_calls.embedding(backbone, example, False)
-            apart = float(((found - wanted).norm(dim=1) / wanted.norm(dim=1).clamp_min(1e-12)).max())
-            if not apart <= EXACT:
+            if why := self._other(found, wanted):
                 self._run = None
-                raise _OtherNumbersError(
-                    f"by {self.name} its embeddings differ by {apart:.1e} of their length, and {EXACT:.0e} is allowed"
-                )
+                raise _OtherNumbersError(why)
+
+    def _other(self, found: torch.Tensor, wanted: torch.Tensor) -> str | None:
+        """Why embeddings (B, D) are not torch's, as far as the precision allows; None where they are."""
+        if self.dtype == torch.float32:
+            apart = float(((found - wanted).norm(dim=1) / wanted.norm(dim=1).clamp_min(1e-12)).max())
+            if apart <= EXACT:
+                return None
+            return f"by {self.name} its embeddings differ by {apart:.1e} of their length, and {EXACT:.0e} is allowed"
+        alike = float(torch.cosine_similarity(found, wanted).min())
+        if alike >= FAST:
+            return None
+        return f"by {self.name} in {self.dtype} its embeddings have a cosine of {alike:.4f} with float32's, and {FAST} is asked for"
 
     def _convert(self, folder: Path, backbone: Any, example: Batch) -> None:
         """Trace and convert; the folder is there whole, or not at all."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from modelgraft import Entry, load, resolve
-from modelgraft.contract import Layered
-from modelgraft.devices import check_words, device_of, dtype_of
-from modelgraft.errors import ModelgraftError, UnreadableItemError, UsageError
+from modelgraft import Entry
+from modelgraft.errors import ModelgraftError, UnreadableItemError
 from modelgraft.outputs import check_output_folder
 
 from modelgraft_adapters.calls import plugin_calls
@@ -23,19 +20,10 @@ from modelgraft_adapters.calls.pickling import Packed
 from modelgraft_adapters.calls.stream import Prepared, default_workers, read_ahead
 from modelgraft_adapters.calls.text_batches import windows
 from modelgraft_adapters.data.arrays import each_item
-from modelgraft_adapters.defaults import checked_count, checked_model
-from modelgraft_adapters.features.engine import EngineRun
+from modelgraft_adapters.defaults import checked_count
 from modelgraft_adapters.features.grouping import by_shape, by_text
-from modelgraft_adapters.features.identity import (
-    backbone_identity,
-    builds,
-    entry_identity,
-    is_known,
-    read_modality,
-    settings_identity,
-    versions,
-)
 from modelgraft_adapters.features.row_buffer import Gathered
+from modelgraft_adapters.features.running import Running
 from modelgraft_adapters.features.store import FeatureStore
 from modelgraft_adapters.media.images import kept, read_image
 from modelgraft_adapters.media.texts import read_text, short
@@ -96,7 +84,8 @@ class FeatureExtractor:
             must be encoded, and not before.
         modality: ``image`` or ``text``, which tower of a dual encoder; None takes the image tower where there is one.
         layer: where the embedding is taken (`modelgraft.contract.Layered`); None is the model's own embedding.
-        device, dtype: as for `modelgraft.load`; ignored for a loaded backbone.
+        device: as for `modelgraft.load`; ignored for a loaded backbone.
+        dtype: as for `modelgraft.load`; of a loaded backbone in float32 what an engine computes in, else ignored for it.
         batch_size: items per forward pass, of long texts fewer; None chooses by device, and takes more short texts at once. Another
             batch size can change features in the last bits.
         workers: decoding threads; None chooses.
@@ -127,46 +116,31 @@ class FeatureExtractor:
         engine: str | None = None,
         store: FeatureStore | Literal[False] | None = None,
     ) -> None:
-        check_words(device, dtype)
-        model = checked_model(model)
-        named = isinstance(model, (str, Entry))
         options = {"modality": modality, "layer": layer, "device": device, "dtype": dtype, "store": store}
         self._given = {**options, "batch_size": batch_size, "workers": workers, "engine": engine}
-        self._named = named
-        self.entry: Entry = resolve(model) if isinstance(model, str) else model if named else model.entry
-        self.modality = read_modality(self.entry, modality)
-        self.layer = layer
-        self._backbone: Any = None if named else model
-        self._dtype = dtype_of(dtype) if named else _dtype_of_module(model.module)
-        self.device: torch.device = device_of(device) if named else torch.device(model.device)
+        self._running = Running(model, modality, layer, device, dtype, engine)
+        self._loaded = None if self._running.named else model
+        self.entry: Entry = self._running.entry
+        self.modality, self.layer, self.device = self._running.modality, layer, self._running.device
         self.batch_size = checked_count("batch_size", batch_size) or (256 if self.device.type == "cuda" else 32)
         self.workers = checked_count("workers", workers, 0) or default_workers()
-        self._engine = EngineRun(engine, self.modality)
-        about = entry_identity(self.entry) if named else backbone_identity(model)
-        self.card: dict[str, Any] = {
-            **about,
-            **settings_identity(self.modality, layer, self.device, self._dtype),
-            "versions": versions(self.entry.distribution),
-            "builds": builds(self.entry.distribution),
-            **self._engine.card,
-        }
+        self.card: dict[str, Any] = self._running.card
         self.store = (
-            (FeatureStore(self.card) if is_known(about) else None)
+            (FeatureStore(self.card) if self._running.known else None)
             if store is None
             else (None if store is False else store)
         )
         self.encoded = 0
-        self._loading = threading.Lock()
-        self._checked = False
         self._files: FileDigests | None = None
         self._said: list[str] = []
         self._unwritable = False
         self._width: tuple[int, ...] | None = None
+        self._say(*self._running.take_notes())
         if self.store is not None:
             self._try_keeping(self.store)
 
     def __getstate__(self) -> dict[str, Any]:
-        model = self.entry if self._named else Packed.of(self._backbone)
+        model = self.entry if self._loaded is None else Packed.of(self._loaded)
         return {"model": model, "given": self._given, "weights": self.card["weights"]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -180,11 +154,7 @@ class FeatureExtractor:
     @property
     def backbone(self) -> Any:
         """The model, loaded when first asked for. Errors as `modelgraft.load`; UsageError for a layer it has not."""
-        with self._loading:
-            if self._backbone is None:
-                self._backbone = load(self.entry, device=self.device, dtype=self._dtype)
-            self._checked = self._checked or self._check_layer()
-        return self._backbone
+        return self._running.backbone
 
     def embed(self, items: Sequence[Any], progress: Callable[[int, int], None] | None = None) -> Embedded:
         """The features of all items, in order.
@@ -311,8 +281,8 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _forward(self, ready: list[Any]) -> np.ndarray:
         backbone = self.backbone
-        found = self._engine.encode(backbone, ready, self.layer)
-        self._say(*self._engine.take_notes())
+        found = self._running.encode(ready)
+        self._say(*self._running.take_notes())
         if self.modality == "text" and self.encoded == 0:
             # Texts that are cut are counted over all of them.
             whole = [text for text, cut in zip(ready, cut_lengths(backbone, ready), strict=True) if cut is None]
@@ -378,23 +348,8 @@ class FeatureExtractor:
         image, note = read_image(item if content is None else io.BytesIO(content))
         return plugin_calls.preprocess(self.backbone, image), note
 
-    def _check_layer(self) -> bool:
-        if self.layer is None:
-            return True
-        backbone = self._backbone
-        there = plugin_calls.layers(backbone, self.modality) if isinstance(backbone, Layered) else ()
-        if self.layer not in there:
-            has = f"there are: {', '.join(there)}" if there else "it has no layers to choose from, leave it out"
-            raise UsageError(f"{self.entry.name} has no layer {self.layer!r} for {self.modality}s; {has}")
-        return True
-
     def _shape(self) -> tuple[int, ...]:
         """Of one item's features; what the entry states where nothing is known better."""
         if self.store is not None and self.store.shape is not None:
             return self.store.shape
-        return self._width or (self._backbone.embed_dim if self._backbone is not None else self.entry.embed_dim or 0,)
-
-
-def _dtype_of_module(module: torch.nn.Module) -> torch.dtype | None:
-    first = next((p for p in module.parameters() if p.is_floating_point()), None)
-    return None if first is None else first.dtype
+        return self._width or (self._running.width,)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from modelgraft.devices import is_native
 from modelgraft.errors import UsageError
 
 
@@ -13,7 +14,7 @@ def make_accelerator(device: torch.device, precision: str | None) -> Any:
     """An ``accelerate.Accelerator`` on a device. Under ``accelerate launch`` or torchrun each process has its own.
 
     Args:
-        precision: ``fp32``, ``bf16``, ``fp16``; None is bf16 on a CUDA device that has it, else fp32.
+        precision: ``fp32``, ``bf16``, ``fp16``; None is bf16 on a CUDA device or a processor that computes in it, else fp32.
 
     Raises:
         UsageError: a precision that the device does not have.
@@ -22,7 +23,8 @@ def make_accelerator(device: torch.device, precision: str | None) -> Any:
     from accelerate.state import AcceleratorState
 
     if precision is None:
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        native = device.type in ("cpu", "cuda") and is_native(torch.bfloat16, device)
+        precision = "bf16" if native else "fp32"
     if precision == "fp16" and device.type != "cuda":
         raise UsageError(f"fp16 needs a CUDA device, and this is {device.type}; take bf16 or fp32")
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import torch
 from modelgraft.errors import UsageError
+from modelgraft.sealed import read_sealed
 from modelgraft_adapters import LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.calls import plugin_calls
+from modelgraft_adapters.features import best_engine
 from modelgraft_adapters.features import engine as engines
 from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.extractor import FeatureExtractor
@@ -130,7 +132,7 @@ class _Wrong:
     def convert(self, program: Any, inputs: Any, folder: Path) -> None:
         (folder / "model").write_bytes(b"x")
 
-    def open(self, folder: Path, threads: int) -> Any:
+    def open(self, folder: Path, threads: int, dtype: torch.dtype) -> Any:
         return self.answer
 
 
@@ -179,6 +181,81 @@ def test_layers_and_precisions_that_an_engine_has_not_run_in_torch(backbone: Any
     run = EngineRun("onnxruntime", "image")
     assert run.encode(half, pixels).shape == (len(pixels), 256)
     assert "float32 on the CPU" in run.take_notes()[0]
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_in_bfloat16(backbone: Any, pixels: list[torch.Tensor], modality: Any) -> None:
+    items: Any = pixels if modality == "image" else TEXTS
+    plain = plugin_calls.encode_images if modality == "image" else plugin_calls.encode_texts
+    wanted = plain(backbone, items)
+    run = EngineRun("openvino", modality, torch.bfloat16)
+    assert run.loads is torch.float32
+    found = run.encode(backbone, items)
+    assert run.take_notes() == [] and float(torch.cosine_similarity(found, wanted).min()) > engines.FAST
+
+
+def test_a_precision_that_an_engine_has_not_runs_in_torch(backbone: Any, pixels: list[torch.Tensor]) -> None:
+    def narrow() -> Any:
+        return modelgraft.load("embedded/sprig", dtype="bfloat16")
+
+    run = EngineRun("onnxruntime", "image", torch.bfloat16, narrow)
+    assert torch.equal(run.encode(backbone, pixels), plugin_calls.encode_images(narrow(), pixels))
+    assert "computes in float32, not in torch.bfloat16" in run.take_notes()[0]
+    exact = EngineRun("onnxruntime", "image")  # which that says nothing of
+    exact.encode(backbone, pixels)
+    assert exact.take_notes() == []
+
+
+def test_bfloat16_that_gives_something_else_is_not_used(
+    backbone: Any, pixels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "FAST", 1.1)
+    run = EngineRun("openvino", "image", torch.bfloat16)
+    assert torch.equal(run.encode(backbone, pixels), plugin_calls.encode_images(backbone, pixels))
+    assert re.search(r"in torch.bfloat16 its embeddings have a cosine of [01]\.\d+ with float32's", run.take_notes()[0])
+
+
+def test_optimize_says_what_is_fastest_and_keeps_it(
+    run: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("optimize", "embedded/sprig", str(photos), "--format", "json")
+    assert done.returncode == 0 and done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["items"] == len(list(photos.glob("*.jpg"))) and not found["made_up"]
+    exact = [way for way in found["ways"] if way["precision"] == "exact"]
+    assert [way["engine"] for way in exact] == ["torch", *NAMES]
+    assert all(way["largest_difference"] < 1e-5 and way["same_first"] == 1 for way in exact)
+    best = max(exact, key=lambda way: way["items_per_s"])["engine"]
+    (place,) = (tmp_path / "cache" / "engines").glob("*.best")
+    assert json.loads(read_sealed(place))["exact"] == best
+    by_auto = FeatureExtractor("embedded/sprig", engine="auto", dtype="exact")
+    assert by_auto.card.get("engine", "torch").split()[0] == best
+    other = FeatureExtractor("embedded/sprig", engine="auto", dtype="exact", modality="text")
+    assert "engine" not in other.card  # which was not tried
+    best_engine.keep_best(by_auto._running.identity, "image", {"exact": "onnxruntime"})
+    assert FeatureExtractor("embedded/sprig", engine="auto").card["engine"].startswith("onnxruntime")
+    place.write_bytes(place.read_bytes()[:-3])
+    assert "engine" not in FeatureExtractor("embedded/sprig", engine="auto").card
+    assert run("cache", "prune").returncode == 0 and not list((tmp_path / "cache" / "engines").iterdir())
+
+
+def test_auto_takes_an_engine_for_many_items_and_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, about = torch.device("cpu"), {"model": "some"}
+    assert best_engine.best_engine(about, "image", None, cpu) == "torch"
+    assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY - 1) == "torch"
+    assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY) == "openvino"
+    assert best_engine.best_engine(about, "image", None, torch.device("cuda"), best_engine.MANY) == "torch"
+    best_engine.keep_best(about, "image", {"exact": "gone", "fast": "openvino"})
+    assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY) == "torch"
+    assert best_engine.best_engine(about, "image", torch.bfloat16, cpu) == "openvino"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert best_engine.best_engine(about, "image", torch.bfloat16, cpu) == "torch"
+
+
+def test_made_up_items_are_said(run: Any) -> None:
+    done = run("optimize", "embedded/sprig", "--text")
+    assert done.returncode == 0 and "measured on 64 made-up items" in done.stderr
+    assert re.search(r"torch +float32 +[\d.]+ +1\.00 ", done.stdout) and "openvino" in done.stdout
 
 
 def test_features_by_an_engine_are_kept_apart(photos: Path) -> None:

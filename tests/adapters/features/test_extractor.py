@@ -260,7 +260,7 @@ def test_a_model_by_name_is_loaded_only_when_something_is_to_be_encoded(photos: 
     assert torch.equal(torch.from_numpy(found.features), expected)
     second = FeatureExtractor("embedded/sprig", device="cpu")
     again = second.embed(paths)
-    assert again.encoded == 0 and second._backbone is None
+    assert again.encoded == 0 and not second._running.loaded
     assert np.array_equal(again.features, found.features)
     assert FeatureExtractor(load("embedded/sprig", device="cpu")).embed(paths).encoded == 4  # it may have been trained
 

@@ -1,0 +1,214 @@
+"""What runs a model fastest on this machine, and what that does to its embeddings: what ``modelgraft optimize`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from modelgraft import Entry, list_engines, load_engine
+from modelgraft.devices import EXACT, FAST, dtype_of, is_native
+from modelgraft.errors import ModelgraftError
+from PIL import Image
+
+from modelgraft_adapters.calls import plugin_calls
+from modelgraft_adapters.calls.text_batches import by_length
+from modelgraft_adapters.features.best_engine import keep_best
+from modelgraft_adapters.features.choosing import first_answers_changed, least_cosine
+from modelgraft_adapters.features.engine import TORCH
+from modelgraft_adapters.features.running import Running
+from modelgraft_adapters.media.images import read_image
+
+MADE_UP: Final = 64
+"""Items that are made where none are given."""
+MOST: Final = 256
+"""Items of those given that are looked at, spread evenly."""
+ROUNDS: Final = 3
+BATCH: Final = 16
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to run a model."""
+
+    engine: str
+    precision: Literal["exact", "fast"]
+    dtype: str
+    items_per_s: float | None
+    """The best of some rounds, taken in turn with the other ways; None: it cannot be run so."""
+    start_s: float | None
+    """From the loaded model to the first embeddings: what was converted before is opened, else it is converted."""
+    largest_difference: float | None
+    """Of an embedding from torch's in float32, as a part of its length."""
+    least_cosine: float | None
+    same_first: float | None
+    """Part of the items whose nearest other item is the same one."""
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Optimized:
+    """All ways that there are here."""
+
+    model: str
+    modality: str
+    items: int
+    made_up: bool
+    threads: int
+    load_s: float
+    """The model by torch, in float32."""
+    ways: tuple[Way, ...]
+
+    def best(self, precision: str) -> Way:
+        """The fastest way in a precision; torch where nothing else is faster."""
+        there = [way for way in self.ways if way.precision == precision and way.items_per_s is not None]
+        return max(there, key=lambda way: way.items_per_s or 0.0)
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def optimize(
+    entry: Entry, items: Sequence[Any] = (), modality: Literal["image", "text"] | None = None, tell: Tell | None = None
+) -> Optimized:
+    """Run a model on the CPU in each way that there is: by torch and by each engine that is installed, in float32 and reduced.
+
+    What engines make of it is kept, and which engine was fastest too: ``engine="auto"`` takes that from then on.
+
+    Args:
+        items: images or texts; without any, some are made up, of which the agreement says less.
+
+    Raises:
+        UsageError: a model that does not read such items.
+        WeightsUnavailableError: the model's files are not stored and cannot be asked for.
+        UnreadableItemError: an item cannot be read.
+    """
+    began = time.perf_counter()
+    torch_exact = Running(entry, modality, None, "cpu", EXACT, None)
+    backbone = torch_exact.backbone
+    load_s = time.perf_counter() - began
+    places = np.linspace(0, len(items) - 1, min(len(items), MOST)).astype(int) if len(items) else np.zeros(0, int)
+    given = [items[place] for place in np.unique(places).tolist()]
+    reads_text = torch_exact.modality == "text"
+    batches = _texts(given or _some_texts()) if reads_text else _images(backbone, given or _some_images())
+    precisions = [EXACT] + ([FAST] if is_native(torch.bfloat16, torch.device("cpu")) else [])
+    names = [TORCH, *(spec.name for spec in list_engines() if _installed(spec.name))]
+    todo = [(name, precision) for precision in precisions for name in names]
+    started: dict[tuple[str, str], tuple[Callable[[], np.ndarray], float, np.ndarray] | str] = {}
+    for number, (name, precision) in enumerate(todo):
+        if tell:
+            tell("starting", number, len(todo))
+        started[name, precision] = _started(entry, torch_exact, name, precision, batches)
+    rates = _rates({way: found[0] for way, found in started.items() if not isinstance(found, str)}, batches, tell)
+    wanted = started[TORCH, EXACT]
+    assert not isinstance(wanted, str)
+    ways = [_way(name, precision, started[name, precision], rates, wanted[2]) for name, precision in todo]
+    count = sum(len(batch) for batch in batches)
+    found = Optimized(entry.name, torch_exact.modality, count, not given, torch.get_num_threads(), load_s, tuple(ways))
+    best = {precision: found.best(precision).engine for precision in precisions}
+    keep_best(torch_exact.identity, torch_exact.modality, best)
+    return found
+
+
+def _started(
+    entry: Entry, torch_exact: Running, name: str, precision: str, batches: list[list[Any]]
+) -> tuple[Callable[[], np.ndarray], float, np.ndarray] | str:
+    """What embeds all items in a way, seconds to the first ones, and the embeddings; or why it cannot be."""
+    if (name, precision) == (TORCH, EXACT):
+        running = torch_exact
+    else:
+        running = Running(entry, torch_exact.modality, None, "cpu", precision, name)
+    _ = running.backbone
+
+    def embedded() -> np.ndarray:
+        with torch.inference_mode():
+            return np.concatenate([running.encode(batch).numpy() for batch in batches])
+
+    began = time.perf_counter()
+    with torch.inference_mode():
+        running.encode(batches[0])
+    seconds = time.perf_counter() - began
+    if notes := running.take_notes():  # it ran in torch
+        return "; ".join(notes)
+    return embedded, seconds, embedded()
+
+
+def _rates(
+    ways: dict[tuple[str, str], Callable[[], np.ndarray]], batches: list[list[Any]], tell: Tell | None
+) -> dict[tuple[str, str], float]:
+    count, best = sum(len(batch) for batch in batches), dict.fromkeys(ways, 0.0)
+    for number in range(ROUNDS):
+        for way, embedded in ways.items():
+            began = time.perf_counter()
+            embedded()
+            best[way] = max(best[way], count / (time.perf_counter() - began))
+        if tell:
+            tell("measuring", number + 1, ROUNDS)
+    return best
+
+
+def _way(
+    name: str,
+    precision: Any,
+    found: tuple[Callable[[], np.ndarray], float, np.ndarray] | str,
+    rates: dict[tuple[str, str], float],
+    wanted: np.ndarray,
+) -> Way:
+    dtype = str(dtype_of(precision, torch.device("cpu"))).removeprefix("torch.")
+    if isinstance(found, str):
+        return Way(name, precision, dtype, None, None, None, None, None, found)
+    _, seconds, rows = found
+    apart = np.linalg.norm(rows - wanted, axis=1) / np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)
+    same = 1 - first_answers_changed(wanted, rows) / len(wanted)
+    rate = rates[name, precision]
+    return Way(name, precision, dtype, rate, seconds, float(apart.max()), least_cosine(wanted, rows), same, None)
+
+
+def _installed(name: str) -> bool:
+    try:
+        load_engine(name).version()
+    except ModelgraftError:
+        return False
+    return True
+
+
+def _images(backbone: Any, items: Sequence[Any]) -> list[list[torch.Tensor]]:
+    ready = [plugin_calls.preprocess(backbone, read_image(item)[0]) for item in items]
+    return [ready[begin : begin + BATCH] for begin in range(0, len(ready), BATCH)]
+
+
+def _texts(items: Sequence[str]) -> list[list[str]]:
+    texts = list(items)
+    return [[texts[n] for n in group] for group in by_length(texts, BATCH, exactly=True)]
+
+
+def _some_images() -> list[Image.Image]:
+    """Smooth noise of several sizes of detail, no two alike."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(MADE_UP):
+        detail = int(rng.integers(3, 40))
+        small = Image.fromarray(rng.integers(0, 256, (detail, detail, 3), np.uint8))
+        found.append(small.resize((320, 240), Image.Resampling.BICUBIC))
+    return found
+
+
+def _some_texts() -> list[str]:
+    """Strings of 4 to 60 common words."""
+    words = _WORDS.split()
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(words, rng.integers(4, 61))) for _ in range(MADE_UP)]
+
+
+_WORDS: Final = """
+the a of and to in is it that was for on are with as his they at be this have from or one had by word but not what all were we
+when your can said there use an each which she do how their if will up other about out many then them these so some her would
+make like him into time has look two more write go see number no way could people my than first water been call who oil its now
+find long down day did get come made may part
+"""
