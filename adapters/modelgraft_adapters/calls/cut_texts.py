@@ -55,12 +55,21 @@ def cut_lengths(backbone: Any, texts: Sequence[str]) -> list[tuple[int, int] | N
         return [None] * len(texts)
     with plugin_code(plugin_calls.owner(backbone), f"asking how long texts are with {name}"):
         limit = backbone.text_limit
-        lengths = [int(length) for length in backbone.text_lengths(list(texts))] if limit is not None else []
-    if limit is None:
-        return [None] * len(texts)
-    if len(lengths) != len(texts):
+        if limit is None:
+            return [None] * len(texts)
+        # To ask costs a tokenisation, which a text cannot need that has fewer characters than tokens are read. (Of ASCII alone: no
+        # normalisation makes more of it. Half of them, for what tokenisers may add.)
+        around = int(backbone.text_lengths([""])[0]) if len(texts) > 1 else int(limit)
+        room = (int(limit) - around) // 2
+        places = [place for place, text in enumerate(texts) if len(text) > room or not text.isascii()]
+        lengths = [int(length) for length in backbone.text_lengths([texts[place] for place in places])] if places else []
+    if len(lengths) != len(places):
         raise PluginError(
             f"plugin {plugin_calls.owner(backbone)} is wrong: {name} gives {len(lengths)} lengths for "
-            f"{len(texts)} texts; tell its author"
+            f"{len(places)} texts; tell its author"
         )
-    return [(length, int(limit)) if length > limit else None for length in lengths]
+    found: list[tuple[int, int] | None] = [None] * len(texts)
+    for place, length in zip(places, lengths, strict=True):
+        if length > limit:
+            found[place] = (length, int(limit))
+    return found

@@ -7,9 +7,10 @@ from typing import Final
 
 WINDOWS: Final = 32
 """The largest window of texts that are sorted, in batches; the first is one batch, so that the first results come soon."""
-BYTES: Final = 512
-"""Of UTF-8 for each text of a batch: about 128 tokens. Batches of longer texts have fewer, so that they take no more memory."""
-MORE: Final = 4
+BYTES: Final = 192
+"""Of UTF-8 for each text of a batch, some 40 tokens: batches of longer texts have fewer. On a CPU, of 32 texts, that is what its
+caches hold: twice as much is a tenth slower (`benchmarks/engines.py`)."""
+MORE: Final = 2
 """How many times more texts a batch has where they are short and nobody has said how many."""
 
 
