@@ -158,12 +158,13 @@ def finetuning_contrastive() -> str:
 def finetuning_step() -> str:
     """A step against a loop by hand."""
     data = read("step_time")
-    ours, by_hand = (statistics.median(data["seconds_of_steps"][name]) for name in ("modelgraft", "by hand"))
-    options, taken = data["options"], data["machine"]
+    found, options, taken = data["models"]["mobilenetv2_100"], data["options"], data["machine"]
+    seconds = {way: statistics.median(values) for way, values in found["seconds_of_steps"].items()}
     text = (
-        f"A step of {options['batch_size']} images takes {ours:.3f} s, by hand {by_hand:.3f} s: {data['ratio']:.2f} times "
-        f"(medians of {options['rounds']} rounds of {options['steps']} steps each, in turn, {taken['cores']} cores, torch "
-        f"{taken['torch']})."
+        f"A step of MobileNetV2 with {options['batch_size']} images takes {seconds['modelgraft, fp32']:.3f} s in fp32, by hand "
+        f"{seconds['by hand']:.3f} s: {found['ratio']['modelgraft, fp32']:.2f} times (medians of {options['rounds']} rounds of "
+        f"{options['steps']} steps each, in turn, {taken['cores']} cores, torch {taken['torch']}). Other models, and bf16: "
+        "[speed.md](speed.md)."
     )
     return prose(text) + "\n"
 

@@ -28,6 +28,7 @@ from quality_page import (
     quality_texts,
     quality_zero_shot,
 )
+from speed_page import many_classes, speed_answers, speed_images, speed_steps, speed_texts
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
@@ -36,6 +37,7 @@ PAGES = (
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "fine-tuning.md",
     ROOT / "docs" / "intervals.md",
+    ROOT / "docs" / "speed.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -252,6 +254,11 @@ SECTIONS = {
         finetuning_contrastive,
         finetuning_multitask,
         finetuning_step,
+        many_classes,
+        speed_answers,
+        speed_images,
+        speed_steps,
+        speed_texts,
     )
 }
 

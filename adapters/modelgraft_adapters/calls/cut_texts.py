@@ -62,7 +62,9 @@ def cut_lengths(backbone: Any, texts: Sequence[str]) -> list[tuple[int, int] | N
         around = int(backbone.text_lengths([""])[0]) if len(texts) > 1 else int(limit)
         room = (int(limit) - around) // 2
         places = [place for place, text in enumerate(texts) if len(text) > room or not text.isascii()]
-        lengths = [int(length) for length in backbone.text_lengths([texts[place] for place in places])] if places else []
+        lengths = (
+            [int(length) for length in backbone.text_lengths([texts[place] for place in places])] if places else []
+        )
     if len(lengths) != len(places):
         raise PluginError(
             f"plugin {plugin_calls.owner(backbone)} is wrong: {name} gives {len(lengths)} lengths for "

@@ -72,6 +72,6 @@ def _is_installed(name: str) -> bool:
 
 def _place(identity: Mapping[str, Any], modality: str) -> Path:
     capability: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    machine = [platform.machine(), str(capability.get("cpu_name")), os.cpu_count(), torch.get_num_threads()]
+    machine = [platform.machine(), str(capability.get("cpu_name")), os.cpu_count()]
     about = [dict(identity), modality, machine, torch.__version__]
     return engines_folder() / f"{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]}.best"

@@ -17,7 +17,7 @@ import pytest
 import torch
 from modelgraft.errors import UsageError
 from modelgraft.sealed import read_sealed
-from modelgraft_adapters import LinearProbe, ZeroShotClassifier
+from modelgraft_adapters import FineTuner, FrozenAdapter, LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.features import best_engine
 from modelgraft_adapters.features import engine as engines
@@ -279,6 +279,21 @@ def test_estimators_take_an_engine(photos: Path) -> None:
     assert probe.get_params()["engine"] == "openvino"
     plain = LinearProbe("embedded/sprig", C=1.0).fit(paths, ["a", "a", "b", "b"])
     assert np.abs(probe.predict_proba(paths) - plain.predict_proba(paths)).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [None, "fast"])
+def test_a_fine_tuned_adapter_takes_an_engine(photos: Path, tmp_path: Path, dtype: Any) -> None:
+    paths = sorted(map(str, photos.glob("*.jpg")))
+    tuner = FineTuner("embedded/sprig", "full", steps=2, batch_size=4, device="cpu", lr=1e-3)
+    tuner.fit(paths, ["a", "b", "a", "b"]).save(tmp_path / "adapter")
+    plain = FrozenAdapter.load(tmp_path / "adapter", device="cpu")
+    found = FrozenAdapter.load(tmp_path / "adapter", device="cpu", engine="openvino", dtype=dtype)
+    assert found.extractor.card["engine"].startswith("openvino") and "engine" not in plain.extractor.card
+    by_engine = found.predict_proba(paths)
+    assert found.extractor.take_notes() == []
+    assert np.abs(by_engine - plain.predict_proba(paths)).max() < (1e-4 if dtype is None else 0.02)
+    untrained = LinearProbe("embedded/sprig", device="cpu").extractor.embed(paths).features
+    assert np.abs(found.extractor.embed(paths).features - untrained).max() > 1e-3  # the weights are the trained ones
 
 
 @pytest.mark.parametrize("name", ["openvine", 5])
