@@ -59,8 +59,6 @@ NOT_THERE: Final = (
     "tests/sentence_transformers/test_catalogue.py::test_the_file_is_what_the_facts_give",
 )
 """Tests of what is shipped for the newest releases."""
-# transformers 5.0 asks for typer-slim, whose newest releases are a name for the newest typer.
-HELD_BACK: Final = ("typer-slim<0.22",)
 
 
 def lowest(python: str | Path, torch: str, torchvision: str) -> list[str]:
@@ -74,7 +72,10 @@ def lowest(python: str | Path, torch: str, torchvision: str) -> list[str]:
     wanted = "\n".join([*project["dependencies"], *extras, *TOOLS])
     folder = Path(python).parent.parent
     (folder / "held.txt").write_text(f"torch=={torch}\ntorchvision=={torchvision}\n", encoding="utf-8")
-    (folder / "back.txt").write_text("\n".join(HELD_BACK), encoding="utf-8")
+    # transformers 5.0 asks for typer-slim, which has the same files: of the same release, or the newest typer comes with it.
+    typer = next(line for line in project["dependencies"] if line.startswith("typer>="))
+    slim = typer.partition(",")[0].replace("typer>=", "typer-slim==")
+    (folder / "back.txt").write_text(slim, encoding="utf-8")
     done = subprocess.run(
         [
             *(python, "-m", "uv", "pip", "compile", "-", "--python", python, "--resolution", "lowest-direct"),

@@ -18,6 +18,10 @@ from modelgraft.errors import ModelgraftError, UnsafeWeightsError
 from modelgraft.network import check_proxies, check_token
 from modelgraft.opening import first_line
 
+from modelgraft_sources.client import http
+
+_REDIRECTS: Final = 20
+"""As many as the HTTP library itself follows."""
 _PORTS: Final = {"http": 80, "https": 443}
 _lock = threading.Lock()
 _inside = threading.local()
@@ -89,10 +93,21 @@ def _without_token(request: Any) -> None:
 
 
 def _no_downgrade(response: Any) -> None:
-    """Refuse to be led from https to http, where anybody on the way can read and change what is sent."""
+    """Refuse to be led from https to http, where anybody on the way can read and change what is sent, and in a circle.
+
+    huggingface_hub 1.28 follows redirects within a host itself, and for ever.
+    """
     target = response.headers.get("location")
-    if getattr(_inside, "on", False) and target and 300 <= response.status_code < 400:
-        check_downgrade(str(response.request.url), target)
+    if not getattr(_inside, "on", False):
+        return
+    if not target or not 300 <= response.status_code < 400:
+        _inside.led = 0
+        return
+    check_downgrade(str(response.request.url), target)
+    _inside.led = getattr(_inside, "led", 0) + 1
+    if _inside.led > _REDIRECTS:
+        _inside.led = 0
+        raise http.TooManyRedirects(f"{_REDIRECTS} redirects, one after the other", request=response.request)
 
 
 def check_downgrade(url: str, target: str) -> None:

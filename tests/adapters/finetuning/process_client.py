@@ -9,7 +9,8 @@ import torch
 from modelgraft_adapters import FineTuner
 
 torch.set_num_threads(1)
-tuner = FineTuner("embedded/sprig", sys.argv[3], steps=5, batch_size=8, augment="flip", norms="eval", device="cpu")
+settings = {"steps": 5, "batch_size": 8, "augment": "flip", "norms": "eval", "precision": "fp32"}
+tuner = FineTuner("embedded/sprig", sys.argv[3], device="cpu", **settings)
 tuner.fit(sys.argv[1])
 if os.environ.get("RANK", "0") == "0":
     torch.save({"weights": tuner.end_, "losses": tuner.report_["losses"]}, sys.argv[2])

@@ -188,7 +188,7 @@ def test_a_broken_picture_costs_no_more_than_itself(
     assert not len(rows) and "unlabelled" in dict(rows.broken)[0]
 
 
-SHORT = {"strategy": "last-2", "steps": 4, "batch_size": 12, "norms": "eval", "lr": 1e-3}
+SHORT = {"strategy": "last-2", "steps": 4, "batch_size": 12, "norms": "eval", "lr": 1e-3, "precision": "fp32"}
 
 
 @pytest.mark.full

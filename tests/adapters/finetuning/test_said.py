@@ -28,6 +28,7 @@ from tests.adapters.finetuning.test_refitting import noise
 @pytest.mark.parametrize("norms", ["train", "eval"])
 def test_parts_are_the_same_step_where_norms_are_in_eval_and_else_it_is_said(norms: str) -> None:
     data, options = noise(16), {"strategy": "full", "steps": 6, "batch_size": 16, "lr": 1e-2, "norms": norms}
+    options["precision"] = "fp32"
     whole = FineTuner(Pictures(), augment="none", **options).fit(*data)
     parts = FineTuner(Pictures(), augment="none", accumulate=4, **options).fit(*data)
     apart = np.abs(np.subtract(whole.report_["losses"], parts.report_["losses"])).max()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from modelgraft import devices
 from modelgraft.errors import UsageError
+from modelgraft_adapters.finetuning.accelerator import make_accelerator
 from modelgraft_adapters.finetuning.settings import STRATEGIES, Settings, parse_strategy
 
 
@@ -61,3 +64,12 @@ def test_every_strategy_has_a_line() -> None:
     for name, line in STRATEGIES.items():
         assert line and (name == "last-N" or parse_strategy(name) == (name, 0))
     assert parse_strategy("last-12") == ("last-N", 12)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bf16_unasked_where_the_processor_computes_in_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    monkeypatch.setattr(devices, "_processor_has", lambda what: has and what == "bf16")
+    cpu = torch.device("cpu")
+    assert make_accelerator(cpu, None).mixed_precision == ("bf16" if has else "no")
+    assert make_accelerator(cpu, "fp32").mixed_precision == "no"
+    assert make_accelerator(cpu, "bf16").mixed_precision == "bf16"

@@ -217,7 +217,7 @@ def test_a_loss_that_is_no_number_stops_with_its_cause(train: Dataset) -> None:
 @pytest.mark.full
 def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that holds five images at once: steps of 16 are taken in four parts, with the result of whole ones."""
-    whole = FineTuner(MODEL, "lp-ft", **SHORT).fit(train)
+    whole = FineTuner(MODEL, "lp-ft", precision="fp32", **SHORT).fit(train)
     plain = Grafted.forward
 
     def small(self: Grafted, batch: torch.Tensor) -> torch.Tensor:
@@ -226,7 +226,7 @@ def test_too_little_memory_is_answered_by_parts(train: Dataset, monkeypatch: pyt
         return plain(self, batch)
 
     monkeypatch.setattr(Grafted, "forward", small)
-    parts = FineTuner(MODEL, "lp-ft", **SHORT).fit(train)
+    parts = FineTuner(MODEL, "lp-ft", precision="fp32", **SHORT).fit(train)
     assert any("each is taken in 4 parts from step 1 on" in note for note in parts.notes_)
     for name, value in _weights(whole).items():
         torch.testing.assert_close(_weights(parts)[name], value, atol=1e-5, rtol=1e-4)
