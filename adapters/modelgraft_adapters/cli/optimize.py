@@ -13,7 +13,7 @@ from modelgraft.cli import render
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
 from modelgraft_adapters.cli.model_options import entry_of
 from modelgraft_adapters.cli.progress import Bar, say
-from modelgraft_adapters.cli.result_text import check_format, check_places, show
+from modelgraft_adapters.cli.result_text import Format, check_format, check_places, show
 
 
 def optimize(
@@ -23,7 +23,7 @@ def optimize(
         typer.Argument(help="Some of your images, or with --text texts, as for embed. Default: some are made up."),
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="The text tower of a model of images and texts.")] = False,
-    format: Annotated[str, typer.Option("--format", "-f", help="table, json.")] = "table",
+    format: Format = "table",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
