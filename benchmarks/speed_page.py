@@ -94,7 +94,7 @@ def speed_answers() -> str:
     apart = [100 * value for value in runs["difference of accuracy"]]
     losses = runs["difference of loss"]
     text = prose(
-        f"Training MobileNetV2 on the flowers, {len(runs['fp32'])} seeds: {100 * means['fp32']:.1f} % in fp32 and "
+        f"Training all-MiniLM-L6-v2 on TREC, {len(runs['fp32'])} seeds: {100 * means['fp32']:.1f} % in fp32 and "
         f"{100 * means['bf16']:.1f} % in bf16, a difference of {apart[0]:+.1f} points (95 %: {apart[1]:+.1f} to {apart[2]:+.1f}); "
         f"the loss of the last ten steps differs by {losses[0]:+.3f} ({losses[1]:+.3f} to {losses[2]:+.3f})."
     )

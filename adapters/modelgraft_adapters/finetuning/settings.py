@@ -133,7 +133,8 @@ class Settings:
     held_out: float = 0.1
     """That part, where the data have no split ``val``."""
     precision: str | None = None
-    """``fp32``, ``bf16`` or ``fp16`` (autocast); None is bf16 on a CUDA device or a processor that computes in it, else fp32."""
+    """``fp32``, ``bf16`` or ``fp16`` (autocast); None is bf16 on a CUDA device that computes in it, and on such a processor for a
+    model of 5 million parameters or more, else fp32."""
     compile: bool = False
     """torch.compile."""
     channels_last: bool = False

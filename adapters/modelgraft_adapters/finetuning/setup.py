@@ -159,7 +159,7 @@ def prepare(
     if settings.accumulate > 1 and grafted.by_batch():
         notes.append(PARTS_DIFFER)
     seal, passing = Seal(grafted), Passing(grafted)
-    accelerator = make_accelerator(backbone.device, settings.precision)
+    accelerator = make_accelerator(backbone.device, settings.precision, grafted)
     count = len(way.items.items)
     size = settings.items_of_step(count)
     if size % accelerator.num_processes:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from modelgraft import devices
 from modelgraft.errors import UsageError
-from modelgraft_adapters.finetuning.accelerator import make_accelerator
+from modelgraft_adapters.finetuning.accelerator import PAYS, in_products, make_accelerator
 from modelgraft_adapters.finetuning.settings import STRATEGIES, Settings, parse_strategy
+from torch import nn
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,10 @@ def test_every_strategy_has_a_line() -> None:
 @pytest.mark.parametrize("has", [True, False])
 def test_bf16_unasked_where_the_processor_computes_in_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
     monkeypatch.setattr(devices, "_processor_has", lambda what: has and what == "bf16")
-    cpu = torch.device("cpu")
-    assert make_accelerator(cpu, None).mixed_precision == ("bf16" if has else "no")
-    assert make_accelerator(cpu, "fp32").mixed_precision == "no"
-    assert make_accelerator(cpu, "bf16").mixed_precision == "bf16"
+    cpu, small = torch.device("cpu"), nn.Sequential(nn.Embedding(PAYS // 10, 20), nn.Linear(20, 20))
+    large = nn.Linear(PAYS // 1000, 1000)
+    assert (in_products(small), in_products(large)) == (400, PAYS)
+    assert make_accelerator(cpu, None, large).mixed_precision == ("bf16" if has else "no")
+    assert make_accelerator(cpu, None, small).mixed_precision == "no"
+    assert make_accelerator(cpu, "fp32", large).mixed_precision == "no"
+    assert make_accelerator(cpu, "bf16", small).mixed_precision == "bf16"
