@@ -41,6 +41,11 @@ def stratified_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0
         )
     split = dataset.splits()
     where = np.flatnonzero(dataset.labelled & (split == "train"))
+    if not dataset.labelled.any():
+        raise UsageError(
+            f"none of the {counted(len(dataset), 'item')} has a label; folders give one by their names, tables by "
+            "label_column= (--label-column), lists by labels="
+        )
     if dataset.targets is None or len(where) < 2:
         raise UsageError(f"{counted(len(where), 'labelled item')} cannot be split into train and test")
     targets = dataset.targets[where]
