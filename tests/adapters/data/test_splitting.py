@@ -192,7 +192,7 @@ def test_a_fraction_lies_between_0_and_1(fraction: float) -> None:
 def test_too_few_items_to_split() -> None:
     with pytest.raises(UsageError, match="leaves 0 to test on"):
         stratified_split(_set(np.array([0, 1])), 0.5)
-    with pytest.raises(UsageError, match="0 labelled items"):
+    with pytest.raises(UsageError, match="none of the 2 items has a label"):
         stratified_split(_set(np.array([-1, -1])))
 
 
