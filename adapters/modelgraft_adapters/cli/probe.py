@@ -143,7 +143,10 @@ def _table(run: Any, data: str) -> str:
     certificate = adapter.report_.get("certificate")
     lines = [
         ("data", f"{data}: {len(run.train)} to train on, {len(run.test)} to test on, {_what(adapter)}"),
-        ("model", f"{adapter.entry.name}, features of {run.train_features.features.shape[-1]} numbers"),
+        (
+            "model",
+            f"{adapter.entry.name}, features of {run.train_features.features.shape[-1]} numbers{_run_by(adapter)}",
+        ),
         ("head", f"{adapter.head_name}{'; ' + chosen if chosen else ''}"),
     ]
     if certificate:
@@ -160,6 +163,13 @@ def _table(run: Any, data: str) -> str:
         lines.append(("chance", f"{run.chance.value:.3f}, {run.chance.name}"))
     lines.append(("cost", f"{spent(run.seconds)}; {run.encoded} items through the model, {run.peak_mib:.0f} MiB"))
     return aligned(lines)
+
+
+def _run_by(adapter: Any) -> str:
+    """Precision and engine, where they are not the usual ones."""
+    card = adapter.extractor.card
+    dtype, engine = card["precision"]["dtype"], card.get("engine")
+    return (f", {dtype}" if dtype in ("bfloat16", "float16") else "") + (f", by {engine}" if engine else "")
 
 
 def _certified(adapter: Any) -> str:

@@ -142,6 +142,7 @@ class Trunk:
         return {
             "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": done.step},
             "losses": [round(loss, 6) for loss in done.losses],
+            "precision": {"no": "fp32"}.get(mixed := ready.loop.accelerator.mixed_precision, mixed),
             "trained_parameters": sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad),
             "frozen_tensors": ready.seal.count,
             "seconds": round(course.seconds, 3),

@@ -58,6 +58,8 @@ class ProbeRun:
         a = self.adapter
         return {
             "model": a.entry.name,
+            "precision": a.extractor.card["precision"]["dtype"],
+            "engine": a.extractor.card.get("engine", "torch"),
             "head": a.head_name,
             "task": a.task,
             "classes": list(a.classes),
