@@ -115,11 +115,11 @@ def test_nothing_is_asked_for_that_is_not_imported() -> None:
 
 
 def test_every_requirement_states_a_floor_and_none_a_ceiling() -> None:
-    """torchvision has none of its own: its release follows from torch's."""
+    """torchvision has none of its own: its release follows from torch's. A single broken release may be left out."""
     lines = [
         *PROJECT["dependencies"],
         *(line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines),
     ]
     for requirement in map(Requirement, lines):
-        operators = [bound.operator for bound in requirement.specifier]
+        operators = [bound.operator for bound in requirement.specifier if bound.operator != "!="]
         assert operators == ([] if requirement.name == "torchvision" else [">="]), str(requirement)
