@@ -95,7 +95,7 @@ class EngineRun:
             except (ModelgraftError, OSError) as error:
                 if isinstance(error, PluginError) and not isinstance(error, _EngineError):
                     raise  # the backbone's plugin is wrong, in torch too
-                self._engine = None
+                self._engine = self._run = None
                 self._notes.append(f"{backbone.entry.name} runs in torch: {error}")
         if self._run is None or (self.modality == "image" and any(tuple(one.shape) != self._shape for one in ready)):
             return plain(self._by_torch(backbone), ready, layer)
