@@ -13,6 +13,8 @@ from modelgraft.errors import UsageError
 IMAGE_MODEL: Final = "embedded/sprig"
 """Comes inside the wheel: the first command needs no network."""
 TEXT_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+AUTO: Final = "auto"
+"""A precision and an engine: what a sample of the items allows, and what was found fastest."""
 
 
 def is_whole(value: Any) -> bool:

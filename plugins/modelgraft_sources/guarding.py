@@ -51,7 +51,7 @@ def guarded() -> Iterator[None]:
     check_token(get_token())
     _guard_client()
     before = getattr(_inside, "on", False)
-    _inside.on = True
+    _inside.on, _inside.led = True, 0
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def _hooked(client: Any) -> Any:
     if _without_token not in hooks["request"]:
         client.event_hooks = {
             "request": [*hooks["request"], _without_token],
-            "response": [*hooks["response"], _no_downgrade],
+            "response": [*hooks["response"], _led_safely],
         }
     return client
 
@@ -92,7 +92,7 @@ def _without_token(request: Any) -> None:
         request.headers.pop("authorization", None)
 
 
-def _no_downgrade(response: Any) -> None:
+def _led_safely(response: Any) -> None:
     """Refuse to be led from https to http, where anybody on the way can read and change what is sent, and in a circle.
 
     huggingface_hub 1.28 follows redirects within a host itself, and for ever.
@@ -104,9 +104,8 @@ def _no_downgrade(response: Any) -> None:
         _inside.led = 0
         return
     check_downgrade(str(response.request.url), target)
-    _inside.led = getattr(_inside, "led", 0) + 1
+    _inside.led += 1
     if _inside.led > _REDIRECTS:
-        _inside.led = 0
         raise http.TooManyRedirects(f"{_REDIRECTS} redirects, one after the other", request=response.request)
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from modelgraft.devices import check_words
 
-AUTO = "auto"
-"""A precision: fast, if a look at the first items shows that it gives the answers of exact."""
+from modelgraft_adapters.defaults import AUTO
 
 
 def _device(value: str | None) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelgraft_adapters.cli.device_options import AUTO
 from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.defaults import AUTO
 
 if TYPE_CHECKING:
     from modelgraft import Entry

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from modelgraft import list_engines, load_engine
+from modelgraft import load_engine
 from modelgraft.devices import EXACT, FAST
 from modelgraft.errors import DamagedFileError, ModelgraftError
 from modelgraft.sealed import read_sealed, write_sealed
 from modelgraft.weights.converted import engines_folder
 
-AUTO: Final = "auto"
+from modelgraft_adapters.features.engine import TORCH
+
 MANY: Final = 1000
 """For as many items an engine is taken untried: a conversion takes seconds, and what comes of it is usually twice as fast."""
 _USUAL: Final = "openvino"
-_TORCH: Final = "torch"
 
 
 def keep_best(identity: Mapping[str, Any], modality: str, best: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ def best_engine(
         items: how many there are, where that is known: for many of them openvino is taken untried.
     """
     if device.type != "cpu":
-        return _TORCH
+        return TORCH
     try:
         best = json.loads(read_sealed(_place(identity, modality)))
     except (OSError, ValueError, DamagedFileError):
@@ -57,12 +57,11 @@ def best_engine(
     name = best.get(EXACT if dtype in (None, torch.float32) else FAST) if isinstance(best, dict) else None
     if name is None and items is not None and items >= MANY:
         name = _USUAL
-    return name if isinstance(name, str) and _is_installed(name) else _TORCH
+    return name if isinstance(name, str) and is_installed(name) else TORCH
 
 
-def _is_installed(name: str) -> bool:
-    if name not in {spec.name for spec in list_engines()}:
-        return False
+def is_installed(name: str) -> bool:
+    """Whether there is an engine of a name, and its library."""
     try:
         load_engine(name).version()
     except ModelgraftError:

@@ -66,8 +66,9 @@ def choose_precision(model: Any, items: Sequence[Any], *, scores: Scores | None 
         return Choice(
             "exact", f"auto: float32, in reduced precision an embedding has a cosine of {least:.4f} with its own"
         )
-    answers = (wide, narrow) if scores is None else (scores(EXACT, wide), scores(FAST, narrow))
-    changed = first_answers_changed(*answers) if scores is None else _changed(*answers)
+    if scores is None:
+        scores = _nearest
+    changed = _changed(scores(EXACT, wide), scores(FAST, narrow))
     if changed:
         return Choice(
             "exact", f"auto: float32, reduced precision changes the first answer of {changed} of {len(wide)} items"
@@ -85,7 +86,7 @@ def least_cosine(wide: np.ndarray, narrow: np.ndarray) -> float:
 
 def first_answers_changed(wide: np.ndarray, narrow: np.ndarray) -> int:
     """Return for how many of N items the other item that is nearest is another one, beyond ties."""
-    return _changed(_nearest(wide), _nearest(narrow))
+    return _changed(_nearest(EXACT, wide), _nearest(FAST, narrow))
 
 
 def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return units[0] @ units[1].T
 
 
-def _nearest(features: np.ndarray) -> np.ndarray:
+def _nearest(precision: str, features: np.ndarray) -> np.ndarray:
     """Cosines with the other items."""
     found = _cosines(features, features)
     np.fill_diagonal(found, -np.inf)

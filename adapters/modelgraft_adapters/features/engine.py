@@ -95,12 +95,12 @@ class EngineRun:
             except (ModelgraftError, OSError) as error:
                 if isinstance(error, PluginError) and not isinstance(error, _EngineError):
                     raise  # the backbone's plugin is wrong, in torch too
-                self._engine = self._run = None
+                self._engine = None
                 self._notes.append(f"{backbone.entry.name} runs in torch: {error}")
         if self._run is None or (self.modality == "image" and any(tuple(one.shape) != self._shape for one in ready)):
             return plain(self._by_torch(backbone), ready, layer)
         batch = plugin_calls.token_batch(backbone, ready) if self.modality == "text" else torch.stack(list(ready))
-        return _checked(self._call(batch), len(ready), backbone.embed_dim, self.name)
+        return _checked(self._call(self._run, batch), len(ready), backbone.embed_dim, self.name)
 
     def _by_torch(self, backbone: Any) -> Any:
         """The model in the dtype asked for, if it can be had."""
@@ -110,10 +110,9 @@ class EngineRun:
             self._narrowed = self._narrow()
         return self._narrowed
 
-    def _call(self, batch: Batch) -> torch.Tensor:
-        assert self._run is not None
+    def _call(self, run: Callable[[Batch], torch.Tensor], batch: Batch) -> torch.Tensor:
         with self._asked("running a model"):
-            return self._run(batch)
+            return run(batch)
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
@@ -162,15 +161,15 @@ class EngineRun:
         assert self._engine is not None
         os.utime(folder / FILES)  # when it was used last
         with self._asked("opening a converted model"):
-            self._run = self._engine.open(folder, torch.get_num_threads(), self.dtype)
+            run = self._engine.open(folder, torch.get_num_threads(), self.dtype)
         for rows in (1, 3):
             example = self._example(backbone, ready, rows)
-            found = _checked(self._call(example), rows, backbone.embed_dim, self.name)
+            found = _checked(self._call(run, example), rows, backbone.embed_dim, self.name)
             with torch.inference_mode():
                 wanted = plugin_calls.embedding(backbone, example, False)
             if why := self._other(found, wanted):
-                self._run = None
                 raise _OtherNumbersError(why)
+        self._run = run  # not before: an error of any kind leaves nothing that was not looked at
 
     def _other(self, found: torch.Tensor, wanted: torch.Tensor) -> str | None:
         """Why embeddings (B, D) are not torch's, as far as the precision allows; None where they are."""

@@ -13,8 +13,8 @@ from modelgraft.devices import check_words, device_of, dtype_of, precision_notes
 from modelgraft.errors import UsageError
 
 from modelgraft_adapters.calls import plugin_calls
-from modelgraft_adapters.defaults import checked_model
-from modelgraft_adapters.features.best_engine import AUTO, best_engine
+from modelgraft_adapters.defaults import AUTO, checked_model
+from modelgraft_adapters.features.best_engine import best_engine
 from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.identity import (
     backbone_identity,

@@ -139,10 +139,11 @@ class Trunk:
                 f"{len(broken)} of {len(train)} items could not be read and are left out; the first: {broken[0]}"
             )
         self.notes_ = list(dict.fromkeys([*self.notes_, *done.notes, *ready.way.notes()]))
+        mixed = ready.loop.accelerator.mixed_precision
         return {
             "chosen": {**self.tuning.record(), "lr": self.tuning.highest_rate, "steps": done.step},
             "losses": [round(loss, 6) for loss in done.losses],
-            "precision": {"no": "fp32"}.get(mixed := ready.loop.accelerator.mixed_precision, mixed),
+            "precision": "fp32" if mixed == "no" else mixed,
             "trained_parameters": sum(p.numel() for p in ready.way.grafted.parameters() if p.requires_grad),
             "frozen_tensors": ready.seal.count,
             "seconds": round(course.seconds, 3),

@@ -9,14 +9,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from modelgraft import Entry, list_engines, load_engine
+from modelgraft import Entry, list_engines
 from modelgraft.devices import EXACT, FAST, dtype_of, is_native
-from modelgraft.errors import ModelgraftError
 from PIL import Image
 
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.calls.text_batches import by_length
-from modelgraft_adapters.features.best_engine import keep_best
+from modelgraft_adapters.features.best_engine import is_installed, keep_best
 from modelgraft_adapters.features.choosing import first_answers_changed, least_cosine
 from modelgraft_adapters.features.engine import TORCH
 from modelgraft_adapters.features.running import Running
@@ -98,7 +97,7 @@ def optimize(
     reads_text = torch_exact.modality == "text"
     batches = _texts(given or _some_texts()) if reads_text else _images(backbone, given or _some_images())
     precisions = [EXACT] + ([FAST] if is_native(torch.bfloat16, torch.device("cpu")) else [])
-    names = [TORCH, *(spec.name for spec in list_engines() if _installed(spec.name))]
+    names = [TORCH, *(spec.name for spec in list_engines() if is_installed(spec.name))]
     todo = [(name, precision) for precision in precisions for name in names]
     started: dict[tuple[str, str], tuple[Callable[[], np.ndarray], float, np.ndarray] | str] = {}
     for number, (name, precision) in enumerate(todo):
@@ -168,14 +167,6 @@ def _way(
     same = 1 - first_answers_changed(wanted, rows) / len(wanted)
     rate = rates[name, precision]
     return Way(name, precision, dtype, rate, seconds, float(apart.max()), least_cosine(wanted, rows), same, None)
-
-
-def _installed(name: str) -> bool:
-    try:
-        load_engine(name).version()
-    except ModelgraftError:
-        return False
-    return True
 
 
 def _images(backbone: Any, items: Sequence[Any]) -> list[list[torch.Tensor]]:
