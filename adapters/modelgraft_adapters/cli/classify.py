@@ -14,7 +14,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts, read_labels
 from modelgraft_adapters.cli.model_options import BatchSize, Workers, entry_of, templates_of
-from modelgraft_adapters.cli.precision import settled
+from modelgraft_adapters.cli.precision import precision_told, settled
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say, say_all
@@ -106,7 +106,8 @@ def classify(
     say_all(classifier.notes)
     predictions = classifier.classify(items)
     try:
-        write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying")
+        told = precision_told(dtype, options["dtype"], device)
+        write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying", precision=told)
     finally:
         say_all(classifier.take_notes())
 

@@ -51,8 +51,8 @@ Dtype = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="What runs the model in place of torch: openvino, onnxruntime, a plugin's; auto is what 'modelgraft optimize' found "
-        "fastest, and for many items openvino where it is installed. Default: torch.",
+        help="What runs the model in place of torch: openvino, onnxruntime, compile, a plugin's; auto is what 'modelgraft "
+        "optimize' found fastest, and for many items openvino where it is installed. Default: torch.",
         callback=_engine,
     ),
 ]

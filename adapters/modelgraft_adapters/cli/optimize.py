@@ -53,23 +53,32 @@ def optimize(
     show(format, found.record(), _table(found), output)
 
 
-_COLUMNS: Final = ("engine", "precision", "items/s", "times torch", "start", "difference", "cosine", "same nearest")
+_COLUMNS: Final = (
+    "engine",
+    "precision",
+    "threads",
+    "items/s",
+    "times torch",
+    "start",
+    "difference",
+    "cosine",
+    "same nearest",
+)
 
 
 def _table(found: Any) -> str:
-    base = next(way.items_per_s for way in found.ways if way.engine == "torch" and way.precision == "exact")
+    base = found.ways[0].items_per_s  # torch, float32, all threads
     rows, notes = [], []
     for way in found.ways:
         if way.items_per_s is None:
-            rows.append((way.engine, way.dtype, *"------"))
+            rows.append((way.engine, way.dtype, str(way.threads), *"------"))
             notes.append(f"{way.engine}, {way.dtype}: {way.note}")
             continue
         figures = (f"{way.items_per_s:.1f}", f"{way.items_per_s / base:.2f}", f"{way.start_s:.1f} s")
         same = (f"{way.largest_difference:.0e}", f"{way.least_cosine:.5f}", f"{100 * way.same_first:.1f} %")
-        rows.append((way.engine, way.dtype, *figures, *same))
+        rows.append((way.engine, way.dtype, str(way.threads), *figures, *same))
     out = io.StringIO()
-    about = f"{found.model}, {found.items} {found.modality}s, {found.threads} threads"
-    print(f"{about}, loaded by torch in {found.load_s:.1f} s\n", file=out)
+    print(f"{found.model}, {found.items} {found.modality}s, loaded by torch in {found.load_s:.1f} s\n", file=out)
     render.table(_COLUMNS, rows, right=_COLUMNS[2:], out=out)
     for line in notes:
         print(render.printable(line), file=out)

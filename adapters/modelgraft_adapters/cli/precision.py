@@ -40,6 +40,17 @@ def settled(
     return {"dtype": dtype, "engine": engine}
 
 
+def precision_told(asked: str | None, used: str | None, device: str | None) -> str | None:
+    """Return what rows say was computed in: a dtype where a precision was asked for, else None.
+
+    Args:
+        used: what ``asked`` came to.
+    """
+    from modelgraft.devices import device_of, dtype_of
+
+    return None if asked is None else str(dtype_of(used, device_of(device))).removeprefix("torch.")
+
+
 def _engine(entry: Entry, modality: str, dtype: str | None, device: str | None, count: int) -> str:
     from modelgraft.devices import FAST, device_of, dtype_of
 

@@ -14,6 +14,7 @@ from modelgraft_adapters.cli.adapter_options import Backbone
 from modelgraft_adapters.cli.device_options import Device, Engine, TrainedDtype
 from modelgraft_adapters.cli.inputs import expand_paths, expand_texts
 from modelgraft_adapters.cli.model_options import BatchSize, Workers
+from modelgraft_adapters.cli.precision import precision_told
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say
@@ -100,7 +101,8 @@ def predict(
     writer.labels = list(adapter.classes) if top_k is None else None
     predictions = adapter.classify((item for _, item in identified), threshold=threshold)
     try:
-        write_rows(writer, identified, predictions, text=is_text, top_k=top_k, doing="predicting")
+        told = precision_told(dtype, dtype, device)
+        write_rows(writer, identified, predictions, text=is_text, top_k=top_k, doing="predicting", precision=told)
     finally:
         for note in adapter.extractor.take_notes():
             say(note)

@@ -20,6 +20,7 @@ def write_rows(
     text: bool,
     top_k: int | None,
     doing: str,
+    precision: str | None = None,
 ) -> None:
     """Write a row for each prediction as it comes, with progress on standard error.
 
@@ -28,6 +29,7 @@ def write_rows(
         text: rows say the text too.
         top_k: best scores to keep in a row; None keeps all.
         doing: what the progress bar says.
+        precision: what was computed in, where rows are to say it.
 
     Raises:
         typer.Exit: with 1, if some item could not be read.
@@ -40,7 +42,8 @@ def write_rows(
             row: dict[str, Any] = {"path": identity, "label": found.label, "score": found.score, "scores": scores}
             if text:
                 row["text"] = found.item
-            writer.write({**row, "error": found.error, "note": found.note})
+            row |= {"error": found.error, "note": found.note}
+            writer.write(row if precision is None else {**row, "precision": precision})
             bar.tell(doing, done, total)
     if failed:
         say(f"{failed} of {total} items could not be read")

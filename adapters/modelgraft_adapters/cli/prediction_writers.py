@@ -1,8 +1,8 @@
 """Rows of predictions to standard output or a file: table, JSON, JSON lines, CSV, Parquet.
 
-A row has ``path, label, score, scores, error, note`` (and ``text`` for texts). Rows are written as they come, so that memory does
-not grow with them; a table alone, whose columns are as wide as their cells, keeps what it shows. A file appears whole or not at
-all.
+A row has ``path, label, score, scores, error, note``, and ``text`` for texts and ``precision`` where one was asked for. Rows are
+written as they come, so that memory does not grow with them; a table alone, whose columns are as wide as their cells, keeps what
+it shows. A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class _Csv(Writer):
 
     def write(self, row: Row) -> None:
         if self._lines is None:
-            self._begin("text" in row)
+            self._begin(row)
         assert self._lines is not None
         if self.labels is not None:
             row = {**row, **{f"score:{label}": value for label, value in row["scores"].items()}}
@@ -180,7 +180,7 @@ class _Csv(Writer):
 
     def end(self) -> None:
         if self._lines is None:
-            self._begin(False)
+            self._begin({})
 
     def emit(self, text: str) -> None:
         if self._file is not None:
@@ -188,9 +188,9 @@ class _Csv(Writer):
         else:
             render.write_utf8(text, sys.stdout)
 
-    def _begin(self, text: bool) -> None:
+    def _begin(self, row: Row) -> None:
         # One column a label is what a spreadsheet wants; after --top-k rows differ in labels, so they stay JSON.
-        columns = [*_columns(text), *(f"score:{label}" for label in self.labels or ())]
+        columns = [*_columns(row), *(f"score:{label}" for label in self.labels or ())]
         if self.labels is None:
             columns.insert(columns.index("score") + 1, "scores")
         self._lines = render.CsvLines(columns)
@@ -208,7 +208,7 @@ class _Parquet(Writer):
 
     def write(self, row: Row) -> None:
         if not self._columns:
-            self._columns = _columns("text" in row)
+            self._columns = _columns(row)
         self._rows.append([_text(row[name]) if name != "score" else row[name] for name in self._columns])
         self._labels += [render.encodable(name) for name in row["scores"]]
         self._values += row["scores"].values()
@@ -239,7 +239,7 @@ class _Parquet(Writer):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = self._columns or _columns(False)
+        names = self._columns or _columns({})
         kinds = {name: pa.float64() if name == "score" else pa.string() for name in names}
         schema = pa.schema([*kinds.items(), ("scores", pa.map_(pa.string(), pa.float64()))])
         if self._writer is None:
@@ -273,8 +273,10 @@ class _Counted(io.RawIOBase):
         return True
 
 
-def _columns(text: bool) -> list[str]:
-    return ["path", *(["text"] if text else []), "label", "score", "error", "note"]
+def _columns(row: Row) -> list[str]:
+    """The names of a row's values but the scores; all rows of a run have the same."""
+    names = ("path", "text", "label", "score", "error", "note", "precision")
+    return [name for name in names if name in row or name not in ("text", "precision")]
 
 
 def _text(value: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Which engine runs a model fastest on this machine, as ``modelgraft optimize`` found and kept it."""
+"""Which engine runs a model fastest on this machine, and in how many threads, as ``modelgraft optimize`` found and kept it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,15 +26,24 @@ MANY: Final = 1000
 _USUAL: Final = "openvino"
 
 
-def keep_best(identity: Mapping[str, Any], modality: str, best: Mapping[str, str]) -> None:
-    """Keep the name of the fastest engine for each precision, for a model on this machine.
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What was found fastest for a model in one precision."""
+
+    engine: str
+    threads: int | None = None
+    """None: as many as torch has."""
+
+
+def keep_best(identity: Mapping[str, Any], modality: str, best: Mapping[str, Best]) -> None:
+    """Keep what is fastest in each precision, for a model on this machine.
 
     Args:
         identity: as `features.identity.entry_identity` has it.
     """
     place = _place(identity, modality)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_sealed(place, json.dumps(dict(best)).encode())
+    write_sealed(place, json.dumps({precision: asdict(one) for precision, one in best.items()}).encode())
 
 
 def best_engine(
@@ -50,14 +61,45 @@ def best_engine(
     """
     if device.type != "cpu":
         return TORCH
-    try:
-        best = json.loads(read_sealed(_place(identity, modality)))
-    except (OSError, ValueError, DamagedFileError):
-        best = {}
-    name = best.get(EXACT if dtype in (None, torch.float32) else FAST) if isinstance(best, dict) else None
+    best = _kept(identity, modality, dtype)
+    name = best.engine if best else None
     if name is None and items is not None and items >= MANY:
         name = _USUAL
-    return name if isinstance(name, str) and is_installed(name) else TORCH
+    return name if name is not None and is_installed(name) else TORCH
+
+
+def best_threads(
+    identity: Mapping[str, Any], modality: str, dtype: torch.dtype | None, device: torch.device, engine: str
+) -> int | None:
+    """Return in how many threads an engine was found fastest on this machine; None where it was not the fastest, or not tried.
+
+    Args:
+        identity: as `features.identity.entry_identity` has it.
+    """
+    best = _kept(identity, modality, dtype) if device.type == "cpu" else None
+    return best.threads if best and best.engine == engine else None
+
+
+def _kept(identity: Mapping[str, Any], modality: str, dtype: torch.dtype | None) -> Best | None:
+    try:
+        best = json.loads(read_sealed(_place(identity, modality)))
+        return Best(**best[EXACT if dtype in (None, torch.float32) else FAST])
+    except (OSError, ValueError, KeyError, TypeError, DamagedFileError):
+        return None
+
+
+@contextmanager
+def in_threads(count: int | None) -> Iterator[None]:
+    """Have torch work in so many threads; None changes nothing."""
+    before = torch.get_num_threads()
+    if count in (None, before):
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_installed(name: str) -> bool:

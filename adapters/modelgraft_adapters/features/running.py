@@ -10,11 +10,11 @@ import torch
 from modelgraft import Entry, load, resolve
 from modelgraft.contract import Layered
 from modelgraft.devices import check_words, device_of, dtype_of, precision_notes
-from modelgraft.errors import UsageError
+from modelgraft.errors import PluginError, UsageError
 
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.defaults import AUTO, checked_model
-from modelgraft_adapters.features.best_engine import best_engine
+from modelgraft_adapters.features.best_engine import best_engine, best_threads, in_threads
 from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.identity import (
     backbone_identity,
@@ -32,6 +32,7 @@ class Running:
 
     Args:
         model, modality, layer, device, dtype, engine: as `FeatureExtractor`'s.
+        threads: to work in; None is as many as torch has, or for an engine by name what was found fastest for it here.
 
     Attributes:
         entry: the model's entry.
@@ -55,6 +56,7 @@ class Running:
         device: str | torch.device | None,
         dtype: str | torch.dtype | None,
         engine: str | None,
+        threads: int | None = None,
     ) -> None:
         check_words(device, dtype)
         model = checked_model(model)
@@ -70,12 +72,17 @@ class Running:
             self.dtype, self._notes = _dtype_of(model.module), []
         self.identity = entry_identity(self.entry) if self.named else backbone_identity(model)
         self.known = is_known(self.identity)
+        about = (self.identity, self.modality, self.dtype, self.device)
         if engine == AUTO:
-            engine = best_engine(self.identity, self.modality, self.dtype, self.device)
+            engine = best_engine(*about)
+        if threads is None and isinstance(engine, str):
+            threads = best_threads(*about, engine)
+        self._threads = threads
         self._engine = EngineRun(engine, self.modality, self.dtype, self._narrow if self.named else None)
         self._backbone: Any = None if self.named else model
         self._loading = threading.Lock()
         self._checked = False
+        self._most: int | None = None
         self.card: dict[str, Any] = {
             **self.identity,
             **settings_identity(self.modality, layer, self.device, self.dtype),
@@ -104,8 +111,25 @@ class Running:
         return self._backbone.embed_dim if self._backbone is not None else self.entry.embed_dim or 0
 
     def encode(self, ready: Sequence[Any]) -> torch.Tensor:
-        """Return the embeddings (B, ...) float32 of preprocessed images, or of texts. Errors as `plugin_calls.encode_images`."""
-        return self._engine.encode(self.backbone, ready, self.layer)
+        """Return the embeddings (B, ...) float32 of preprocessed images, or of texts. Errors as `plugin_calls.encode_images`.
+
+        A batch for which the memory of a GPU does not suffice is halved until it does, and later ones are no larger.
+        """
+        backbone = self.backbone
+        with in_threads(self._threads):
+            while True:
+                most = min(len(ready), self._most or len(ready))
+                parts = [ready[begin : begin + most] for begin in range(0, len(ready), most)]
+                try:
+                    found = [self._engine.encode(backbone, part, self.layer) for part in parts]
+                    return found[0] if len(found) == 1 else torch.cat(found)
+                except PluginError as error:
+                    if not isinstance(error.__cause__, torch.OutOfMemoryError) or most == 1:
+                        raise
+                self._most = -(-most // 2)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()  # what the attempt left, in pieces of its sizes
+                self._notes.append(f"the memory of {self.device} is too small for batches of {most}: halved")
 
     def take_notes(self) -> list[str]:
         """Return what is to be said, each line once."""

@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from modelgraft import Entry, list_engines
-from modelgraft.devices import EXACT, FAST, dtype_of, is_native
+from modelgraft.devices import EXACT, dtype_of, is_native
 from PIL import Image
 
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.calls.text_batches import by_length
-from modelgraft_adapters.features.best_engine import is_installed, keep_best
+from modelgraft_adapters.features.best_engine import Best, is_installed, keep_best
 from modelgraft_adapters.features.choosing import first_answers_changed, least_cosine
 from modelgraft_adapters.features.engine import TORCH
 from modelgraft_adapters.features.running import Running
@@ -28,6 +28,12 @@ MOST: Final = 256
 ROUNDS: Final = 3
 BATCH: Final = 16
 
+GAIN: Final = 1.05
+"""How much faster fewer threads must be to be taken: rates of one way differ by a few percent."""
+
+Precision = Literal["exact", "fast"]
+_Place = tuple[str, Precision, int]
+"""Engine, precision, threads."""
 Tell = Callable[[str, int, int], None]
 
 
@@ -36,8 +42,9 @@ class Way:
     """One way to run a model."""
 
     engine: str
-    precision: Literal["exact", "fast"]
+    precision: Precision
     dtype: str
+    threads: int
     items_per_s: float | None
     """The best of some rounds, taken in turn with the other ways; None: it cannot be run so."""
     start_s: float | None
@@ -63,11 +70,6 @@ class Optimized:
     """The model by torch, in float32."""
     ways: tuple[Way, ...]
 
-    def best(self, precision: str) -> Way:
-        """The fastest way in a precision; torch where nothing else is faster."""
-        there = [way for way in self.ways if way.precision == precision and way.items_per_s is not None]
-        return max(there, key=lambda way: way.items_per_s or 0.0)
-
     def record(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
@@ -78,7 +80,8 @@ def optimize(
 ) -> Optimized:
     """Run a model on the CPU in each way that there is: by torch and by each engine that is installed, in float32 and reduced.
 
-    What engines make of it is kept, and which engine was fastest too: ``engine="auto"`` takes that from then on.
+    The fastest of a precision is then run in fewer threads (a half, a quarter ...), which small models can be faster in. What
+    engines make of the model is kept, and what was fastest too: ``engine="auto"`` takes that from then on.
 
     Args:
         items: images or texts; without any, some are made up, of which the agreement says less.
@@ -96,33 +99,65 @@ def optimize(
     given = [items[place] for place in np.unique(places).tolist()]
     reads_text = torch_exact.modality == "text"
     batches = _texts(given or _some_texts()) if reads_text else _images(backbone, given or _some_images())
-    precisions = [EXACT] + ([FAST] if is_native(torch.bfloat16, torch.device("cpu")) else [])
+    precisions: list[Precision] = ["exact", "fast"]
+    if not is_native(torch.bfloat16, torch.device("cpu")):
+        precisions = ["exact"]
     names = [TORCH, *(spec.name for spec in list_engines() if is_installed(spec.name))]
-    todo = [(name, precision) for precision in precisions for name in names]
-    started: dict[tuple[str, str], tuple[Callable[[], np.ndarray], float, np.ndarray] | str] = {}
-    for number, (name, precision) in enumerate(todo):
-        if tell:
-            tell("starting", number, len(todo))
-        started[name, precision] = _started(entry, torch_exact, name, precision, batches)
-    rates = _rates({way: found[0] for way, found in started.items() if not isinstance(found, str)}, batches, tell)
-    wanted = started[TORCH, EXACT]
-    assert not isinstance(wanted, str)
-    ways = [_way(name, precision, started[name, precision], rates, wanted[2]) for name, precision in todo]
+    threads = torch.get_num_threads()
+    first, wanted = _ways(
+        torch_exact, [(name, precision, threads) for precision in precisions for name in names], batches, tell
+    )
+    fewer = [threads >> n for n in range(1, threads.bit_length())]
+    best = [_best(first, precision) for precision in precisions]
+    if fewer:
+        again = [(way.engine, way.precision, n) for way in best for n in fewer]
+        first += _ways(torch_exact, again, batches, tell, wanted)[0]
     count = sum(len(batch) for batch in batches)
-    found = Optimized(entry.name, torch_exact.modality, count, not given, torch.get_num_threads(), load_s, tuple(ways))
-    best = {precision: found.best(precision).engine for precision in precisions}
-    keep_best(torch_exact.identity, torch_exact.modality, best)
+    found = Optimized(entry.name, torch_exact.modality, count, not given, threads, load_s, tuple(first))
+    best = [_best(found.ways, precision) for precision in precisions]
+    keep_best(
+        torch_exact.identity, torch_exact.modality, {way.precision: Best(way.engine, way.threads) for way in best}
+    )
     return found
 
 
+def _ways(
+    torch_exact: Running,
+    todo: Sequence[_Place],
+    batches: list[list[Any]],
+    tell: Tell | None,
+    wanted: np.ndarray | None = None,
+) -> tuple[list[Way], np.ndarray]:
+    """Each way measured, and torch's embeddings in float32: those given, else those of the first way."""
+    started: dict[_Place, tuple[Callable[[], np.ndarray], float, np.ndarray] | str] = {}
+    for number, place in enumerate(todo):
+        if tell:
+            tell("starting", number, len(todo))
+        started[place] = _started(torch_exact, place, batches)
+    rates = _rates({place: found[0] for place, found in started.items() if not isinstance(found, str)}, batches, tell)
+    if wanted is None:
+        first = started[todo[0]]
+        assert not isinstance(first, str)
+        wanted = first[2]
+    return [_way(place, started[place], rates, wanted) for place in todo], wanted
+
+
+def _best(ways: Sequence[Way], precision: str) -> Way:
+    """The fastest way in a precision."""
+    threads = max(way.threads for way in ways)
+    there = [way for way in ways if way.precision == precision and way.items_per_s is not None]
+    return max(there, key=lambda way: (way.items_per_s or 0.0) / (1 if way.threads == threads else GAIN))
+
+
 def _started(
-    entry: Entry, torch_exact: Running, name: str, precision: str, batches: list[list[Any]]
+    torch_exact: Running, place: _Place, batches: list[list[Any]]
 ) -> tuple[Callable[[], np.ndarray], float, np.ndarray] | str:
     """What embeds all items in a way, seconds to the first ones, and the embeddings; or why it cannot be."""
-    if (name, precision) == (TORCH, EXACT):
+    engine, precision, threads = place
+    if place == (TORCH, EXACT, torch.get_num_threads()):
         running = torch_exact
     else:
-        running = Running(entry, torch_exact.modality, None, "cpu", precision, name)
+        running = Running(torch_exact.entry, torch_exact.modality, None, "cpu", precision, engine, threads)
     _ = running.backbone
 
     def embedded() -> np.ndarray:
@@ -139,8 +174,8 @@ def _started(
 
 
 def _rates(
-    ways: dict[tuple[str, str], Callable[[], np.ndarray]], batches: list[list[Any]], tell: Tell | None
-) -> dict[tuple[str, str], float]:
+    ways: dict[_Place, Callable[[], np.ndarray]], batches: list[list[Any]], tell: Tell | None
+) -> dict[_Place, float]:
     count, best = sum(len(batch) for batch in batches), dict.fromkeys(ways, 0.0)
     for number in range(ROUNDS):
         for way, embedded in ways.items():
@@ -153,20 +188,30 @@ def _rates(
 
 
 def _way(
-    name: str,
-    precision: Any,
+    place: _Place,
     found: tuple[Callable[[], np.ndarray], float, np.ndarray] | str,
-    rates: dict[tuple[str, str], float],
+    rates: dict[_Place, float],
     wanted: np.ndarray,
 ) -> Way:
+    engine, precision, threads = place
     dtype = str(dtype_of(precision, torch.device("cpu"))).removeprefix("torch.")
     if isinstance(found, str):
-        return Way(name, precision, dtype, None, None, None, None, None, found)
+        return Way(engine, precision, dtype, threads, None, None, None, None, None, found)
     _, seconds, rows = found
     apart = np.linalg.norm(rows - wanted, axis=1) / np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)
     same = 1 - first_answers_changed(wanted, rows) / len(wanted)
-    rate = rates[name, precision]
-    return Way(name, precision, dtype, rate, seconds, float(apart.max()), least_cosine(wanted, rows), same, None)
+    return Way(
+        engine,
+        precision,
+        dtype,
+        threads,
+        rates[place],
+        seconds,
+        float(apart.max()),
+        least_cosine(wanted, rows),
+        same,
+        None,
+    )
 
 
 def _images(backbone: Any, items: Sequence[Any]) -> list[list[torch.Tensor]]:

@@ -24,14 +24,17 @@ from modelgraft_adapters.features import engine as engines
 from modelgraft_adapters.features.engine import EngineRun
 from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.media.images import read_image
+from modelgraft_adapters.runs import optimize as optimizing
 
-NAMES = [spec.name for spec in modelgraft.list_engines()]
+NAMES = ["onnxruntime", "openvino"]
+"""The third one, torch's compiler, takes a minute a model: ``tests/engines/test_compile.py``."""
 TEXTS = ["cat", "a cup of coffee on a table", "rocket", "an orange flower among many others"]
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELGRAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_there_are_engines() -> None:
-    assert NAMES == ["onnxruntime", "openvino"]
+    assert [spec.name for spec in modelgraft.list_engines()] == ["compile", *NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,12 +230,12 @@ def test_optimize_says_what_is_fastest_and_keeps_it(
     assert all(way["largest_difference"] < 1e-5 and way["same_first"] == 1 for way in exact)
     best = max(exact, key=lambda way: way["items_per_s"])["engine"]
     (place,) = (tmp_path / "cache" / "engines").glob("*.best")
-    assert json.loads(read_sealed(place))["exact"] == best
+    assert json.loads(read_sealed(place))["exact"]["engine"] == best
     by_auto = FeatureExtractor("embedded/sprig", engine="auto", dtype="exact")
     assert by_auto.card.get("engine", "torch").split()[0] == best
     other = FeatureExtractor("embedded/sprig", engine="auto", dtype="exact", modality="text")
     assert "engine" not in other.card  # which was not tried
-    best_engine.keep_best(by_auto._running.identity, "image", {"exact": "onnxruntime"})
+    best_engine.keep_best(by_auto._running.identity, "image", {"exact": best_engine.Best("onnxruntime")})
     assert FeatureExtractor("embedded/sprig", engine="auto").card["engine"].startswith("onnxruntime")
     place.write_bytes(place.read_bytes()[:-3])
     assert "engine" not in FeatureExtractor("embedded/sprig", engine="auto").card
@@ -245,17 +248,50 @@ def test_auto_takes_an_engine_for_many_items_and_what_is_there(monkeypatch: pyte
     assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY - 1) == "torch"
     assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY) == "openvino"
     assert best_engine.best_engine(about, "image", None, torch.device("cuda"), best_engine.MANY) == "torch"
-    best_engine.keep_best(about, "image", {"exact": "gone", "fast": "openvino"})
+    kept = {"exact": best_engine.Best("gone"), "fast": best_engine.Best("openvino", 3)}
+    best_engine.keep_best(about, "image", kept)
     assert best_engine.best_engine(about, "image", None, cpu, best_engine.MANY) == "torch"
     assert best_engine.best_engine(about, "image", torch.bfloat16, cpu) == "openvino"
+    assert best_engine.best_threads(about, "image", torch.bfloat16, cpu, "openvino") == 3
+    assert best_engine.best_threads(about, "image", torch.bfloat16, cpu, "torch") is None
+    assert best_engine.best_threads(about, "image", None, cpu, "openvino") is None
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert best_engine.best_engine(about, "image", torch.bfloat16, cpu) == "torch"
+
+
+def test_fewer_threads_are_tried_and_kept(
+    photos: Path, pixels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, before = sorted(map(str, photos.glob("*.jpg"))), torch.get_num_threads()
+    monkeypatch.setattr(optimizing, "list_engines", list)
+    monkeypatch.setattr(optimizing, "GAIN", 1e-9)  # fewer are always taken
+    seen = []
+    encode = plugin_calls.encode_images
+
+    def watched(*given: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return encode(*given)
+
+    try:
+        torch.set_num_threads(4)
+        found = optimizing.optimize(modelgraft.resolve("embedded/sprig"), paths)
+        tried = [(way.engine, way.threads) for way in found.ways if way.precision == "exact"]
+        assert tried == [("torch", 4), ("torch", 2), ("torch", 1)]
+        assert all(way.largest_difference < 1e-5 for way in found.ways if way.precision == "exact")
+        monkeypatch.setattr(plugin_calls, "encode_images", watched)
+        for engine in ("auto", "torch"):
+            FeatureExtractor("embedded/sprig", engine=engine, store=False).embed(paths)
+            assert seen.pop() in (1, 2)
+        FeatureExtractor("embedded/sprig", store=False).embed(paths)
+        assert seen == [4] and torch.get_num_threads() == 4  # nothing was asked for
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_made_up_items_are_said(run: Any) -> None:
     done = run("optimize", "embedded/sprig", "--text")
     assert done.returncode == 0 and "measured on 64 made-up items" in done.stderr
-    assert re.search(r"torch +float32 +[\d.]+ +1\.00 ", done.stdout) and "openvino" in done.stdout
+    assert re.search(r"torch +float32 +\d+ +[\d.]+ +1\.00 ", done.stdout) and "openvino" in done.stdout
 
 
 def test_features_by_an_engine_are_kept_apart(photos: Path) -> None:
@@ -318,7 +354,11 @@ def test_on_the_command_line(run: Any, photos: Path) -> None:
         assert one["label"] == other["label"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-5)
     wrong = run("classify", str(photos), *labels, "--engine", "openvine")
-    assert wrong.returncode == 2 and "openvine" in wrong.stderr and "there are: onnxruntime, openvino" in wrong.stderr
+    assert (
+        wrong.returncode == 2
+        and "openvine" in wrong.stderr
+        and "there are: compile, onnxruntime, openvino" in wrong.stderr
+    )
 
 
 def test_the_cache_shows_verifies_and_deletes_conversions(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from modelgraft import devices
 from modelgraft.errors import UsageError
@@ -103,6 +106,22 @@ def test_on_the_command_line(run: Any, photos: Path, tmp_path: Path) -> None:
         assert wrong.returncode == 2 and f"no dtype '{word}'" in wrong.stderr
     done = run("classify", str(photos), "--labels", "cat,rocket", "--precision", "auto", "--engine", "auto")
     assert done.returncode == 0 and "is run by torch" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "parquet"])
+def test_rows_say_the_precision_that_was_asked_for(run: Any, photos: Path, tmp_path: Path, format: str) -> None:
+    out = tmp_path / f"found.{format}"
+    read: Any = {
+        "json": lambda: json.loads(out.read_text()),
+        "jsonl": lambda: [json.loads(line) for line in out.read_text().splitlines()],
+        "csv": lambda: list(csv.DictReader(out.open())),
+        "parquet": lambda: pq.read_table(out).to_pylist(),
+    }[format]
+    command = ["classify", str(photos), "--labels", "cat,rocket", "-o", str(out)]
+    assert run(*command).returncode == 0 and all("precision" not in row for row in read())
+    for word, dtype in (("exact", "float32"), ("auto", "float32"), ("bf16", "bfloat16")):
+        assert run(*command, "--precision", word).returncode == 0
+        assert read() and {row["precision"] for row in read()} == {dtype}
 
 
 def test_auto_is_for_who_has_the_items(photos: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from modelgraft import Entry, load
-from modelgraft.errors import UsageError
+from modelgraft.errors import PluginError, UsageError
 from modelgraft_adapters.features import row_buffer as gathering
 from modelgraft_adapters.features.extractor import FeatureExtractor
 from modelgraft_adapters.features.store import FeatureStore
@@ -345,3 +345,32 @@ def test_wrong_calls(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match="a list of items"):
         FeatureExtractor(Encoder()).embed("photo.jpg")
     assert os.environ["MODELGRAFT_CACHE"]
+
+
+class Small(Encoder):
+    """On a device whose memory holds three images."""
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().encode_image(pixels)
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_halved() -> None:
+    rng = np.random.default_rng(0)
+    items = [Image.fromarray(rng.integers(1, 256, (4, 4, 3), np.uint8)) for _ in range(25)]
+    small = FeatureExtractor(model := Small(), batch_size=10, store=False)
+    found = small.embed(items)
+    assert np.allclose(found.features, FeatureExtractor(Encoder(), store=False).embed(items).features, atol=1e-6)
+    assert found.good.all() and max(model.batches) == 3 and sum(model.batches) == 25
+    assert list(found.notes) == [f"the memory of cpu is too small for batches of {most}: halved" for most in (10, 5)]
+    assert small.embed(items[:10]).notes == ()  # it is known by now
+
+
+def test_an_image_that_the_memory_does_not_hold_is_an_error() -> None:
+    class None_(Small):
+        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(PluginError, match="CUDA out of memory"):
+        FeatureExtractor(None_(), store=False).embed([Image.new("RGB", (4, 4), "red")] * 3)
