@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from measure import save
+from modelgraft_adapters.metrics.class_scores import area_under_curve, macro_f1
 from modelgraft_adapters.metrics.scores import average_precisions, evaluate, explained_share
 
 SIZES = (20, 50, 100, 200)
@@ -99,6 +100,8 @@ def truths(task: str, draw: Draw) -> dict[str, float]:
         return {
             "accuracy": float(right.mean()),
             "balanced accuracy": float(np.mean([right[targets == c].mean() for c in np.unique(targets)])),
+            "macro F1": macro_f1(targets, outputs.argmax(axis=1), outputs.shape[1])[0],
+            "AUROC": area_under_curve(targets, outputs)[0],
             "log loss": float(-np.log(outputs[np.arange(LARGE), targets].clip(1e-12)).mean()),
         }
     if task == "multi-label":

@@ -15,6 +15,8 @@ UNKNOWN: Final[Interval] = (math.nan, math.nan)
 FEW: Final = 50
 """Fewer items, and an interval other than of a plain share may hold the truth less than 93 times in 100."""
 FEW_OF_A_CLASS: Final = 5
+FEW_FOR_CURVES: Final = 20
+"""Fewer items of a class, and an interval of macro F1 or of an AUROC may hold the truth less than 93 times in 100."""
 UNEVEN: Final = 0.4
 """Skewness of the items' values by the root of their number; above it a few items decide the mean."""
 HEAVY: Final = 3.5

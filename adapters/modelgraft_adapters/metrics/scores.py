@@ -18,7 +18,8 @@ from modelgraft.learning import Task
 from modelgraft_adapters.calls.score_inputs import checked_inputs
 from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.metrics import intervals
-from modelgraft_adapters.metrics.intervals import CONFIDENCE, FEW, FEW_OF_A_CLASS, UNKNOWN, wilson
+from modelgraft_adapters.metrics.class_scores import Figure, area_under_curve, macro_f1
+from modelgraft_adapters.metrics.intervals import CONFIDENCE, FEW, FEW_FOR_CURVES, FEW_OF_A_CLASS, UNKNOWN, wilson
 
 RESAMPLES: Final = 1000
 GROUPS: Final = 400
@@ -150,19 +151,22 @@ def _single(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, 
         unknown = "no item of a class that was trained on"
         return (
             accuracy,
-            Score("balanced accuracy", math.nan, *UNKNOWN, unknown),
-            Score("log loss", math.nan, *UNKNOWN, unknown),
+            *(
+                Score(name, math.nan, *UNKNOWN, unknown)
+                for name in ("balanced accuracy", "macro F1", "AUROC", "log loss")
+            ),
             Score("calibration error", calibration_error(outputs, right), *UNKNOWN),
         )
     # The mean of the classes' own accuracies: what accuracy would be if all classes were equally frequent.
     counts, hits = np.bincount(place).astype(float), np.bincount(place, right[known]).astype(float)
     own = np.clip(outputs[np.arange(len(targets)), targets.clip(0)], 1e-12, 1.0)[known]
     losses = -np.log(own.astype(np.float64))
-    notes = [f"of the {len(present)} classes, of {outputs.shape[1]}, that have an item"] * (
+    absent = [f"of the {len(present)} classes, of {outputs.shape[1]}, that have an item"] * (
         len(present) < outputs.shape[1]
     )
-    if few := _few(int(counts.sum()), int(counts.min()), "a class has"):
-        notes.append(few)
+    count, least = int(counts.sum()), int(counts.min())
+    notes = [*absent, *filter(None, [_few(count, least, "a class has")])]
+    more = [*absent, *filter(None, [_few(count, least, "a class has", FEW_FOR_CURVES)])]
     return (
         accuracy,
         Score(
@@ -171,9 +175,19 @@ def _single(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, 
             *intervals.mean_of_shares(hits, counts),
             "; ".join(notes),
         ),
+        _of_classes("macro F1", macro_f1(targets, outputs.argmax(axis=1), outputs.shape[1]), more),
+        _of_classes("AUROC", area_under_curve(targets, outputs), more),
         _mean("log loss", losses),
         Score("calibration error", calibration_error(outputs, right), *UNKNOWN),
     )
+
+
+def _of_classes(name: str, figure: Figure, notes: list[str]) -> Score:
+    """``notes`` are of the items' classes."""
+    value, error, judged, items = figure
+    if not judged:
+        return Score(name, math.nan, *UNKNOWN, "all items are of one class")
+    return Score(name, value, *intervals.share_with_error(value, error, items), "; ".join(notes))
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
@@ -308,11 +322,11 @@ def _mean(name: str, values: np.ndarray) -> Score:
     return Score(name, float((values / one).mean()) * one, *ends, _few(len(values)) or _uneven(values / one))
 
 
-def _few(count: int, least: int = FEW, has: str = "") -> str:
+def _few(count: int, least: int = FEW, has: str = "", enough: int = FEW_OF_A_CLASS) -> str:
     """What is said beside an interval of few items."""
     if count < FEW:
         return f"its interval is of {count} item{'s' if count > 1 else ''} and may be too narrow"
-    if least < FEW_OF_A_CLASS:
+    if least < enough:
         return f"{has} {least} item{'s' if least > 1 else ''}: its interval may be too narrow"
     return ""
 
