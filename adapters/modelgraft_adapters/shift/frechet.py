@@ -55,7 +55,7 @@ def frechet(
 def _distance(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """The squared distance and its first term.
 
-    With centred rows A and B over the root of their degrees of freedom, tr (S1 S2)^(1/2) is the sum of the singular values of A B^T:
+    With centred rows A and B over the root of their degrees of freedom, tr (S1 S2)^(1/2) is the sum of singular values of A B^T:
     no root of a matrix is taken, and no covariance is formed.
     """
     apart = one.mean(axis=0) - other.mean(axis=0)

@@ -1,5 +1,5 @@
-"""Class shares of a target without labels, from what a classifier of the source says of it: black-box shift estimation, Lipton et al.
-2018 (arXiv 1802.03916)."""
+"""Class shares of a target without labels, from what a classifier of the source says of it: black-box shift estimation,
+Lipton et al. 2018 (arXiv 1802.03916)."""
 
 from __future__ import annotations
 
@@ -66,8 +66,9 @@ def target_shares(
     smallest = float(np.linalg.svd(answers, compute_uv=False)[-1])
     if smallest < TOLD_APART:
         raise UsageError(
-            f"the classifier does not tell the {count} classes of the source apart (least singular value {smallest:.3f} of its table "
-            f"of answers, {TOLD_APART:g} is needed), so their shares in the target are not known; take another model, or fewer classes"
+            f"the classifier does not tell the {count} classes of the source apart (least singular value {smallest:.3f} of its "
+            f"table of answers, {TOLD_APART:g} is needed), so their shares in the target are not known; take another model, or "
+            "fewer classes"
         )
     shares = solved(answers, target.mean(axis=0))
     low, high = np.full(count, np.nan), np.full(count, np.nan)

@@ -1,9 +1,9 @@
 """A small sketch of features, by which later items and batches are said to be like them or not.
 
 Mean, the leading principal components and the variance of what they leave over: a Gaussian of low rank (Tipping and Bishop 1999,
-"Probabilistic principal component analysis"). How strange an item is, is its Mahalanobis distance there. What such a distance means is
-known from items of the training data that were held out of the sketch: a conformal p-value (Vovk et al. 2005; Bates et al. 2023,
-arXiv 2104.08279).
+"Probabilistic principal component analysis"). How strange an item is, is its Mahalanobis distance there. What such a distance
+means is known from items of the training data that were held out of the sketch: a conformal p-value (Vovk et al. 2005; Bates et
+al. 2023, arXiv 2104.08279).
 """
 
 from __future__ import annotations

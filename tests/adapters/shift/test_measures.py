@@ -154,8 +154,8 @@ def test_the_a_distance_counts_items_that_it_was_not_trained_on() -> None:
 
 
 def test_shares_of_two_classes_solved_by_hand() -> None:
-    """Answers: of class 0 nine in ten right, of class 1 seven in ten. 48 % of the target is said to be class 0, so q 0.9 + (1 - q) 0.3
-    = 0.48: q = 0.3."""
+    """Of class 0 nine answers in ten are right, of class 1 seven. 48 % of the target is said to be class 0, so
+    0.9 q + 0.3 (1 - q) = 0.48: q = 0.3."""
     truth = np.repeat([0, 1], 10)
     said = np.r_[np.zeros(9), 1, np.zeros(3), np.ones(7)].astype(int)
     target = np.eye(2)[np.r_[np.zeros(48), np.ones(52)].astype(int)]

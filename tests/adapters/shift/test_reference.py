@@ -119,7 +119,7 @@ def test_items_that_were_trained_on_raise_no_alarm() -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("batch", [LEAST_BATCH, 200])
 def test_false_alarms_are_at_the_level(batch: int) -> None:
-    """400 batches: with the stated level at most so many as 1 % gives in 999 of 1,000 cases; at a fifth as many as a fifth gives."""
+    """400 batches: with the stated level at most so many as 1 % gives in 999 of 1,000 cases, and so at a fifth."""
     from scipy.stats import binom
 
     p_values = []
