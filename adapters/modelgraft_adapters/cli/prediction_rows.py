@@ -40,6 +40,8 @@ def write_rows(
             row: dict[str, Any] = {"path": identity, "label": found.label, "score": found.score, "scores": scores}
             if text:
                 row["text"] = found.item
+            if writer.ood:
+                row["ood"] = found.ood
             writer.write({**row, "error": found.error, "note": found.note})
             bar.tell(doing, done, total)
     if failed:

@@ -1,8 +1,8 @@
 """Rows of predictions to standard output or a file: table, JSON, JSON lines, CSV, Parquet.
 
-A row has ``path, label, score, scores, error, note`` (and ``text`` for texts). Rows are written as they come, so that memory does
-not grow with them; a table alone, whose columns are as wide as their cells, keeps what it shows. A file appears whole or not at
-all.
+A row has ``path, label, score, scores, error, note`` (``text`` too for texts, ``ood`` where it is asked for). Rows are written
+as they come, so that memory does not grow with them; a table alone, whose columns are as wide as their cells, keeps what it
+shows. A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from modelgraft.errors import UsageError
 from modelgraft.outputs import Output, check_output, told
 
 FORMATS: Final = ("table", "json", "jsonl", "csv", "parquet")
+_NUMBERS: Final = ("score", "ood")
 VALUES_PER_GROUP: Final = 1 << 17
 """Scores that a row group of Parquet holds, about: what is kept in memory."""
 Row = dict[str, Any]
@@ -55,6 +56,9 @@ class Writer:
 
     shows_rows = True
     """Rows are seen as they come, where they go to a terminal."""
+
+    ood = False
+    """Rows say how strange an item is."""
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         self.output = output
@@ -115,13 +119,13 @@ class Writer:
 
 
 class _Table(Writer):
-    """The cells of a row: path, label, score, next best, note."""
+    """The cells of a row: path, label, score, ood, next best, note."""
 
     shows_rows = False
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         super().__init__(output, labels)
-        self._cells: list[tuple[str, str, str, str, str]] = []
+        self._cells: list[tuple[str, ...]] = []
         self._others = self._noted = False
 
     def write(self, row: Row) -> None:
@@ -133,17 +137,19 @@ class _Table(Writer):
         if ranked and row["score"] is None:  # a regression: numbers, none of which is a better answer than the others
             label, ranked = ", ".join(f"{name} {value:.4g}" for name, value in ranked), []
         beside = [f"{name} {value:.3f}" for name, value in ranked[:3] if name != row["label"]][:2]
-        self._cells.append((row["path"], label, score, ", ".join(beside), row["error"] or row["note"] or ""))
+        strange = "" if row.get("ood") is None else f"{row['ood']:.4f}"
+        note = row["error"] or row["note"] or ""
+        self._cells.append((row["path"], label, score, strange, ", ".join(beside), note))
 
     def end(self) -> None:
-        shown = [True, True, True, self._others, self._noted]
-        names = ("path", "label", "score", "next best", "note")
+        shown = [True, True, True, self.ood, self._others, self._noted]
+        names = ("path", "label", "score", "ood", "next best", "note")
         columns = list(zip(*self._cells, strict=True)) or [()] * len(names)
         kept = [(name, column) for name, column, there in zip(names, columns, shown, strict=True) if there]
         out: Any = sys.stdout
         if self._file is not None:
             out = io.StringIO()
-        render.columns([name for name, _ in kept], [column for _, column in kept], right=("score",), out=out)
+        render.columns([name for name, _ in kept], [column for _, column in kept], right=("score", "ood"), out=out)
         if self._file is not None:
             self.emit(out.getvalue())
 
@@ -190,7 +196,7 @@ class _Csv(Writer):
 
     def _begin(self, text: bool) -> None:
         # One column a label is what a spreadsheet wants; after --top-k rows differ in labels, so they stay JSON.
-        columns = [*_columns(text), *(f"score:{label}" for label in self.labels or ())]
+        columns = [*_columns(text, self.ood), *(f"score:{label}" for label in self.labels or ())]
         if self.labels is None:
             columns.insert(columns.index("score") + 1, "scores")
         self._lines = render.CsvLines(columns)
@@ -208,8 +214,8 @@ class _Parquet(Writer):
 
     def write(self, row: Row) -> None:
         if not self._columns:
-            self._columns = _columns("text" in row)
-        self._rows.append([_text(row[name]) if name != "score" else row[name] for name in self._columns])
+            self._columns = _columns("text" in row, self.ood)
+        self._rows.append([row[name] if name in _NUMBERS else _text(row[name]) for name in self._columns])
         self._labels += [render.encodable(name) for name in row["scores"]]
         self._values += row["scores"].values()
         self._ends.append(len(self._values))
@@ -239,8 +245,8 @@ class _Parquet(Writer):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = self._columns or _columns(False)
-        kinds = {name: pa.float64() if name == "score" else pa.string() for name in names}
+        names = self._columns or _columns(False, self.ood)
+        kinds = {name: pa.float64() if name in _NUMBERS else pa.string() for name in names}
         schema = pa.schema([*kinds.items(), ("scores", pa.map_(pa.string(), pa.float64()))])
         if self._writer is None:
             sink: Any = _Counted(sys.stdout.buffer) if self._file is None else self._file.file
@@ -273,8 +279,8 @@ class _Counted(io.RawIOBase):
         return True
 
 
-def _columns(text: bool) -> list[str]:
-    return ["path", *(["text"] if text else []), "label", "score", "error", "note"]
+def _columns(text: bool, ood: bool) -> list[str]:
+    return ["path", *(["text"] if text else []), "label", "score", *(["ood"] if ood else []), "error", "note"]
 
 
 def _text(value: str | None) -> str | None:

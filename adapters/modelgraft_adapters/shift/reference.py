@@ -180,7 +180,10 @@ def judge(shares: np.ndarray, items: int) -> BatchTest | None:
     """Return whether a batch is stranger than training items: the rank-sum test (Mann and Whitney 1947), one-sided, on the
     shares (B,) that `Reference.shares` gives; None where there are fewer than `LEAST_BATCH`.
 
-    One-sided, so that a batch of items that were trained on, which are less strange than held-out ones, is not called unlike.
+    The distances of N held-out items are not independent of the sketch, which is of the same items: they are counted as the N / 2
+    that would be, had half of the items made the sketch and the other half the distances (exact, with a worse sketch; the
+    guarantee of cross-conformal p-values has the same factor: Barber et al. 2021, arXiv 1905.02928). One-sided, so that a batch
+    of items that were trained on, which are less strange than held-out ones, is not called unlike.
 
     Args:
         items: N of the reference.
@@ -189,7 +192,8 @@ def judge(shares: np.ndarray, items: int) -> BatchTest | None:
     if count < LEAST_BATCH:
         return None
     middle = (items + 2) / (2 * (items + 1))
-    spread = np.sqrt((count + items + 1) / (12 * count * items))
+    known = items / 2
+    spread = np.sqrt((count + known + 1) / (12 * count * known))
     p_value = float(ndtr((float(np.mean(shares)) - middle) / spread))
     return BatchTest(p_value, count, int((np.asarray(shares) <= 0.01).sum()))
 
