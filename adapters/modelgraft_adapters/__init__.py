@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
     from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.metrics.scores import Evaluation
+    from modelgraft_adapters.runs.gap import measure_gap
+    from modelgraft_adapters.runs.gap_result import Gap
 
 _WHERE = {
     "Adapter": "estimators.base",
@@ -39,6 +41,7 @@ _WHERE = {
     "FewShotClassifier": "estimators.probes",
     "FineTuner": "finetuning.tuner",
     "FrozenAdapter": "estimators.frozen",
+    "Gap": "runs.gap_result",
     "KNNClassifier": "estimators.probes",
     "LinearProbe": "estimators.probes",
     "Prediction": "estimators.prediction",
@@ -46,6 +49,7 @@ _WHERE = {
     "PrototypeClassifier": "estimators.probes",
     "SemiSupervisedClassifier": "estimators.probes",
     "ZeroShotClassifier": "estimators.zero_shot",
+    "measure_gap": "runs.gap",
     "read_data": "data.reading",
 }
 
@@ -57,6 +61,7 @@ __all__ = [
     "FewShotClassifier",
     "FineTuner",
     "FrozenAdapter",
+    "Gap",
     "KNNClassifier",
     "LinearProbe",
     "MultiTaskTuner",
@@ -64,6 +69,7 @@ __all__ = [
     "PrototypeClassifier",
     "SemiSupervisedClassifier",
     "ZeroShotClassifier",
+    "measure_gap",
     "read_data",
 ]
 

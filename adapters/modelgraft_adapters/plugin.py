@@ -56,6 +56,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "See what is in data without training: clusters, a map, outliers, duplicates.",
         ),
         VerbSpec(
+            "gap",
+            "modelgraft_adapters.cli.gap:gap",
+            "Say how far data are from other data: whether there is a shift, of what kind, and which items are strange.",
+        ),
+        VerbSpec(
             "optimize",
             "modelgraft_adapters.cli.optimize:optimize",
             "Find what runs a model fastest on this machine, for --engine auto.",

@@ -83,6 +83,7 @@ VERBS = {
     "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "new"),
     "compare": ("compare", "few", "-m", "sprig"),
     "explore": ("explore", "few"),
+    "gap": ("gap", "few", "few"),
 }
 
 
@@ -99,11 +100,12 @@ def test_devices_and_precisions_in_every_verb(verb: str, terminals: Terminals, p
 
 
 OUTPUTS = {
-    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "explore")},
+    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "explore", "gap")},
     "embed -o": ("embed", "few", "-o", "{}.parquet"),
     "export -o": ("export", "./adapter", "-o", "{}.pt2"),
     "probe --report": (*VERBS["probe"], "--report", "{}"),
     "explore --report": (*VERBS["explore"], "--report", "{}"),
+    "gap --report": (*VERBS["gap"], "--report", "{}"),
     "compare --report": (*VERBS["compare"], "--report", "{}"),
     "probe --save": (*VERBS["probe"], "--save", "{}"),
     "finetune --save": ("finetune", "few", "--save", "{}"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -284,3 +285,49 @@ def test_what_is_not_pushed(world: World, saved: Path, tmp_path: Path) -> None:
         and "Traceback" not in nobody.stderr
     )
     assert not world.hub.created
+
+
+# Items that are unlike the training data
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[Path, Path]:
+    """Flowers, and an adapter of enough of them to know what is strange."""
+    from modelgraft_adapters import FrozenAdapter
+
+    folder = flowers(shared_data, tmp_path_factory.mktemp("more"), train=12, test=5)
+    adapter = FrozenAdapter("embedded/sprig", "prototype", device="cpu", n_folds=2).fit(folder)
+    return folder, adapter.save(tmp_path_factory.mktemp("saved") / "blooms")
+
+
+@pytest.mark.full
+def test_strange_items_have_a_column_and_a_line(run: Run, many: tuple[Path, Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder, adapter = many
+    usual = run("predict", str(folder / "test"), "-m", str(adapter), "-f", "csv", "--ood", "--device", "cpu")
+    assert usual.returncode == 0 and "unlike" not in usual.stderr, usual.stderr
+    oods = [float(row["ood"]) for row in csv.DictReader(usual.stdout.splitlines())]
+    assert len(oods) == 25 and all(1 / 61 - 1e-9 <= ood <= 1 for ood in oods)
+    for n in range(22):
+        noise = np.random.default_rng(n).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{n}.png")
+    for kind, shown in (("table", "ood"), ("jsonl", '"ood":'), ("json", '"ood":')):
+        done = run("predict", str(tmp_path), "-m", str(adapter), "-f", kind, "--ood", "--device", "cpu")
+        assert done.returncode == 0 and shown in done.stdout
+        (line,) = [line for line in done.stderr.splitlines() if "unlike" in line]
+        assert line.startswith("modelgraft: these 22 items are unlike the training data (p = ")
+    out = tmp_path / "rows.parquet"
+    assert run("predict", str(tmp_path), "-m", str(adapter), "--ood", "-o", str(out), "--device", "cpu").returncode == 0
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(out)
+    assert str(table.schema.field("ood").type) == "double" and len(table) == 22
+    plain = run("predict", str(tmp_path), "-m", str(adapter), "-f", "jsonl", "--device", "cpu")
+    assert "ood" not in _rows(plain.stdout)[0] and "unlike" in plain.stderr
+
+
+def test_an_adapter_that_cannot_say_what_is_strange(run: Run, data: Path, saved: Path) -> None:
+    done = run("predict", str(data / "test"), "-m", str(saved), "--ood", "--device", "cpu")
+    assert done.returncode == 2 and not done.stdout
+    assert "it has no reference of what it was trained on" in done.stderr and done.stderr.count("\n") == 1

@@ -39,6 +39,7 @@ VERBS = {
     "compare": ("compare", "pictures", "-m", "sprig", "-s", "zero-shot", "--shots", "all", "--seeds", "1", "-f", "json",
                 "--folder", "k"),
     "explore": ("explore", "pictures", "-f", "json", "-k", "2"),
+    "gap": ("gap", "pictures", "pictures", "-f", "json"),
     "export": ("export", "./adapter", "-o", "out.pt2", "-f", "json"),
     "push": ("push", "adapter", "me/mine", "--dry-run"),
     "list": ("list", "*sprig*", "-f", "json"),
@@ -49,7 +50,7 @@ VERBS = {
     "register": ("register", "--list", "-f", "json"),
     "cache": ("cache", "-f", "json"),
 }  # fmt: skip
-SLOW = ("finetune", "multitask", "compare", "export", "explore", "embed", "pull", "push")
+SLOW = ("finetune", "multitask", "compare", "export", "explore", "gap", "embed", "pull", "push")
 CHANGES: dict[str, str] = {
     "probe": r'"(embedding|learning|testing|zero-shot|peak_mib|encoded)": [0-9.]+',
     "finetune": r'"[^"]*": [0-9.e+-]+',

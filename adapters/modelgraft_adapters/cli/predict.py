@@ -17,7 +17,7 @@ from modelgraft_adapters.cli.model_options import BatchSize, Workers
 from modelgraft_adapters.cli.precision import precision_told
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
-from modelgraft_adapters.cli.progress import say
+from modelgraft_adapters.cli.progress import say_all
 
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
@@ -50,6 +50,13 @@ def predict(
             min=0.0, max=1.0, help="Give no label where the best score is lower. Several labels: least score of one."
         ),
     ] = None,
+    ood: Annotated[
+        bool,
+        typer.Option(
+            "--ood",
+            help="Say of each item how strange it is: the share of training items, held out, that are at least as strange.",
+        ),
+    ] = False,
     format: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
@@ -96,16 +103,17 @@ def predict(
         workers=workers,
         store=None if keep else False,
     )
-    for note in [*adapter.notes_, *adapter.extractor.take_notes()]:
-        say(note)
+    if ood:
+        adapter.check_reference()
+    say_all([*adapter.notes_, *adapter.extractor.take_notes()])
     writer.labels = list(adapter.classes) if top_k is None else None
-    predictions = adapter.classify((item for _, item in identified), threshold=threshold)
+    unlike: list[str] = []
+    predictions = adapter.classify((item for _, item in identified), threshold=threshold, tell=unlike.append)
     try:
-        told = precision_told(dtype, dtype, device)
-        write_rows(writer, identified, predictions, text=is_text, top_k=top_k, doing="predicting", precision=told)
+        shown: dict[str, Any] = {"text": is_text, "ood": ood, "precision": precision_told(dtype, dtype, device)}
+        write_rows(writer, identified, predictions, top_k=top_k, doing="predicting", **shown)
     finally:
-        for note in adapter.extractor.take_notes():
-            say(note)
+        say_all([*adapter.extractor.take_notes(), *unlike])
 
 
 def _items(paths: list[str], text: bool, column: str | None) -> list[tuple[str, Any]]:

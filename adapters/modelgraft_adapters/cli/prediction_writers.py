@@ -1,8 +1,8 @@
 """Rows of predictions to standard output or a file: table, JSON, JSON lines, CSV, Parquet.
 
-A row has ``path, label, score, scores, error, note``, and ``text`` for texts and ``precision`` where one was asked for. Rows are
-written as they come, so that memory does not grow with them; a table alone, whose columns are as wide as their cells, keeps what
-it shows. A file appears whole or not at all.
+A row has ``path, label, score, scores, error, note``, and what was asked for of ``text`` (of texts), ``ood``, ``set`` and
+``precision``. Rows are written as they come, so that memory does not grow with them; a table alone, whose columns are as wide as
+their cells, keeps what it shows. A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,6 +19,9 @@ from modelgraft.errors import UsageError
 from modelgraft.outputs import Output, check_output, told
 
 FORMATS: Final = ("table", "json", "jsonl", "csv", "parquet")
+MORE: Final = ("text", "ood", "set", "precision")
+"""What rows have where it was asked for."""
+_NUMBERS: Final = ("score", "ood")
 VALUES_PER_GROUP: Final = 1 << 17
 """Scores that a row group of Parquet holds, about: what is kept in memory."""
 Row = dict[str, Any]
@@ -55,6 +59,9 @@ class Writer:
 
     shows_rows = True
     """Rows are seen as they come, where they go to a terminal."""
+
+    more: Sequence[str] = ()
+    """Which of `MORE` rows have."""
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         self.output = output
@@ -115,13 +122,13 @@ class Writer:
 
 
 class _Table(Writer):
-    """The cells of a row: path, label, score, next best, note."""
+    """The cells of a row: path, label, score, ood, set, next best, note."""
 
     shows_rows = False
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         super().__init__(output, labels)
-        self._cells: list[tuple[str, str, str, str, str]] = []
+        self._cells: list[tuple[str, ...]] = []
         self._others = self._noted = False
 
     def write(self, row: Row) -> None:
@@ -133,17 +140,20 @@ class _Table(Writer):
         if ranked and row["score"] is None:  # a regression: numbers, none of which is a better answer than the others
             label, ranked = ", ".join(f"{name} {value:.4g}" for name, value in ranked), []
         beside = [f"{name} {value:.3f}" for name, value in ranked[:3] if name != row["label"]][:2]
-        self._cells.append((row["path"], label, score, ", ".join(beside), row["error"] or row["note"] or ""))
+        strange = "" if row.get("ood") is None else f"{row['ood']:.4f}"
+        note = row["error"] or row["note"] or ""
+        among = "" if row.get("set") is None else ", ".join(row["set"]) or "(none)"
+        self._cells.append((row["path"], label, score, strange, among, ", ".join(beside), note))
 
     def end(self) -> None:
-        shown = [True, True, True, self._others, self._noted]
-        names = ("path", "label", "score", "next best", "note")
+        shown = [True, True, True, "ood" in self.more, "set" in self.more, self._others, self._noted]
+        names = ("path", "label", "score", "ood", "set", "next best", "note")
         columns = list(zip(*self._cells, strict=True)) or [()] * len(names)
         kept = [(name, column) for name, column, there in zip(names, columns, shown, strict=True) if there]
         out: Any = sys.stdout
         if self._file is not None:
             out = io.StringIO()
-        render.columns([name for name, _ in kept], [column for _, column in kept], right=("score",), out=out)
+        render.columns([name for name, _ in kept], [column for _, column in kept], right=("score", "ood"), out=out)
         if self._file is not None:
             self.emit(out.getvalue())
 
@@ -172,15 +182,16 @@ class _Csv(Writer):
 
     def write(self, row: Row) -> None:
         if self._lines is None:
-            self._begin(row)
+            self._begin()
         assert self._lines is not None
         if self.labels is not None:
             row = {**row, **{f"score:{label}": value for label, value in row["scores"].items()}}
+        row = {name: value if name == "scores" else _joined(value) for name, value in row.items()}
         self.emit(self._lines.line(row))
 
     def end(self) -> None:
         if self._lines is None:
-            self._begin({})
+            self._begin()
 
     def emit(self, text: str) -> None:
         if self._file is not None:
@@ -188,9 +199,9 @@ class _Csv(Writer):
         else:
             render.write_utf8(text, sys.stdout)
 
-    def _begin(self, row: Row) -> None:
+    def _begin(self) -> None:
         # One column a label is what a spreadsheet wants; after --top-k rows differ in labels, so they stay JSON.
-        columns = [*_columns(row), *(f"score:{label}" for label in self.labels or ())]
+        columns = [*_columns(self.more), *(f"score:{label}" for label in self.labels or ())]
         if self.labels is None:
             columns.insert(columns.index("score") + 1, "scores")
         self._lines = render.CsvLines(columns)
@@ -208,8 +219,8 @@ class _Parquet(Writer):
 
     def write(self, row: Row) -> None:
         if not self._columns:
-            self._columns = _columns(row)
-        self._rows.append([_text(row[name]) if name != "score" else row[name] for name in self._columns])
+            self._columns = _columns(self.more)
+        self._rows.append([row[name] if name in _NUMBERS else _text(_joined(row[name])) for name in self._columns])
         self._labels += [render.encodable(name) for name in row["scores"]]
         self._values += row["scores"].values()
         self._ends.append(len(self._values))
@@ -239,8 +250,8 @@ class _Parquet(Writer):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = self._columns or _columns({})
-        kinds = {name: pa.float64() if name == "score" else pa.string() for name in names}
+        names = _columns(self.more)
+        kinds = {name: pa.float64() if name in _NUMBERS else pa.string() for name in names}
         schema = pa.schema([*kinds.items(), ("scores", pa.map_(pa.string(), pa.float64()))])
         if self._writer is None:
             sink: Any = _Counted(sys.stdout.buffer) if self._file is None else self._file.file
@@ -273,10 +284,15 @@ class _Counted(io.RawIOBase):
         return True
 
 
-def _columns(row: Row) -> list[str]:
-    """The names of a row's values but the scores; all rows of a run have the same."""
-    names = ("path", "text", "label", "score", "error", "note", "precision")
-    return [name for name in names if name in row or name not in ("text", "precision")]
+def _columns(more: Sequence[str]) -> list[str]:
+    """The names of a row's values but the scores."""
+    names = ("path", "text", "label", "score", "ood", "set", "error", "note", "precision")
+    return [name for name in names if name not in MORE or name in more]
+
+
+def _joined(value: Any) -> Any:
+    """The labels of a set in one cell."""
+    return "|".join(value) if isinstance(value, list) else value
 
 
 def _text(value: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -15,21 +14,18 @@ from modelgraft.errors import UsageError
 from modelgraft.learning import LearnedHead, Task
 from sklearn.base import ClassifierMixin
 
-from modelgraft_adapters.calls import head_calls
 from modelgraft_adapters.calls.pickling import PackedHead, packed, unpack
 from modelgraft_adapters.data import overlap
-from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.data.overlap import Contents
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.estimators.habits import Estimator, NotFitted
+from modelgraft_adapters.estimators.habits import NotFitted
 from modelgraft_adapters.estimators.head_inputs import ClassWeight, aligned_targets, checked_seed, head_spec
-from modelgraft_adapters.estimators.prediction import Prediction, checked_threshold, prediction
+from modelgraft_adapters.estimators.predicting import Predicting
 from modelgraft_adapters.estimators.saved_state import state_of
 from modelgraft_adapters.features.extractor import Embedded, FeatureExtractor
 from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
-from modelgraft_adapters.media.texts import short
 from modelgraft_adapters.metrics.scores import RESAMPLES, Evaluation, evaluate
 from modelgraft_adapters.saved.card import Card, check_folder
 from modelgraft_adapters.saved.low_rank import Tuned as Tuned
@@ -38,7 +34,7 @@ from modelgraft_adapters.saved.writing import write
 _OF_EXTRACTOR: Final = ("modality", "layer", "device", "dtype", "batch_size", "workers", "engine", "store")
 
 
-class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
+class Adapter(ClassifierMixin, Predicting):  # type: ignore[misc]
     """The base of the estimators; `FrozenAdapter` and `FineTuner` say how they learn.
 
     Args:
@@ -234,50 +230,6 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
         self._fitted()
         return np.array(self.classes) if self.values_ is None else self.values_.copy()
 
-    def classify(self, items: Iterable[Any], *, threshold: float | None = None) -> Iterator[Prediction]:
-        """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
-
-        Args:
-            threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
-        """
-        head = self._fitted()
-        threshold = checked_threshold(threshold)
-        given = self._read(items, None, None).items if self._on_features else each_item(items)
-        for row in self.extractor.stream(given):
-            if row.features is None:
-                yield Prediction(row.item, None, None, {}, error=row.error)
-                continue
-            values = self._outputs(head, row.features[None])[0]
-            yield prediction(row.item, values.tolist(), self.classes, self.task, threshold=threshold, note=row.note)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """(N, C) float32, columns as `classes_`; a row of NaN, and a warning, for an item that cannot be read.
-
-        Raises:
-            UsageError: a regression has no probabilities.
-        """
-        self._fitted()
-        if self.task == "regression":
-            raise UsageError("a regression has no probabilities; use predict")
-        return self._all_outputs(self._read(X, None, None))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """single-label: (N,), the class of each item, of the type of `classes_`; where some cannot be read of object, with None
-        for those. multi-label: (N, C) float32 of 0 and 1 (probability over one half). regression: (N, K) float64. Rows of NaN for
-        items that cannot be read."""
-        self._fitted()
-        outputs = self._all_outputs(self._read(X, None, None))
-        broken = np.isnan(outputs).any(axis=1)
-        if self.task == "regression":
-            return outputs
-        if self.task == "multi-label":
-            return np.where(broken[:, None], np.nan, outputs > 0.5).astype(np.float32)
-        found = self.classes_[np.where(broken[:, None], 0, outputs).argmax(axis=1)]
-        if broken.any():
-            found = found.astype(object)
-            found[broken] = None
-        return found
-
     def score(self, X: Any, y: Any = None) -> float:
         """The main score of `evaluate`: accuracy, mean average precision, or R2."""
         return self.evaluate(X, y).score.value
@@ -379,22 +331,3 @@ class Adapter(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _dtype(self) -> type[np.floating[Any]]:
         """Of outputs."""
         return np.float64 if self.task == "regression" else np.float32
-
-    def _all_outputs(self, data: Dataset) -> np.ndarray:
-        head = self._fitted()
-        found = self.extractor.embed(data.items)
-        good = found.good
-        outputs = np.full((len(good), len(self.classes)), np.nan, self._dtype)
-        outputs[good] = self._outputs(head, found.features[good])
-        if errors := [f"{short(data.identity(n))}: {e}" for n, e in enumerate(found.errors) if e is not None]:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            warnings.warn(f"{len(errors)} of {len(good)} items cannot be read: {errors[0]}{more}", stacklevel=3)
-        return outputs
-
-    def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
-        """(B, C): probabilities in float32, or of a regression the values in float64."""
-        if not len(features):
-            return np.zeros((0, len(self.classes)), self._dtype)
-        return head_calls.outputs_of(
-            head, features, len(self.classes), self.task, head_calls.head_owner(self.head_name), self._head_device
-        )

@@ -171,6 +171,7 @@ class FrozenAdapter(Adapter):
         self.trained_on_ = training_facts(data, features.shape[1], 0 if unlabelled is None else len(unlabelled))
         self.record_ = self._recorded()
         self._spec, self._extractor = self.spec, self.extractor
+        self._remember(features)
 
     @staticmethod
     def load(

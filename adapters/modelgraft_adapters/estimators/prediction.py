@@ -28,6 +28,11 @@ class Prediction:
     """Why the item could not be read; None when it could."""
     note: str | None = None
     """What to know of how it was read ("12 frames, the first is taken")."""
+    ood: float | None = None
+    """Share of training items that are at least as strange (`Adapter.ood_scores`); None where the adapter has no reference."""
+    set: list[str] | None = None
+    """The classes that hold the true one as often as was asked (`predict_set`), best first; None where nothing was asked, and of
+    an item that could not be read."""
 
 
 def prediction(

@@ -97,7 +97,12 @@ def restored(make: Make, entry: Entry, weights: LocalWeights, model: Any, option
     adapter.trained_on_ = dict(facts) if isinstance(facts, dict) else {}
     adapter.record_ = {key: value for key, value in training.items() if key not in ("report", "data")}
     adapter._spec, adapter._extractor = adapter.spec, adapter.extractor
-    adapter.saved_ = card
+    if saved.reference is not None and saved.reference.width != card.width:
+        raise ModelgraftError(
+            f"the reference of {where} is of features of {saved.reference.width} numbers, and its card says {card.width}; get a "
+            "whole copy of the adapter"
+        )
+    adapter.saved_, adapter._reference = card, saved.reference
     return adapter
 
 

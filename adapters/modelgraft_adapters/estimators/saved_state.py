@@ -46,4 +46,5 @@ def state_of(adapter: Any) -> SavedState:
         adapter.trained_on_,
         evaluation,
         tuple(dict.fromkeys([*(known.notes if known is not None else ()), *adapter.notes_])),
+        adapter.reference_,
     )

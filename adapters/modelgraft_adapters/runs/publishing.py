@@ -15,7 +15,7 @@ from modelgraft.network import check_proxies, check_token
 from modelgraft.opening import find, first_line
 from modelgraft.project.files import read_json
 
-from modelgraft_adapters.saved.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, README_FILE, read_card
+from modelgraft_adapters.saved.card import BACKBONE_FILE, CARD_FILE, HEAD_FILE, README_FILE, REFERENCE_FILE, read_card
 from modelgraft_adapters.saved.model_card import readme
 
 _HIDDEN: Final = "***"
@@ -72,6 +72,7 @@ def contents(folder: Path, repo: str, backbone: str | None = None) -> dict[str, 
         )
     try:
         stated = {HEAD_FILE: card.head_sha256} | ({BACKBONE_FILE: card.tuned[0]} if card.tuned else {})
+        stated |= {REFERENCE_FILE: card.reference[1]} if card.reference else {}
         files = {CARD_FILE: card_bytes} | {name: _own_file(folder, name) for name in stated}
         for name, sha256 in stated.items():
             if hashlib.sha256(files[name]).hexdigest() != sha256:

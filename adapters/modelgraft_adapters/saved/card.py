@@ -29,6 +29,8 @@ from modelgraft_adapters.saved.card_fields import DIGEST, Fields
 HEAD_FILE: Final = "head.safetensors"
 BACKBONE_FILE: Final = "backbone.safetensors"
 """What was trained of the backbone, where it was."""
+REFERENCE_FILE: Final = "reference.safetensors"
+"""A small sketch of the training features, where one was made: earlier versions made none, and read cards that state one."""
 README_FILE: Final = "README.md"
 RUN_FOLDER: Final = "run"
 """Beside them, of an adapter that was trained in steps: its checkpoint and its log."""
@@ -102,6 +104,8 @@ class Card:
     """Of a backbone that was trained further: the digest of `BACKBONE_FILE`, and what is in it, by the names of the module."""
     low_rank: Mapping[str, tuple[float, bool]]
     """Weights that are stored as a change of low rank: scaling, and whether the weight is kept as (in, out)."""
+    reference: tuple[int, str, Mapping[str, tuple[str, tuple[int, ...]]]] | None
+    """Training items that the reference is of, the digest of `REFERENCE_FILE`, and what is in it; None where there is none."""
     task: Task
     classes: tuple[str, ...]
     class_values: tuple[str, tuple[Any, ...]] | None
@@ -198,6 +202,7 @@ def read_card(value: Any, where: str) -> Card:
     features, head = top.object("features"), top.object("head")
     task = top.one_of("task", HEAD_TASKS)
     evaluated = top.optional_object("evaluation")
+    reference = top.object("reference") if top.fields.get("reference") is not None else None
     tuned = top.object("tuned") if version > 1 and "tuned" in top.fields else None
     card = Card(
         record=top.fields,
@@ -214,6 +219,7 @@ def read_card(value: Any, where: str) -> Card:
         tensors=_tensors(head.object("tensors")),
         tuned=None if tuned is None else (tuned.digest("sha256"), _tensors(tuned.object("tensors"))),
         low_rank={} if tuned is None or "low_rank" not in tuned.fields else _low_rank(tuned.object("low_rank")),
+        reference=None if reference is None else _reference(reference),
         task=task,  # type: ignore[arg-type]
         classes=_classes(top),
         class_values=_class_values(top) if top.fields.get("class_values") is not None else None,
@@ -317,6 +323,10 @@ def _tensors(found: Fields) -> dict[str, tuple[str, tuple[int, ...]]]:
             found.refuse(name, f"{short(about)} is no dtype and shape")
         out[name] = (about["dtype"], tuple(about["shape"]))
     return out
+
+
+def _reference(found: Fields) -> tuple[int, str, Mapping[str, tuple[str, tuple[int, ...]]]]:
+    return found.whole("items", 1, 1 << 48), found.digest("sha256"), _tensors(found.object("tensors"))
 
 
 def _scores(found: Fields) -> tuple[Mapping[str, Any], ...]:

@@ -19,6 +19,7 @@ from modelgraft_adapters.saved.card import (
     CARD_FILE,
     HEAD_FILE,
     PROVIDER,
+    REFERENCE_FILE,
     Backbone,
     is_saved_adapter,
     read_card,
@@ -96,7 +97,7 @@ def places_of(entry: Entry) -> list[Weights]:
     from modelgraft.weights.resolving import places
 
     assert entry.weights is not None
-    found = [replace(entry.weights, files=(HEAD_FILE, CARD_FILE, BACKBONE_FILE))]
+    found = [replace(entry.weights, files=(HEAD_FILE, CARD_FILE, BACKBONE_FILE, REFERENCE_FILE))]
     if entry.loader:
         where, about = entry.name.partition("/")[2], entry.loader
         backbone = backbone_entry(about["backbone"], about["revision"], about["brought_by"], where)

@@ -11,6 +11,8 @@ import torch
 from modelgraft import Entry
 from modelgraft.learning import Task
 
+from modelgraft_adapters.shift.reference import Reference
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedState:
@@ -39,3 +41,5 @@ class SavedState:
     data: Mapping[str, Any]
     evaluation: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    reference: Reference | None = None
+    """Of the training features; None where there is none."""

@@ -23,6 +23,7 @@ from modelgraft_adapters.saved.card import (
     FORMAT,
     HEAD_FILE,
     README_FILE,
+    REFERENCE_FILE,
     check_folder,
     plain,
     read_card,
@@ -38,13 +39,15 @@ if TYPE_CHECKING:
     import torch
     from modelgraft import Entry
 
-OWN_FILES: Final = (CARD_FILE, HEAD_FILE, BACKBONE_FILE, README_FILE)
+    from modelgraft_adapters.shift.reference import Reference
+
+OWN_FILES: Final = (CARD_FILE, HEAD_FILE, BACKBONE_FILE, REFERENCE_FILE, README_FILE)
 
 
 def write(folder: Path, state: SavedState) -> Path:
     """Write a fitted adapter to a folder, which appears whole or not at all.
 
-    A folder that holds a saved adapter is written over: its three files are, whatever else lies there stays.
+    A folder that holds a saved adapter is written over: its files are, whatever else lies there stays.
 
     Returns:
         the folder.
@@ -54,12 +57,8 @@ def write(folder: Path, state: SavedState) -> Path:
         ModelgraftError: the head has state that cannot be written, or the disk cannot be written.
     """
     folder = check_folder(folder)
-    record, head, backbone = _contents(state, folder)
-    files = {
-        HEAD_FILE: head,
-        **({} if backbone is None else {BACKBONE_FILE: backbone}),
-        **_for_reading(record, folder),
-    }
+    record, tensors = _contents(state, folder)
+    files = {**tensors, **_for_reading(record, folder)}
     try:
         replace_files(folder, files, OWN_FILES)
     except OSError as error:
@@ -89,8 +88,9 @@ def _for_reading(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return {CARD_FILE: content, README_FILE: readme(card, f"./{folder.name}").encode("utf-8", "replace")}
 
 
-def _contents(state: SavedState, folder: Path) -> tuple[dict[str, Any], bytes, bytes | None]:
-    """The card and the bytes of the head's file, and of what was trained of the backbone."""
+def _contents(state: SavedState, folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The card and the files of tensors: the head's, and where they are there those of what was trained of the backbone, and of
+    the reference."""
     from safetensors.torch import save as to_bytes
 
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.tensors.items())}
@@ -131,7 +131,23 @@ def _contents(state: SavedState, folder: Path) -> tuple[dict[str, Any], bytes, b
         record["tuned"] = {"sha256": hashlib.sha256(backbone).hexdigest(), "tensors": _stated(state.trained)}
         if state.low_rank:
             record["tuned"]["low_rank"] = dict(state.low_rank)
-    return record, head, backbone
+    files = {HEAD_FILE: head} | ({} if backbone is None else {BACKBONE_FILE: backbone})
+    if state.reference is not None:
+        record["reference"], files[REFERENCE_FILE] = _reference_record(state.reference)
+    return record, files
+
+
+def _reference_record(reference: Reference) -> tuple[dict[str, Any], bytes]:
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in reference.tensors().items()}
+    content = to_bytes(tensors)
+    return {
+        "items": reference.items,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "tensors": _stated(tensors),
+    }, content
 
 
 def _values(values: np.ndarray) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from modelgraft_adapters.report import build_report, collect
 from modelgraft_adapters.report import probe_page as page
 from modelgraft_adapters.report.compare_page import build_comparison
 from modelgraft_adapters.report.explore_page import build_page
+from modelgraft_adapters.report.gap_page import build_gap_page
+from modelgraft_adapters.runs.gap import measure_gap
 from modelgraft_adapters.runs.probe import run_probe
 
 from tests.adapters.compare.comparisons import made_up
@@ -131,7 +133,13 @@ def _comparison(names: tuple[str, ...]) -> str:
     return "\n".join(build_comparison(made_up(name), name, f"modelgraft compare {name}") for name in names[:4])
 
 
-PAGES = {"probe": _probe, "explore": _exploration, "compare": _comparison}
+def _gap(names: tuple[str, ...]) -> str:
+    several = (*names, "a", "b", "c")  # ten items or more
+    found = measure_gap(_texts(several), _texts(several[::-1]), "embedded/sprig", permutations=19)
+    return build_gap_page(found, names[0], names[-1])
+
+
+PAGES = {"probe": _probe, "explore": _exploration, "compare": _comparison, "gap": _gap}
 
 
 @pytest.mark.full

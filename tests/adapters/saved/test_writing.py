@@ -24,7 +24,7 @@ from huggingface_hub import ModelCard
 from modelgraft.errors import ModelgraftError, UnsafeWeightsError, UsageError
 from modelgraft_adapters import FrozenAdapter, LinearProbe
 from modelgraft_adapters.data.reading import read_data
-from modelgraft_adapters.saved.card import CARD_FILE, HEAD_FILE, README_FILE, plain, read_card
+from modelgraft_adapters.saved.card import CARD_FILE, HEAD_FILE, README_FILE, REFERENCE_FILE, plain, read_card
 from modelgraft_adapters.saved.model_card import readme
 from safetensors.torch import load_file, save_file
 
@@ -271,7 +271,7 @@ def test_a_saved_adapter_is_written_over_and_nothing_else_is(
     (saved / "notes.txt").write_text("mine")
     (saved / HEAD_FILE).write_bytes(b"damaged")
     assert fitted.save(saved) == saved
-    assert sorted(os.listdir(saved)) == sorted([README_FILE, HEAD_FILE, CARD_FILE, "notes.txt"])
+    assert sorted(os.listdir(saved)) == sorted([README_FILE, REFERENCE_FILE, HEAD_FILE, CARD_FILE, "notes.txt"])
     assert (saved / "notes.txt").read_text() == "mine" and FrozenAdapter.load(saved).head_ is not None
     assert os.listdir(tmp_path) == ["blooms"]  # nothing is left over
     foreign = tmp_path / "foreign"
