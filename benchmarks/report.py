@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numbers_page
+from calibration_page import calibration
 from finetuning_page import (
     finetuning_contrastive,
     finetuning_domains,
@@ -38,6 +39,7 @@ PAGES = (
     ROOT / "docs" / "fine-tuning.md",
     ROOT / "docs" / "intervals.md",
     ROOT / "docs" / "speed.md",
+    ROOT / "docs" / "calibration.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -243,6 +245,7 @@ SECTIONS = {
         finetuning_contrastive,
         finetuning_multitask,
         finetuning_step,
+        calibration,
         many_classes,
         speed_answers,
         speed_images,

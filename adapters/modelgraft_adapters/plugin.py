@@ -66,6 +66,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Find what runs a model fastest on this machine, for --engine auto.",
         ),
         VerbSpec(
+            "calibrate",
+            "modelgraft_adapters.cli.calibrate:calibrate",
+            "Make a saved adapter's probabilities mean what they say, and let it give sets of classes.",
+        ),
+        VerbSpec(
             "predict",
             "modelgraft_adapters.cli.predict:predict",
             "Predict with a saved adapter: images or texts.",

@@ -20,6 +20,7 @@ from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular
+from modelgraft_adapters.metrics.calibration import checked_coverage
 
 
 def classify(
@@ -58,6 +59,16 @@ def classify(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Give no label where the best score is lower.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled items (a folder per class, a table) that scores are made to mean what they say by."
+        ),
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="With --calibrate: give each item a set of labels that holds the true one so often (0.9)."),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
@@ -78,6 +89,10 @@ def classify(
     names = read_labels(labels or [])
     if not names:
         raise UsageError("no labels; name the classes to choose from: --labels 'cat,dog'")
+    if coverage is not None:
+        checked_coverage(coverage)
+        if calibrate is None:
+            raise UsageError("--coverage takes labelled items: --calibrate DATA")
     writer = make_writer(format, output, names if top_k is None else None)
     identified = list(expand_texts(paths, sys.stdin)) if text else [(p, p) for p in expand_paths(paths, sys.stdin)]
     if not identified:
@@ -104,10 +119,16 @@ def classify(
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
         say("only one label: a softmax over one class is always 1; give it something to choose against")
     say_all(classifier.notes)
-    predictions = classifier.classify(items)
+    if calibrate is not None:
+        classifier.calibrate(calibrate)
+        say(
+            f"calibrated on {classifier.check_calibration().source}: temperature {classifier.check_calibration().temperature:.2f}"
+        )
+    predictions = classifier.classify(items, coverage=coverage)
     try:
-        told = precision_told(dtype, options["dtype"], device)
-        write_rows(writer, identified, predictions, text=text, top_k=top_k, doing="classifying", precision=told)
+        shown: dict[str, Any] = {"precision": precision_told(dtype, options["dtype"], device)}
+        shown |= {"text": text, "sets": coverage is not None}
+        write_rows(writer, identified, predictions, top_k=top_k, doing="classifying", **shown)
     finally:
         say_all(classifier.take_notes())
 

@@ -18,6 +18,7 @@ from modelgraft_adapters.cli.precision import precision_told
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say_all
+from modelgraft_adapters.metrics.calibration import checked_coverage, conformal_threshold
 
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
@@ -57,6 +58,12 @@ def predict(
             help="Say of each item how strange it is: the share of training items, held out, that are at least as strange.",
         ),
     ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Give each item a set of classes that holds the true one so often (0.9). Of a calibrated adapter."
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
@@ -79,6 +86,8 @@ def predict(
     """
     from modelgraft_adapters.saved.registry_entry import find_adapter
 
+    if coverage is not None:
+        checked_coverage(coverage)
     writer = make_writer(format, output, None)  # what is wrong with it is told before anything is read
     entry = find_adapter(model)
     is_text = entry.modality == "text"
@@ -105,12 +114,17 @@ def predict(
     )
     if ood:
         adapter.check_reference()
+    if coverage is not None:
+        conformal_threshold(adapter.check_calibration().strangeness, coverage)
     say_all([*adapter.notes_, *adapter.extractor.take_notes()])
     writer.labels = list(adapter.classes) if top_k is None else None
     unlike: list[str] = []
-    predictions = adapter.classify((item for _, item in identified), threshold=threshold, tell=unlike.append)
+    predictions = adapter.classify(
+        (item for _, item in identified), threshold=threshold, coverage=coverage, tell=unlike.append
+    )
     try:
-        shown: dict[str, Any] = {"text": is_text, "ood": ood, "precision": precision_told(dtype, dtype, device)}
+        shown: dict[str, Any] = {"text": is_text, "ood": ood, "sets": coverage is not None}
+        shown["precision"] = precision_told(dtype, dtype, device)
         write_rows(writer, identified, predictions, top_k=top_k, doing="predicting", **shown)
     finally:
         say_all([*adapter.extractor.take_notes(), *unlike])

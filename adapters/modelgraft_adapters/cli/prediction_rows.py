@@ -45,7 +45,7 @@ def write_rows(
             scores = dict(list(found.scores.items())[:top_k])
             row: dict[str, Any] = {"path": identity, "label": found.label, "score": found.score, "scores": scores}
             asked = {"text": found.item, "ood": found.ood, "set": found.set, "precision": precision}
-            row |= {"error": found.error, "note": found.note, **{name: asked[name] for name in writer.more}}
+            row |= {name: asked[name] for name in writer.more} | {"error": found.error, "note": found.note}
             writer.write(row)
             bar.tell(doing, done, total)
     if failed:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from modelgraft.outputs import check_output_folder, write_output
 
+from modelgraft_adapters.cli.calibrate import calibration_lines
 from modelgraft_adapters.cli.data_options import (
     Balanced,
     Data,
@@ -82,6 +83,12 @@ def probe(
             help="Look for test items that are duplicates of a training item.",
         ),
     ] = True,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Make probabilities mean what they say, by the folds; for predict --coverage."
+        ),
+    ] = False,
     device: Device = None,
     dtype: Dtype = None,
     engine: Engine = None,
@@ -115,6 +122,7 @@ def probe(
             shots=shots,
             unlabelled=unlabelled,
             find_repeated=check_duplicates,
+            calibrate=calibrate,
             progress=bar.tell,
         )
     say_all(run.notes)
@@ -152,6 +160,8 @@ def _table(run: Any, data: str) -> str:
     if certificate:
         lines.append(("optimum", _certified(adapter)))
     lines += [(score.name, interval(score)) for score in evaluation.scores]
+    if run.calibrated is not None:
+        lines += calibration_lines(run.calibrated)
     if run.zero_shot is not None:
         lines.append(
             (

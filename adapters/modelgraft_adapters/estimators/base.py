@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.data.overlap import Contents
 from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.estimators.calibrating import check_single_label, part_to_calibrate_on
 from modelgraft_adapters.estimators.habits import NotFitted
 from modelgraft_adapters.estimators.head_inputs import ClassWeight, aligned_targets, checked_seed, head_spec
 from modelgraft_adapters.estimators.predicting import Predicting
 from modelgraft_adapters.estimators.saved_state import state_of
 from modelgraft_adapters.features.extractor import Embedded, FeatureExtractor
 from modelgraft_adapters.features.matrix import FeatureMatrix, read_matrix
+from modelgraft_adapters.metrics.calibration import calibrate
 from modelgraft_adapters.metrics.scores import RESAMPLES, Evaluation, evaluate
 from modelgraft_adapters.saved.card import Card, check_folder
 from modelgraft_adapters.saved.low_rank import Tuned as Tuned
@@ -151,7 +153,7 @@ class Adapter(ClassifierMixin, Predicting):  # type: ignore[misc]
         return {**self.trained_on_, "sha256": fingerprint(self._data)}
 
     def _begin_anew(self) -> None:
-        self.report_, self.notes_, self.trained_on_, self.record_ = {}, [], {}, {}
+        self.report_, self.notes_, self.trained_on_, self.record_, self.calibration_ = {}, [], {}, {}, None
         self.seed = checked_seed(self.seed)
 
     @property
@@ -267,6 +269,37 @@ class Adapter(ClassifierMixin, Predicting):  # type: ignore[misc]
             self.drawn,
             resamples,
         )
+
+    def calibrate(self, X: Any, y: Any = None, *, split: str | None = None) -> Self:
+        """Learn what probabilities are worth from labelled items that were not trained on: a temperature, which `predict_proba`
+        then has, and the sets of `predict_set`. The classes that are predicted stay.
+
+        Args:
+            split: the part of data that are split; None takes ``val``.
+
+        Raises:
+            UsageError: classes that do not exclude each other, no labelled item, or items that were trained on.
+        """
+        outputs, targets = self.to_calibrate_on(X, y, split=split)
+        self.calibration_ = calibrate(outputs, targets, f"{len(targets):,} items")
+        return self
+
+    def to_calibrate_on(self, X: Any, y: Any = None, *, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, C) float32 as the head gives them, and the classes (N,) int64, of what `calibrate` learns from;
+        -1 is a class that was not trained on. Arguments and errors as there."""
+        head = self._fitted()
+        check_single_label(self.task)
+        data = part_to_calibrate_on(self._read(X, y, None), split)
+        seen = self._trained_on.shared(data.places)
+        if seen or (self.trained_on_.get("sha256") and fingerprint(data) == self.trained_on_["sha256"]):
+            raise UsageError(
+                f"{seen or len(data)} of the {len(data)} items were trained on, where probabilities are better than elsewhere; "
+                "calibrate on others"
+            )
+        found = self.extractor.embed(data.items)
+        good = np.flatnonzero(found.good)
+        targets = aligned_targets(data.take(good), self.classes, self.task, self.values_)
+        return self._raw_outputs(head, found.features[good]), targets
 
     def save(self, folder: str | Path) -> Path:
         """Write the adapter to a folder: safetensors, a JSON card, and a model card in the hub's format. See `saved.writing`.

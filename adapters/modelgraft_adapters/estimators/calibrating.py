@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from modelgraft.errors import UsageError
 
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import folds
-from modelgraft_adapters.metrics.calibration import Calibration, calibrate, checked_coverage
+from modelgraft_adapters.estimators.prediction import Prediction
+from modelgraft_adapters.metrics.calibration import Calibration, calibrate, checked_coverage, conformal_threshold
 
 if TYPE_CHECKING:
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
@@ -57,8 +59,21 @@ class Calibrated:
             )
         return self.calibration_
 
+    def _limit(self, coverage: float | None) -> float | None:
+        """The strangeness up to which classes belong to sets; None where none are asked for."""
+        return (
+            None
+            if coverage is None
+            else conformal_threshold(self.check_calibration().strangeness, checked_coverage(coverage))
+        )
+
     def _tempered(self, probabilities: np.ndarray) -> np.ndarray:
         return probabilities if self.calibration_ is None else self.calibration_.tempered(probabilities)
+
+
+def with_set(found: Prediction, limit: float) -> Prediction:
+    """Return a prediction with the classes whose strangeness is at most ``limit``."""
+    return replace(found, set=[name for name, value in found.scores.items() if 1 - value <= limit])
 
 
 def part_to_calibrate_on(data: Dataset, split: str | None) -> Dataset:
@@ -113,7 +128,7 @@ def held_out_outputs(adapter: FrozenAdapter, features: np.ndarray, data: Dataset
         train, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         twin = _twin(adapter, features[train], data.take(train))
         columns = np.array([adapter.classes.index(name) for name in twin.classes])
-        outputs[np.ix_(held, columns)] = twin._outputs(twin._fitted(), features[held])
+        outputs[np.ix_(held, columns)] = twin._raw_outputs(twin._fitted(), features[held])
     return outputs
 
 

@@ -16,6 +16,7 @@ from modelgraft.learning import LearnedHead, Task
 from modelgraft_adapters.calls import head_calls
 from modelgraft_adapters.data.arrays import each_item
 from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.estimators.calibrating import Calibrated, with_set
 from modelgraft_adapters.estimators.habits import Estimator
 from modelgraft_adapters.estimators.prediction import Prediction, checked_threshold, prediction
 from modelgraft_adapters.media.texts import short
@@ -27,7 +28,7 @@ class UnlikeTrainingWarning(UserWarning):
     """A batch of items is stranger than what an adapter was trained on, beyond chance."""
 
 
-class Predicting(Estimator):
+class Predicting(Calibrated, Estimator):
     """The part of `estimators.base.Adapter` that predicts."""
 
     _seen: np.ndarray | None = None
@@ -112,16 +113,23 @@ class Predicting(Estimator):
         return reference
 
     def classify(
-        self, items: Iterable[Any], *, threshold: float | None = None, tell: Callable[[str], None] | None = None
+        self,
+        items: Iterable[Any],
+        *,
+        threshold: float | None = None,
+        coverage: float | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known; one that cannot be read is a row with its reason.
 
         Args:
             threshold: no label where the best score is lower; multi-label: what a class must be over, in place of one half.
+            coverage: each prediction has a set of classes that holds the true one so often (`predict_set`).
             tell: told after the last item if they are unlike the training data; None raises an `UnlikeTrainingWarning`.
         """
         head = self._fitted()
         threshold = checked_threshold(threshold)
+        limit = self._limit(coverage)
         reference = self.reference_
         oods: list[float] = []
         given = self._read(items, None, None).items if self._on_features else each_item(items)
@@ -131,6 +139,8 @@ class Predicting(Estimator):
                 continue
             values = self._outputs(head, row.features[None])[0]
             found = prediction(row.item, values.tolist(), self.classes, self.task, threshold=threshold, note=row.note)
+            if limit is not None:
+                found = with_set(found, limit)
             if reference is not None:
                 oods.append(float(reference.shares(row.features[None])[0]))
                 found = replace(found, ood=oods[-1])
@@ -183,6 +193,10 @@ class Predicting(Estimator):
 
     def _outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
         """(B, C): probabilities in float32, or of a regression the values in float64."""
+        return self._tempered(self._raw_outputs(head, features))
+
+    def _raw_outputs(self, head: LearnedHead, features: np.ndarray) -> np.ndarray:
+        """As `_outputs`, without the temperature."""
         if not len(features):
             return np.zeros((0, len(self.classes)), self._dtype)
         return head_calls.outputs_of(

@@ -29,6 +29,7 @@ from modelgraft.weights.verifying import digest
 
 from modelgraft_adapters.calls import head_calls
 from modelgraft_adapters.estimators.tuned_weights import put_back
+from modelgraft_adapters.metrics.calibration import Calibration
 from modelgraft_adapters.saved.card import (
     Backbone,
     Card,
@@ -103,6 +104,9 @@ def restored(make: Make, entry: Entry, weights: LocalWeights, model: Any, option
             "whole copy of the adapter"
         )
     adapter.saved_, adapter._reference = card, saved.reference
+    if card.calibration is not None:
+        temperature, strangeness, source = card.calibration
+        adapter.calibration_ = Calibration(temperature, np.array(strangeness), source)
     return adapter
 
 

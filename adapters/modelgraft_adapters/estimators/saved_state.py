@@ -47,4 +47,5 @@ def state_of(adapter: Any) -> SavedState:
         evaluation,
         tuple(dict.fromkeys([*(known.notes if known is not None else ()), *adapter.notes_])),
         adapter.reference_,
+        adapter.calibration_,
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -20,13 +20,17 @@ from modelgraft_adapters.calls.cut_texts import CutTexts, cut_lengths
 from modelgraft_adapters.calls.stream import Outcome, default_workers, stream
 from modelgraft_adapters.calls.text_batches import by_length
 from modelgraft_adapters.data.arrays import each_item
+from modelgraft_adapters.data.dataset import Dataset
+from modelgraft_adapters.data.own_labels import own_array
 from modelgraft_adapters.defaults import IMAGE_MODEL, checked_count, checked_model
+from modelgraft_adapters.estimators.calibrating import Calibrated, part_to_calibrate_on, with_set
 from modelgraft_adapters.estimators.class_names import alike, check_labels, readings
 from modelgraft_adapters.estimators.label_embeddings import embed_labels, label_texts
 from modelgraft_adapters.estimators.prediction import Prediction, checked_threshold, prediction
 from modelgraft_adapters.estimators.prompt_templates import DEFAULT_BY_MODALITY, templates_for
 from modelgraft_adapters.media.images import kept, read_image
 from modelgraft_adapters.media.texts import read_text
+from modelgraft_adapters.metrics.calibration import calibrate
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
@@ -77,7 +81,7 @@ _GIVEN: Final = (
 """What it is made of."""
 
 
-class ZeroShot:
+class ZeroShot(Calibrated):
     """What `ZeroShotClassifier` does, without scikit-learn: the command line has no need to wait for that to be imported.
 
     Arguments and errors are `ZeroShotClassifier`'s.
@@ -184,17 +188,50 @@ class ZeroShot:
 
         return Running(self.model, self.modality, None, self.device, self.dtype, self.engine)
 
-    def classify(self, items: Iterable[Any]) -> Iterator[Prediction]:
+    def classify(self, items: Iterable[Any], *, coverage: float | None = None) -> Iterator[Prediction]:
         """A `Prediction` per item, in order, as they become known. Items are read lazily; one that fails becomes a row.
 
-        Images: paths, PIL images, or uint8 arrays (H, W), (H, W, 3), (H, W, 4). Texts: str.
+        Args:
+            items: images: paths, PIL images, or uint8 arrays (H, W), (H, W, 3), (H, W, 4); texts: str.
+            coverage: each has a set of labels that holds the true one so often (`calibrate`).
         """
-        names = checked_names(self.labels)
+        names, limit = checked_names(self.labels), self._limit(coverage)
         for outcome in self._probabilities(items):
             if outcome.row is None:
                 yield Prediction(outcome.item, None, None, {}, error=outcome.error)
                 continue
-            yield prediction(outcome.item, outcome.row.tolist(), names, threshold=self.threshold, note=outcome.note)
+            found = prediction(outcome.item, outcome.row.tolist(), names, threshold=self.threshold, note=outcome.note)
+            yield found if limit is None else with_set(found, limit)
+
+    def calibrate(self, X: Any, y: Any = None, *, split: str | None = None) -> Self:
+        """Learn what scores are worth from labelled items: a temperature, which scores then have, and the sets of `predict_set`.
+
+        Args:
+            X, y: data with labels, or items and their labels, which are among the classes; others are never right.
+            split: the part of data that are split; None takes ``val``.
+
+        Raises:
+            UsageError: a model that scores each label alone, or no labelled item.
+        """
+        from modelgraft_adapters.data.reading import read_data
+        from modelgraft_adapters.estimators.head_inputs import aligned_targets
+
+        if self.head.rule.kind != "softmax":
+            raise UsageError(
+                f"{self.entry.name} scores each label by itself, not against the others: nothing to calibrate"
+            )
+        data = X if isinstance(X, Dataset) and y is None else read_data(X, y, modality=self.modality)
+        data = part_to_calibrate_on(data, split)
+        self.calibration_ = None
+        rows = [outcome.row for outcome in self._probabilities(data.items)]
+        good = np.array([row is not None for row in rows], bool)
+        names = tuple(checked_names(self.labels))
+        targets = aligned_targets(data.take(np.flatnonzero(good)), names, "single-label", own_array(list(self.labels)))
+        outputs = (
+            np.stack([row.numpy() for row in rows if row is not None]) if good.any() else np.zeros((0, len(names)))
+        )
+        self.calibration_ = calibrate(outputs, targets, f"{int(good.sum()):,} items")
+        return self
 
     @torch.inference_mode()
     def scores(self, features: np.ndarray) -> np.ndarray:
@@ -216,9 +253,16 @@ class ZeroShot:
         reason = plugin_calls.not_finite(made.backbone)
         size = checked_count("batch_size", self.batch_size) or (256 if made.backbone.device.type == "cuda" else 32)
         if self.modality == "text":
-            return self._of_texts(made, items, size, reason)
-        workers = checked_count("workers", self.workers, 0) or default_workers()
-        return stream(items, made.read_image, made.infer_images, batch_size=size, workers=workers, not_finite=reason)
+            found = self._of_texts(made, items, size, reason)
+        else:
+            workers = checked_count("workers", self.workers, 0) or default_workers()
+            found = stream(
+                items, made.read_image, made.infer_images, batch_size=size, workers=workers, not_finite=reason
+            )
+        for outcome in found:
+            if outcome.row is not None and self.calibration_ is not None:
+                outcome.row = torch.from_numpy(self._tempered(outcome.row[None].cpu().numpy())[0])
+            yield outcome
 
     def _of_texts(self, made: _Ready, items: Iterable[Any], size: int, reason: str) -> Iterator[Outcome[Any]]:
         cut = CutTexts()

@@ -16,15 +16,20 @@ from modelgraft_adapters.estimators.base import Adapter
 class Whole(nn.Module):
     """``head(embed(batch))``. ``body`` is there for its parameters' sake; the backbone itself is no module."""
 
-    def __init__(self, body: nn.Module, embed: Callable[[Any], torch.Tensor], head: nn.Module) -> None:
+    def __init__(
+        self, body: nn.Module, embed: Callable[[Any], torch.Tensor], head: nn.Module, temperature: float = 1.0
+    ) -> None:
         super().__init__()
+        self.temperature = temperature
         self.body, self.head = body, head
         self._embed = embed
 
     def forward(self, batch: Any) -> torch.Tensor:
         """(B, C) float32."""
         found: torch.Tensor = self.head(self._embed(batch))
-        return found
+        if self.temperature == 1.0:
+            return found
+        return (found.clamp_min(1e-12).log() / self.temperature).softmax(dim=-1)
 
 
 class _Linear(nn.Module):
@@ -92,4 +97,5 @@ def whole_module(adapter: Adapter) -> Whole:
                 f"the head {adapter.head_name!r} cannot be exported: its decision is no one formula for any number of items; the "
                 "head 'linear' can be"
             ) from error
-    return Whole(module, backbone.embed, made).eval()
+    temperature = 1.0 if adapter.calibration_ is None else adapter.calibration_.temperature
+    return Whole(module, backbone.embed, made, temperature).eval()

@@ -6,12 +6,16 @@ Both are learned from items that the model was not trained on. Pure functions on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.metrics.intervals import wilson
+
+KEPT: Final = 2000
+"""Held-out items of which the strangeness is kept: of more some are drawn, which leaves the guarantee as it is."""
 LEAST: Final = 0.05
 MOST: Final = 20.0
 """Temperatures lie between. Where held-out items are all right, or all wrong, none is best."""
@@ -64,7 +68,10 @@ def calibrate(probabilities: np.ndarray, targets: np.ndarray, source: str) -> Ca
     """
     probabilities, targets = _checked(probabilities, targets)
     temperature = best_temperature(probabilities, targets)
-    return Calibration(temperature, np.sort(strangeness(tempered(probabilities, temperature), targets)), source)
+    found = strangeness(tempered(probabilities, temperature), targets)
+    if len(found) > KEPT:
+        found = np.random.default_rng(0).choice(found, KEPT, replace=False)
+    return Calibration(temperature, np.sort(found), source)
 
 
 def best_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -170,3 +177,101 @@ def _checked(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray
     if targets.max() >= probabilities.shape[1]:
         raise UsageError(f"a class of number {targets.max()}, and there are {probabilities.shape[1]}")
     return probabilities, targets
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a calibration does to items that it was not learned from."""
+
+    items: int
+    log_loss: tuple[float, float]
+    """Before and after."""
+    calibration_error: tuple[float, float]
+    """Before and after."""
+    coverage: float
+    """That was asked for."""
+    covered: float | None
+    """Part of the items whose set holds the true class; None where there were too few items for such a coverage."""
+    covered_low: float | None
+    covered_high: float | None
+    """Its 95 % interval (Wilson)."""
+    set_size: float | None
+    """Mean number of classes in a set."""
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return asdict(self)
+
+
+def worth_of(calibration: Calibration, probabilities: np.ndarray, targets: np.ndarray, coverage: float) -> Worth:
+    """Return what a calibration does to other items.
+
+    Args:
+        probabilities: (N, C), as the model gives them.
+        targets: (N,) int; -1 is an unknown class.
+        coverage: of the sets.
+
+    Raises:
+        UsageError: as `calibrate`, or a coverage that is none.
+    """
+    checked_coverage(coverage)
+    after = calibration.tempered(_checked(probabilities, targets)[0])
+    try:
+        sets: np.ndarray | None = calibration.sets(after, coverage)
+    except UsageError:
+        sets = None
+    return _worth(probabilities, after, targets, coverage, sets)
+
+
+def cross_fitted(
+    probabilities: np.ndarray, targets: np.ndarray, coverage: float, seed: int = 0, parts: int = 5
+) -> Worth:
+    """Return what calibrating on these items is worth: of each part of them what calibrating on the others does to it.
+
+    Args, errors: as `worth_of`; ``seed`` draws the parts.
+    """
+    checked_coverage(coverage)
+    probabilities, targets = _checked(probabilities, targets)
+    part = np.random.default_rng(seed).permutation(len(targets)) % min(parts, len(targets))
+    after, sets = np.array(probabilities, np.float32), np.zeros(probabilities.shape, bool)
+    enough = part.max() > 0
+    for number in range(int(part.max()) + 1):
+        own, others = part == number, part != number
+        if not others.any():
+            break
+        found = calibrate(probabilities[others], targets[others], "others")
+        after[own] = found.tempered(probabilities[own])
+        try:
+            sets[own] = found.sets(after[own], coverage)
+        except UsageError:
+            enough = False
+    return _worth(probabilities, after, targets, coverage, sets if enough else None)
+
+
+def _worth(
+    before: np.ndarray, after: np.ndarray, targets: np.ndarray, coverage: float, sets: np.ndarray | None
+) -> Worth:
+    known, rows = targets >= 0, np.arange(len(targets))
+
+    def loss(found: np.ndarray) -> float:
+        own = found[rows, targets.clip(0)][known].astype(np.float64)
+        return float(-np.log(own.clip(_TINY, 1)).mean()) if known.any() else math.nan
+
+    right = before.argmax(axis=1) == targets
+    errors = (calibration_error(before, right), calibration_error(after, right))
+    if sets is None:
+        return Worth(len(targets), (loss(before), loss(after)), errors, coverage, None, None, None, None)
+    held = sets[rows, targets.clip(0)] & known
+    ends = wilson(float(held.sum()), len(held))
+    size = float(sets.sum(axis=1).mean())
+    return Worth(len(targets), (loss(before), loss(after)), errors, coverage, float(held.mean()), *ends, size)
+
+
+def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over equal-width bins of the highest probability (Guo et al. 2017, arXiv 1706.04599)."""
+    confidence = probabilities.max(axis=1)
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in np.unique(which)
+    ]
+    return float(sum(gaps))

@@ -18,6 +18,7 @@ from modelgraft.learning import Task
 from modelgraft_adapters.calls.score_inputs import checked_inputs
 from modelgraft_adapters.defaults import is_whole
 from modelgraft_adapters.metrics import intervals
+from modelgraft_adapters.metrics.calibration import calibration_error
 from modelgraft_adapters.metrics.class_scores import Figure, area_under_curve, macro_f1
 from modelgraft_adapters.metrics.intervals import CONFIDENCE, FEW, FEW_FOR_CURVES, FEW_OF_A_CLASS, UNKNOWN, wilson
 
@@ -188,16 +189,6 @@ def _of_classes(name: str, figure: Figure, notes: list[str]) -> Score:
     if not judged:
         return Score(name, math.nan, *UNKNOWN, "all items are of one class")
     return Score(name, value, *intervals.share_with_error(value, error, items), "; ".join(notes))
-
-
-def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins of the highest probability (Guo et al. 2017, arXiv 1706.04599)."""
-    confidence = probabilities.max(axis=1)
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in np.unique(which)
-    ]
-    return float(sum(gaps))
 
 
 def _multi(targets: np.ndarray, outputs: np.ndarray, rng: np.random.Generator, resamples: int) -> tuple[Score, ...]:

@@ -22,6 +22,7 @@ from modelgraft_adapters.features.extractor import Embedded
 from modelgraft_adapters.metrics.baselines import chance_of
 from modelgraft_adapters.metrics.costs import peak_mib
 from modelgraft_adapters.metrics.scores import Evaluation, Score
+from modelgraft_adapters.runs.calibrate import Calibrating, calibrate_in_probe
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, items done, items there are."""
@@ -52,6 +53,8 @@ class ProbeRun:
     peak_mib: float
     """Peak memory of the process so far."""
     notes: list[str] = field(default_factory=list)
+    calibrated: Calibrating | None = None
+    """What calibrating found, where that was asked for."""
 
     def record(self) -> dict[str, Any]:
         """Plain JSON types: a contract (docs/command-line.md)."""
@@ -68,6 +71,7 @@ class ProbeRun:
             "zero_shot": None if self.zero_shot is None else self.zero_shot.record(),
             "chance": {"name": self.chance.name, "value": self.chance.value},
             "report": a.report_,
+            "calibration": None if self.calibrated is None else self.calibrated.record(),
             "repeated": len(self.repeated),
             "unreadable": self.evaluation.unreadable,
             "encoded": self.encoded,
@@ -85,6 +89,7 @@ def run_probe(
     shots: int | None = None,
     unlabelled: Any = None,
     find_repeated: bool = True,
+    calibrate: bool = False,
     progress: Progress | None = None,
 ) -> ProbeRun:
     """Split, embed, learn, and test.
@@ -96,6 +101,7 @@ def run_probe(
         shots: train on that many labels of each class only; the others become unlabelled items where the head uses such.
         unlabelled: data or items without labels, beside those of the data themselves.
         find_repeated: look for test items that repeat a training item.
+        calibrate: learn a temperature, and what sets of classes take, from the folds of the training items.
 
     Raises:
         UsageError: nothing to train, nothing to test on.
@@ -127,6 +133,10 @@ def run_probe(
     features = np.ascontiguousarray(found.features[good])
     with _timed(seconds, "learning"), listening(progress):
         adapter.fit_features(features, readable, extra)
+    calibrated = None
+    if calibrate:
+        with _timed(seconds, "calibrating"):
+            calibrated = calibrate_in_probe(adapter, features, readable, tested, test)
     with _timed(seconds, "testing"):
         evaluation = adapter.evaluate_features(tested, test)
         adapter.evaluation_ = evaluation
@@ -158,6 +168,7 @@ def run_probe(
         adapter.extractor.encoded - before,
         peak_mib(),
         notes,
+        calibrated,
     )
 
 

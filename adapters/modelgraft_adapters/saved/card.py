@@ -106,6 +106,8 @@ class Card:
     """Weights that are stored as a change of low rank: scaling, and whether the weight is kept as (in, out)."""
     reference: tuple[int, str, Mapping[str, tuple[str, tuple[int, ...]]]] | None
     """Training items that the reference is of, the digest of `REFERENCE_FILE`, and what is in it; None where there is none."""
+    calibration: tuple[float, tuple[float, ...], str] | None
+    """As `metrics.calibration.Calibration` has it: temperature, strangeness, source."""
     task: Task
     classes: tuple[str, ...]
     class_values: tuple[str, tuple[Any, ...]] | None
@@ -220,6 +222,7 @@ def read_card(value: Any, where: str) -> Card:
         tuned=None if tuned is None else (tuned.digest("sha256"), _tensors(tuned.object("tensors"))),
         low_rank={} if tuned is None or "low_rank" not in tuned.fields else _low_rank(tuned.object("low_rank")),
         reference=None if reference is None else _reference(reference),
+        calibration=_calibration(top.object("calibration")) if top.fields.get("calibration") is not None else None,
         task=task,  # type: ignore[arg-type]
         classes=_classes(top),
         class_values=_class_values(top) if top.fields.get("class_values") is not None else None,
@@ -323,6 +326,15 @@ def _tensors(found: Fields) -> dict[str, tuple[str, tuple[int, ...]]]:
             found.refuse(name, f"{short(about)} is no dtype and shape")
         out[name] = (about["dtype"], tuple(about["shape"]))
     return out
+
+
+def _calibration(found: Fields) -> tuple[float, tuple[float, ...], str]:
+    temperature, strangeness = found.value("temperature"), found.value("strangeness")
+    if not _is_number(temperature) or temperature <= 0:
+        found.refuse("temperature", f"{short(temperature)} is no number above 0")
+    if not isinstance(strangeness, list) or not strangeness or not all(map(_is_number, strangeness)):
+        found.refuse("strangeness", f"{short(strangeness)} is no list of numbers")
+    return float(temperature), tuple(map(float, strangeness)), found.text("source")
 
 
 def _reference(found: Fields) -> tuple[int, str, Mapping[str, tuple[str, tuple[int, ...]]]]:

@@ -11,6 +11,7 @@ import torch
 from modelgraft import Entry
 from modelgraft.learning import Task
 
+from modelgraft_adapters.metrics.calibration import Calibration
 from modelgraft_adapters.shift.reference import Reference
 
 
@@ -43,3 +44,4 @@ class SavedState:
     notes: tuple[str, ...]
     reference: Reference | None = None
     """Of the training features; None where there is none."""
+    calibration: Calibration | None = None

@@ -134,6 +134,9 @@ def _contents(state: SavedState, folder: Path) -> tuple[dict[str, Any], dict[str
     files = {HEAD_FILE: head} | ({} if backbone is None else {BACKBONE_FILE: backbone})
     if state.reference is not None:
         record["reference"], files[REFERENCE_FILE] = _reference_record(state.reference)
+    if (calibration := state.calibration) is not None:
+        kept = {"temperature": calibration.temperature, "strangeness": calibration.strangeness.tolist()}
+        record["calibration"] = {**kept, "source": calibration.source}
     return record, files
 
 
