@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
     from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.metrics.scores import Evaluation
+    from modelgraft_adapters.ranking.results import Ranking
+    from modelgraft_adapters.ranking.runner import rank_models
 
 _WHERE = {
     "Adapter": "estimators.base",
@@ -44,8 +46,10 @@ _WHERE = {
     "Prediction": "estimators.prediction",
     "MultiTaskTuner": "finetuning.multitask_tuner",
     "PrototypeClassifier": "estimators.probes",
+    "Ranking": "ranking.results",
     "SemiSupervisedClassifier": "estimators.probes",
     "ZeroShotClassifier": "estimators.zero_shot",
+    "rank_models": "ranking.runner",
     "read_data": "data.reading",
 }
 
@@ -62,8 +66,10 @@ __all__ = [
     "MultiTaskTuner",
     "Prediction",
     "PrototypeClassifier",
+    "Ranking",
     "SemiSupervisedClassifier",
     "ZeroShotClassifier",
+    "rank_models",
     "read_data",
 ]
 
