@@ -28,6 +28,7 @@ from quality_page import (
     quality_texts,
     quality_zero_shot,
 )
+from ranking_page import ranking_halving, ranking_scores
 from speed_page import many_classes, speed_answers, speed_images, speed_steps, speed_texts
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +39,7 @@ PAGES = (
     ROOT / "docs" / "fine-tuning.md",
     ROOT / "docs" / "intervals.md",
     ROOT / "docs" / "speed.md",
+    ROOT / "docs" / "ranking.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -244,6 +246,8 @@ SECTIONS = {
         finetuning_multitask,
         finetuning_step,
         many_classes,
+        ranking_halving,
+        ranking_scores,
         speed_answers,
         speed_images,
         speed_steps,

@@ -25,7 +25,7 @@ def table(result: Any, data: str) -> str:
     body, short = "", {name: name for name in names}
     for room in range(44, 11, -1):  # names give way first
         short = short_names(names, room)
-        body = _main(result, rows, short)
+        body = _main(result, rows, short) + _costs(rows, short)
         if all(len(line) <= WIDE for line in body.splitlines()):
             break
     lines = [
@@ -43,7 +43,7 @@ def _main(result: Any, rows: list[Any], short: dict[str, str]) -> str:
     others = [name for name in dict.fromkeys(n for row in rows for n in row.values) if name != result.by]
     titles = [_SHORT.get(name, name) for name in others]
     columns = ["model", "items", _SHORT.get(result.by, result.by), "95 %", "below best", "ranks", *titles]
-    columns += ["random", "ms/item", "MiB", "params", "files", "licence"]
+    columns += ["random"]
     cells = []
     for row in rows:
         apart = row.difference
@@ -57,16 +57,32 @@ def _main(result: Any, rows: list[Any], short: dict[str, str]) -> str:
                 "" if row.rank_low is None else _span(row.rank_low, row.rank_high),
                 *("" if name not in row.values else f"{row.values[name]:.3f}" for name in others),
                 "" if row.control is None else f"{row.control:.3f}{' !' if row.hurts else ''}",
-                "" if row.seconds_per_item is None else f"{1000 * row.seconds_per_item:.1f}",
-                "" if row.peak_mib is None else f"{row.peak_mib:.0f}",
-                render.count(row.params),
-                "-" if row.size is None else f"{render.count(row.size)}B",
-                row.licence or "-",
             ]
         )
     out = io.StringIO()
+    render.table(columns, cells, [name for name in columns if name not in ("model", "95 %", "below best")], out)
+    return out.getvalue()
+
+
+def _costs(rows: list[Any], short: dict[str, str]) -> str:
+    """A second table: what each candidate takes."""
+    if not rows:
+        return ""
+    cells = [
+        [
+            short[row.name],
+            "" if row.seconds_per_item is None else f"{1000 * row.seconds_per_item:.1f}",
+            "" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+            render.count(row.params),
+            "-" if row.size is None else f"{render.count(row.size)}B",
+            row.licence or "-",
+        ]
+        for row in rows
+    ]
+    out = io.StringIO()
+    out.write("\n")
     render.table(
-        columns, cells, [name for name in columns if name not in ("model", "95 %", "below best", "licence")], out
+        ["model", "ms/item", "MiB", "params", "files", "licence"], cells, ("ms/item", "MiB", "params", "files"), out
     )
     return out.getvalue()
 
