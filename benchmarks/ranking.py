@@ -150,7 +150,7 @@ def score_candidate(model: str, layer: str | None, train: Any, test: Any) -> dic
     """Accuracy of the full probe on the test items, and every score on the training items."""
     from modelgraft_adapters import FrozenAdapter
     from modelgraft_adapters.ranking.scoring import SCORES, score_features
-    from modelgraft_adapters.ranking.worker import Job, _source_classes
+    from modelgraft_adapters.ranking.worker import Job, source_classes
 
     adapter = FrozenAdapter(model, "linear", modality=train.modality, layer=layer)
     began, before = time.perf_counter(), adapter.extractor.encoded
@@ -160,7 +160,7 @@ def score_candidate(model: str, layer: str | None, train: Any, test: Any) -> dic
     adapter.fit_features(features.features, train)
     source = None
     if layer is None:
-        source = _source_classes(Job(model, None, train, ("leep", "nce"), 0), train)
+        source = source_classes(Job(model, None, train, ("leep", "nce"), 0), train)
     found = {"test": adapter.evaluate_features(tested, test).score.value, "seconds_per_item": each}
     return found | {"scores": score_features(features.features, train.targets, SCORES, source=source).values}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -126,9 +128,10 @@ def rank(
     layers = [None if name == "default" else name for name in layer or ["default"]]
     options: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers, "jobs": jobs}
     options |= {"sample": sample, "halving": halving, "control": control, "max_download": most, "limit": limit}
-    result = rank_models(
-        found, words, by=by, scores=_words([scores]), layers=layers, seed=seed, tell=say, **options, **conditions
-    )
+    with _resumable():
+        result = rank_models(
+            found, words, by=by, scores=_words([scores]), layers=layers, seed=seed, tell=say, **options, **conditions
+        )
     say_all(result.notes)
     _write(result, kind, data, output)
     if report is not None:
@@ -136,6 +139,15 @@ def rank(
     if result.failed or not result.ranked:
         say_all(f"failed: {row.name}: {row.reason}" for row in result.failed)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("what was embedded so far is in the feature store; the same command goes on from there")
+        raise
 
 
 def _format(format: str | None, output: Path | None) -> str:

@@ -156,10 +156,16 @@ class Race:
         for status in ("cannot", "failed"):
             if status in answer:
                 row.status, row.reason = status, answer[status]
+                row.score = row.first = (
+                    None  # of a smaller sample: it says nothing of a candidate that broke on this one
+                )
+                row.difference = row.rank_low = row.rank_high = row.best_of = None
+                row.values = {}
                 self.tell(f"{one.name}: {row.reason}")
                 return
         self.encoded += answer["encoded"]
         row.items, row.values, row.missing = items, answer["values"], answer["missing"]
+        row.difference = row.rank_low = row.rank_high = row.best_of = None  # of the sample before
         row.embed_dim = answer["embed_dim"]
         row.notes = list(dict.fromkeys([*row.notes, *answer["notes"]]))
         if answer["unreadable"]:

@@ -91,7 +91,7 @@ def score_features(
         )
     rows = _scaled(features)
     found = Scored()
-    bench = _Bench(torch.from_numpy(rows), torch.from_numpy(numbers.astype(np.int64)), fold, seed)
+    bench = _Bench(torch.from_numpy(rows), torch.from_numpy(numbers.astype(np.int64)), fold, seed, groups)
     if "knn" in scores:
         found.right["knn"] = bench.by_fold("knn", {})
     if "probe" in scores or curve:
@@ -139,14 +139,19 @@ def _scaled(features: np.ndarray) -> np.ndarray:
 class _Bench:
     """Heads on parts of one set of features."""
 
-    def __init__(self, rows: torch.Tensor, targets: torch.Tensor, fold: np.ndarray, seed: int) -> None:
-        self.rows, self.targets, self.fold, self.seed = rows, targets, fold, seed
+    def __init__(
+        self, rows: torch.Tensor, targets: torch.Tensor, fold: np.ndarray, seed: int, groups: np.ndarray | None
+    ) -> None:
+        self.rows, self.targets, self.fold, self.seed, self.groups = rows, targets, fold, seed, groups
         self.classes = tuple(map(str, range(int(targets.max()) + 1)))
 
     def _examples(self, index: np.ndarray, inner: bool) -> Examples:
         where = torch.from_numpy(index)
         targets = self.targets[where]
-        inside = folds(targets.numpy(), "single-label", FOLDS, self.seed) if inner else np.zeros(len(index), np.int64)
+        groups = None if self.groups is None else self.groups[index]
+        inside = np.zeros(len(index), np.int64)
+        if inner:
+            inside = folds(targets.numpy(), "single-label", FOLDS, self.seed, groups)
         return Examples(
             self.rows[where], targets, "single-label", self.classes, torch.from_numpy(inside), seed=self.seed
         )

@@ -96,7 +96,7 @@ def work(job: Job) -> dict[str, Any]:
     peak = own_peak_mib()
     kept = data.take(good)
     assert kept.targets is not None
-    source = _source_classes(job, kept) if set(job.scores) & set(OF_SOURCE) else None
+    source = source_classes(job, kept) if set(job.scores) & set(OF_SOURCE) else None
     scored = score_features(
         _flat(found.features[good]),
         kept.targets,
@@ -147,8 +147,12 @@ def _seconds(extractor: FeatureExtractor, data: Dataset) -> float:
     return (time.perf_counter() - began) / max(len(sample), 1)
 
 
-def _source_classes(job: Job, data: Dataset) -> np.ndarray | None:
-    """(N, Z) what the model predicts for its own classes; None where it has none."""
+def source_classes(job: Job, data: Dataset) -> np.ndarray | None:
+    """Return (N, Z), what the model predicts for its own classes; None where it has none.
+
+    Raises:
+        ModelgraftError: items that it embeds have no finite predictions.
+    """
     if job.random or "classification" not in FeatureExtractor(job.model, modality=data.modality).entry.tasks:
         return None
     extractor = _extractor(replace(job, layer=None), "logits")
@@ -158,7 +162,8 @@ def _source_classes(job: Job, data: Dataset) -> np.ndarray | None:
         return None
     found = extractor.embed(data.items)
     if not found.good.all():
-        return None
+        reason = next(filter(None, found.errors))
+        raise ModelgraftError(f"its own classes are not predicted for {int((~found.good).sum())} items: {reason}")
     logits = torch.from_numpy(found.features.astype(np.float64))
     return logits.softmax(dim=1).numpy()
 

@@ -80,20 +80,18 @@ def test_what_fails_is_a_row_and_the_others_go_on(shared_data: Path, tmp_path: P
     found = rank_models(
         made(),
         [str(broken), "embedded/sprig", whole],
-        layers=(None, "unprojected"),
         scores=("leep", "nce", "gbc", "h-score"),
         control=False,
         jobs=2,
         device="cpu",
         tell=told.append,
     )
-    by_name = {Path(row.model).name + (row.layer or ""): row for row in found.rows}
-    assert by_name["broken"].status == "failed" and by_name["broken"].reason
-    assert by_name["wholeunprojected"].status == "cannot" and "no layer" in by_name["wholeunprojected"].reason
+    by_name = {Path(row.model).name: row for row in found.rows}
+    assert by_name["broken"].status == "failed" and by_name["broken"].reason and found.rows[-1] is by_name["broken"]
     assert by_name["sprig"].score is not None and by_name["whole"].score is not None
     assert {"leep", "nce", "gbc", "h-score", "probe"} == set(by_name["whole"].values)
     assert "leep" not in by_name["sprig"].values and "classes of its own" in by_name["sprig"].missing["leep"]
-    assert len(found.failed) == 2 and any("broken" in line for line in told)
+    assert len(found.failed) == 1 and any("broken" in line for line in told)
 
 
 class _Bomb:
@@ -118,6 +116,8 @@ def test_items_that_cannot_be_read_are_left_out_and_most_are_a_failure() -> None
     job = Job("embedded/sprig", None, replace(data, items=items), ("knn",), 0, device="cpu")
     found = work(job)
     assert found["unreadable"] == 2 and [found["right"]["knn"][n] for n in (3, 7)] == ["-", "-"]
+    with pytest.raises(UsageError, match="no layer 'mean' for images; there are: projected"):
+        work(replace(job, layer="mean"))
     gone = replace(data, items=["no/such/file.png"] * 30)
     with pytest.raises(Exception, match="30 of 30 items could not be embedded"):
         work(replace(job, data=gone))
