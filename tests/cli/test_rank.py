@@ -41,7 +41,7 @@ def test_table_report_csv_and_json(run: Run, data: Path, tmp_path: Path) -> None
     ]
     done = run(*words, "--report", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stderr
-    assert "40 items to train on, 5 classes; by accuracy of a linear probe" in done.stdout
+    assert "40 items to train on, 5 classes; by accuracy of k-NN" in done.stdout
     assert "candidates: 2 on 40 items" in done.stdout and "more labels, " in done.stdout
     assert "2 candidates on 40 items" in done.stderr and "Traceback" not in done.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -50,10 +50,10 @@ def test_table_report_csv_and_json(run: Run, data: Path, tmp_path: Path) -> None
     assert done.returncode == 0 and done.stdout == "", done.stderr
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
     assert list(rows[0]) == list(COLUMNS) and [row["rank"] for row in rows] == ["1", "2"]
-    done = run(*words, "-f", "json", "--by", "knn", "--no-halving")
+    done = run(*words, "-f", "json", "--by", "probe", "--no-halving")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["by"] == "knn" and len(found["rows"]) == 2 and found["rungs"] == [{"items": 40, "candidates": 2}]
+    assert found["by"] == "probe" and len(found["rows"]) == 2 and found["rungs"] == [{"items": 40, "candidates": 2}]
     assert {"score", "values", "seconds_per_item", "licence", "control", "pareto"} <= set(found["rows"][0])
 
 

@@ -68,11 +68,11 @@ def rank(
         list[str] | None,
         typer.Option(help="Where to take the features; 'default' is the model's embedding. Repeated, each is ranked."),
     ] = None,
-    by: Annotated[str, typer.Option(help="What to rank by: probe, knn, logme, h-score or gbc.")] = "probe",
+    by: Annotated[str, typer.Option(help="What to rank by: knn, probe, logme, h-score or gbc.")] = "knn",
     scores: Annotated[
         str,
         typer.Option(help="Scores to show, separated by commas: also leep and nce, which take a second pass."),
-    ] = "probe,knn,logme",
+    ] = "knn,probe,logme",
     sample: Annotated[
         int | None, typer.Option(min=10, help="Items of the largest sample. Default: 1000, or 10 of each class.")
     ] = None,

@@ -23,8 +23,9 @@ from modelgraft_adapters.ranking.results import Row, ranks
 from modelgraft_adapters.ranking.scoring import COUNTED, NAMES
 from modelgraft_adapters.ranking.worker import Job
 
-BY: Final = "probe"
-DEFAULT_SCORES: Final = ("probe", "knn", "logme")
+BY: Final = "knn"
+"""What ranks best of what every candidate has, by `benchmarks/ranking.py` (docs/ranking.md)."""
+DEFAULT_SCORES: Final = ("knn", "probe", "logme")
 CONTROL: Final = 256
 """Items that random weights are compared on, at most, where a sample was so small."""
 Tell = Callable[[str], None]

@@ -47,7 +47,7 @@ class Written:
 
 def race(pool: Written, names: str = "abcd") -> tuple[Race, list[str]]:
     told: list[str] = []
-    one = Race(made(120), Settings(scores=("probe",)), pool, {}, told.append)  # type: ignore[arg-type]
+    one = Race(made(120), Settings(by="probe", scores=("probe",)), pool, {}, told.append)  # type: ignore[arg-type]
     one.run([Candidate(Entry(f"x/{name}", "image", ("features",))) for name in names], RUNGS)
     return one, told
 

@@ -89,7 +89,7 @@ def test_what_fails_is_a_row_and_the_others_go_on(shared_data: Path, tmp_path: P
     by_name = {Path(row.model).name: row for row in found.rows}
     assert by_name["broken"].status == "failed" and by_name["broken"].reason and found.rows[-1] is by_name["broken"]
     assert by_name["sprig"].score is not None and by_name["whole"].score is not None
-    assert {"leep", "nce", "gbc", "h-score", "probe"} == set(by_name["whole"].values)
+    assert {"leep", "nce", "gbc", "h-score", "knn"} == set(by_name["whole"].values)
     assert "leep" not in by_name["sprig"].values and "classes of its own" in by_name["sprig"].missing["leep"]
     assert len(found.failed) == 1 and any("broken" in line for line in told)
 
