@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from modelgraft import Entry, Weights, hookimpl
+from modelgraft.errors import UsageError
 
 MODELGRAFT_API = 1
 SIDE = 96
@@ -132,13 +133,24 @@ class Net:
         import torch
 
         with torch.inference_mode():
-            x = batch.to(self.device)
-            if layer == "logits":
-                return self.module(x).float()
-            if "timm" in self.net:
-                return self.module.forward_head(self.module.forward_features(x), pre_logits=True).float()
-            found = self.module.features(x)
-            return found.mean((2, 3)).float()
+            return self.module(batch.to(self.device)).float() if layer == "logits" else self.embed(batch)
+
+    def blocks(self, modality: str | None = None) -> tuple[Any, ...]:
+        """All but the classifier, as one: enough to train the whole net."""
+        from modelgraft.training import Block
+
+        names = [name for name, _ in self.module.named_parameters() if not name.startswith(("classifier", "linear"))]
+        return (Block("body", tuple(names)),)
+
+    def token_batch(self, texts: Any) -> Any:
+        raise UsageError(f"{self.entry.name} reads images, not texts")
+
+    def embed(self, batch: Any) -> Any:
+        """As `encode_image`, with gradients."""
+        x = batch.to(self.device)
+        if "timm" in self.net:
+            return self.module.forward_head(self.module.forward_features(x), pre_logits=True).float()
+        return self.module.features(x).mean((2, 3)).float()
 
 
 def resnet20() -> Any:

@@ -70,6 +70,22 @@ def ranking_scores() -> str:
     return section(rows, data, sentence(found))
 
 
+def ranking_finetuned() -> str:
+    """Correlation of each score with the accuracy after training whole models: the slow part of the script."""
+    data = read("ranking")
+    found = means(data, "finetuned")
+    if not found:
+        return prose("The slow part of the script (`--finetune`) has not been run for these results.")
+    rows = [
+        "| score | weighted Kendall correlation with the fine-tuned accuracy | 95 % interval over the sets | sets |",
+        "|---|---:|---|---:|",
+    ]
+    rows += [
+        f"| {NAMES[name]} | {mean:.2f} | {low:.2f} to {high:.2f} | {count} |" for name, mean, low, high, count in found
+    ]
+    return section(rows, data)
+
+
 def sentence(found: list[tuple[str, float, float, float, int]]) -> str:
     """Which score won, and by how much."""
     general = [row for row in found if row[0] not in ("leep", "nce")]

@@ -28,7 +28,7 @@ from quality_page import (
     quality_texts,
     quality_zero_shot,
 )
-from ranking_page import ranking_halving, ranking_scores
+from ranking_page import ranking_finetuned, ranking_halving, ranking_scores
 from speed_page import many_classes, speed_answers, speed_images, speed_steps, speed_texts
 
 ROOT = Path(__file__).parent.parent
@@ -246,6 +246,7 @@ SECTIONS = {
         finetuning_multitask,
         finetuning_step,
         many_classes,
+        ranking_finetuned,
         ranking_halving,
         ranking_scores,
         speed_answers,
