@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,11 @@ LEAST: Final = 60
 FEWEST: Final = 10
 """Labelled items, with fewer of which nothing is said."""
 MAX_DOWNLOAD: Final = 2e9
+CONDITIONS: Final = (
+    *("provider", "task", "licence", "min_params", "max_params", "embed_dim", "input_size", "min_score", "benchmark"),
+    *("sort", "reverse"),
+)
+"""Of `modelgraft.list_models`; what is to be read is the data's own."""
 
 
 def rank_models(
@@ -82,6 +88,7 @@ def rank_models(
         UsageError: data of another task, of one class or too few items; nothing to rank; more to download than is allowed.
     """
     settings = _settings(by, scores, seed, device, batch_size, workers, jobs)
+    _check_conditions(conditions, max_download)
     began = time.perf_counter()
     train, notes = _training_part(data)
     words = [models] if isinstance(models, str) else list(models)
@@ -142,6 +149,14 @@ def _settings(
     device_of(device)
     count = checked_count("jobs", jobs) or 1
     return Settings(by, wanted, checked_seed(seed), device, batch_size, workers, jobs=count)
+
+
+def _check_conditions(conditions: dict[str, Any], max_download: Any) -> None:
+    if unknown := [name for name in conditions if name not in CONDITIONS]:
+        raise UsageError(f"no argument {unknown[0]!r}; conditions on models are {', '.join(CONDITIONS)}")
+    number = isinstance(max_download, Real) and not isinstance(max_download, bool)
+    if not number or not max_download >= 0:
+        raise UsageError(f"max_download={max_download!r}; a number of bytes, 0 or more")
 
 
 def _training_part(data: Any) -> tuple[Dataset, list[str]]:

@@ -157,6 +157,9 @@ def _numbers(data: Dataset) -> Dataset:
         (made(30), "embedded/sprig", {"jobs": 0}, "jobs=0"),
         (made(30), "embedded/sprig", {"seed": -1}, "seed=-1"),
         (made(30), "embedded/sprig", {"device": "nowhere"}, "no device"),
+        (made(30), "embedded/sprig", {"sampel": 20}, "no argument 'sampel'"),
+        (made(30), "embedded/sprig", {"modality": "text"}, "no argument 'modality'"),
+        (made(30), "embedded/sprig", {"max_download": float("nan")}, "max_download=nan"),
     ],
 )
 def test_what_cannot_be_ranked_is_said_before_the_work(
