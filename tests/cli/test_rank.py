@@ -16,7 +16,7 @@ from modelgraft_adapters.ranking.results import COLUMNS
 
 from tests.adapters.flowers import flowers
 from tests.adapters.ranking.images import made_up
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.hub_standin import HubStandIn
 
 
@@ -120,3 +120,11 @@ def test_sizes() -> None:
     for text in ("", "much", "-1GB", "B", "nan", "infGB"):
         with pytest.raises(UsageError, match="such as 2GB"):
             parse_bytes(text)
+
+
+def test_every_key_of_the_record_is_described() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    part = page[page.index("## Ranking models") : page.index("## Saved adapters")]
+    record = made_up().record()
+    missing = [key for key in (*record, *record["rows"][0]) if f"`{key}`" not in part]
+    assert not missing
