@@ -67,7 +67,7 @@ def ranking_scores() -> str:
     rows += [
         f"| {NAMES[name]} | {mean:.2f} | {low:.2f} to {high:.2f} | {count} |" for name, mean, low, high, count in found
     ]
-    return section(rows, data, sentence(found))
+    return section(rows, data, sentence(data, found))
 
 
 def ranking_finetuned() -> str:
@@ -86,13 +86,18 @@ def ranking_finetuned() -> str:
     return section(rows, data)
 
 
-def sentence(found: list[tuple[str, float, float, float, int]]) -> str:
-    """Which score won, and by how much."""
+def sentence(data: dict[str, Any], found: list[tuple[str, float, float, float, int]]) -> str:
+    """Which score won, by how much, and how sure that is."""
     general = [row for row in found if row[0] not in ("leep", "nce")]
     first, second = general[0], general[1]
+    each = [[tau(one["candidates"], row[0]) for row in (first, second)] for one in whole(data).values()]
+    apart = np.array([a - b for a, b in each if a is not None and b is not None])
+    drawn = apart[np.random.default_rng(0).integers(0, len(apart), (4000, len(apart)))].mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return (
         f"Of the scores that every candidate has, {NAMES[first[0]]} orders them best: {first[1]:.2f}, "
-        f"{first[1] - second[1]:.2f} above {NAMES[second[0]]}. LEEP and NCE are of the candidates with classes of their own alone."
+        f"{first[1] - second[1]:.2f} above {NAMES[second[0]]} (95 % over the sets: {low:+.2f} to {high:+.2f}"
+        f"{', which may be chance' if low <= 0 else ''}). LEEP and NCE are of the candidates with classes of their own alone."
     )
 
 
