@@ -29,6 +29,7 @@ from quality_page import (
     quality_texts,
     quality_zero_shot,
 )
+from ranking_page import ranking_finetuned, ranking_halving, ranking_scores
 from speed_page import many_classes, speed_answers, speed_images, speed_steps, speed_texts
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +41,7 @@ PAGES = (
     ROOT / "docs" / "intervals.md",
     ROOT / "docs" / "speed.md",
     ROOT / "docs" / "calibration.md",
+    ROOT / "docs" / "ranking.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -247,6 +249,9 @@ SECTIONS = {
         finetuning_step,
         calibration,
         many_classes,
+        ranking_finetuned,
+        ranking_halving,
+        ranking_scores,
         speed_answers,
         speed_images,
         speed_steps,

@@ -22,6 +22,7 @@ PICKLES = {("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("dill",
            ("yaml", "load"), ("jit", "load"), ("hub", "load")}  # fmt: skip
 PICKLED_BY_US = (
     "adapters/modelgraft_adapters/compare/worker.py",  # what `compare` tells its own processes over pipes nobody else writes into
+    "adapters/modelgraft_adapters/ranking/worker.py",  # the same of `rank`
     "adapters/modelgraft_adapters/calls/pickling.py",  # a part of an adapter's own pickle, which the user has opened already
 )
 MODELS = (

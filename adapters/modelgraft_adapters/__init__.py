@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
     from modelgraft_adapters.finetuning.tuner import FineTuner
     from modelgraft_adapters.metrics.scores import Evaluation
+    from modelgraft_adapters.ranking.results import Ranking
+    from modelgraft_adapters.ranking.runner import rank_models
     from modelgraft_adapters.runs.gap import measure_gap
     from modelgraft_adapters.runs.gap_result import Gap
 
@@ -47,9 +49,11 @@ _WHERE = {
     "Prediction": "estimators.prediction",
     "MultiTaskTuner": "finetuning.multitask_tuner",
     "PrototypeClassifier": "estimators.probes",
+    "Ranking": "ranking.results",
     "SemiSupervisedClassifier": "estimators.probes",
     "ZeroShotClassifier": "estimators.zero_shot",
     "measure_gap": "runs.gap",
+    "rank_models": "ranking.runner",
     "read_data": "data.reading",
 }
 
@@ -67,9 +71,11 @@ __all__ = [
     "MultiTaskTuner",
     "Prediction",
     "PrototypeClassifier",
+    "Ranking",
     "SemiSupervisedClassifier",
     "ZeroShotClassifier",
     "measure_gap",
+    "rank_models",
     "read_data",
 ]
 

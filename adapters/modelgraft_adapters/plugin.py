@@ -51,6 +51,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Say which of several models, trained in which way, is right for data of yours.",
         ),
         VerbSpec(
+            "rank",
+            "modelgraft_adapters.cli.rank:rank",
+            "Rank pretrained models by how well their features suit data of yours.",
+        ),
+        VerbSpec(
             "explore",
             "modelgraft_adapters.cli.explore:explore",
             "See what is in data without training: clusters, a map, outliers, duplicates.",

@@ -82,6 +82,7 @@ VERBS = {
     "finetune": ("finetune", "few", "--save", "new"),
     "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "new"),
     "compare": ("compare", "few", "-m", "sprig"),
+    "rank": ("rank", "few", "-m", "sprig"),
     "explore": ("explore", "few"),
     "gap": ("gap", "few", "few"),
 }
@@ -94,19 +95,20 @@ def test_devices_and_precisions_in_every_verb(verb: str, terminals: Terminals, p
     assert "no device 'm" in _one_line(done, code=2)
     if verb in ("classify", "compare", "finetune"):
         assert "cuda:7" in _one_line(terminals.run(*VERBS[verb], "--device", "cuda:7", cwd=place), code=2)
-    if verb not in ("finetune", "multitask", "compare"):
+    if verb not in ("finetune", "multitask", "compare", "rank"):
         done = terminals.run(*VERBS[verb], "--dtype", "float8_e5m2", setup=NO_WORK, cwd=place)
         assert "no dtype 'float8_e5m2'" in _one_line(done, code=2)
 
 
 OUTPUTS = {
-    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "explore", "gap")},
+    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "rank", "explore", "gap")},
     "embed -o": ("embed", "few", "-o", "{}.parquet"),
     "export -o": ("export", "./adapter", "-o", "{}.pt2"),
     "probe --report": (*VERBS["probe"], "--report", "{}"),
     "explore --report": (*VERBS["explore"], "--report", "{}"),
     "gap --report": (*VERBS["gap"], "--report", "{}"),
     "compare --report": (*VERBS["compare"], "--report", "{}"),
+    "rank --report": (*VERBS["rank"], "--report", "{}"),
     "probe --save": (*VERBS["probe"], "--save", "{}"),
     "finetune --save": ("finetune", "few", "--save", "{}"),
     "multitask --save": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "{}"),

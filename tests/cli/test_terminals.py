@@ -38,6 +38,7 @@ VERBS = {
                   "-f", "json"),
     "compare": ("compare", "pictures", "-m", "sprig", "-s", "zero-shot", "--shots", "all", "--seeds", "1", "-f", "json",
                 "--folder", "k"),
+    "rank": ("rank", "pictures", "-m", "sprig", "-f", "json", "--no-control"),
     "explore": ("explore", "pictures", "-f", "json", "-k", "2"),
     "gap": ("gap", "pictures", "pictures", "-f", "json"),
     "export": ("export", "./adapter", "-o", "out.pt2", "-f", "json"),
@@ -50,12 +51,13 @@ VERBS = {
     "register": ("register", "--list", "-f", "json"),
     "cache": ("cache", "-f", "json"),
 }  # fmt: skip
-SLOW = ("finetune", "multitask", "compare", "export", "explore", "gap", "embed", "pull", "push")
+SLOW = ("finetune", "multitask", "compare", "rank", "export", "explore", "gap", "embed", "pull", "push")
 CHANGES: dict[str, str] = {
     "probe": r'"(embedding|learning|testing|zero-shot|peak_mib|encoded)": [0-9.]+',
     "finetune": r'"[^"]*": [0-9.e+-]+',
     "multitask": r'"[^"]*": [0-9.e+-]+',
     "compare": r'"(learning|testing|joules|peak_mib|gpu_peak_mib|ran|kept)": [0-9.a-z]+',
+    "rank": r'"(seconds_per_item|seconds|peak_mib|encoded)": [0-9.e-]+',
 }
 """What differs from run to run: times and memory."""
 

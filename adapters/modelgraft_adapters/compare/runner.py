@@ -11,8 +11,6 @@ import json
 import math
 import pickle
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,9 +27,11 @@ from modelgraft.host.discovery import OWN_DISTRIBUTION, installed_version
 from modelgraft.sealed import without_checksum
 
 from modelgraft_adapters.calls import head_calls
+from modelgraft_adapters.calls.child import MARK, NoProcessError, child, how_it_ended
+from modelgraft_adapters.compare import worker
 from modelgraft_adapters.compare.results import Comparison, Row, chance_on, judge, rank, read, score_of
 from modelgraft_adapters.compare.strategies import Way, parse_way
-from modelgraft_adapters.compare.worker import FORMAT, MARK, Cell, Job
+from modelgraft_adapters.compare.worker import FORMAT, Cell, Job
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.fingerprint import fingerprint
 from modelgraft_adapters.data.labels import learnt_classes
@@ -219,7 +219,7 @@ class _Bench:
             job = Job(row.model, way, self.data, missing, self.class_weight, self.device, self.workers)
             try:
                 row.status, row.reason = self._run(job, at)
-            except _NoProcessError as error:
+            except NoProcessError as error:
                 row.status, row.reason = "failed", str(error)
         records = [found for cell in cells if (found := _kept(cell)) is not None]
         if row.status == "done" and len(records) < len(cells):
@@ -236,7 +236,7 @@ class _Bench:
         """(status, reason) of a job in a process of its own."""
         status, reason, heard = "done", "", 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile() as errors, _child(errors) as process:
+        with tempfile.TemporaryFile() as errors, child(worker.__name__, errors) as process:
             assert process.stdin is not None and process.stdout is not None
             try:
                 pickle.dump(job, process.stdin)
@@ -256,41 +256,8 @@ class _Bench:
                     self.tell(_line(job.cells[line["cell"]], at))
             code = process.wait()
             if code:
-                errors.seek(0)
-                said = errors.read().decode("utf-8", "replace").strip().splitlines()
-                how = (
-                    f"ended by signal {-code}" + (", out of memory?" if code == -9 else "")
-                    if code < 0
-                    else f"left with {code}"
-                )
-                return "failed", f"its process {how}{': ' + said[-1][:300] if said else ''}"
+                return "failed", how_it_ended(code, errors)
         return status, reason
-
-
-class _NoProcessError(ModelgraftError):
-    """The system starts no more processes."""
-
-
-@contextmanager
-def _child(errors: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does one job; it does not outlive us."""
-    # -P: a module in the folder that somebody stands in is not run; the path is ours. Nothing but answers is written to the pipe:
-    # the first line takes it away from whatever is imported after.
-    code = (
-        "import os, sys; answers = os.dup(1); os.dup2(2, 1); import json; sys.path[:] = json.loads(sys.argv[1]); "
-        "from modelgraft_adapters.compare.worker import main; main(answers)"
-    )
-    command = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
-    except OSError as error:
-        raise _NoProcessError(f"no process could be started for it ({error.strerror or error})") from None
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 @contextmanager

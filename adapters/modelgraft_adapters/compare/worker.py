@@ -21,6 +21,7 @@ from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.paths import write_atomic
 from modelgraft.sealed import with_checksum
 
+from modelgraft_adapters.calls.child import MARK
 from modelgraft_adapters.compare.strategies import Way
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import few_shot
@@ -35,8 +36,6 @@ from modelgraft_adapters.runs.finetune import run_finetune
 from modelgraft_adapters.saved.card import plain
 
 FORMAT: Final = 1
-MARK: Final = "modelgraft: "
-"""Before each answer."""
 SAMPLE: Final = 64
 """Items that are encoded to see how long one takes, where all features were stored."""
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 POWERCAP: Final = Path("/sys/class/powercap")
 _STATUS: Final = Path("/proc/self/status")
+_CLEAR: Final = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ def own_peak_mib() -> float:
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) / 1024, 1)
     return peak_mib()
+
+
+def restart_peak() -> bool:
+    """Have `own_peak_mib` begin anew from what is resident now; False where the system cannot (only Linux can)."""
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _joules(path: Path) -> float:

@@ -230,3 +230,39 @@ def legend(entries: Sequence[tuple[str, str]]) -> Markup:
         for style, text in entries
     )
     return Markup('<ul class="legend">{}</ul>').format(items)
+
+
+def score_axis(
+    lows: Sequence[float], highs: Sequence[float], metric: str
+) -> tuple[tuple[float, float], list[tuple[float, str]] | None]:
+    """Return ends and ticks of the axis of a score, from ends of intervals."""
+    there = [value for value in (*lows, *highs) if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(there), max(there)
+    if metric not in ("accuracy", "mean average precision"):
+        low = max(low, min(-1.0, high))  # a regression far off may be arbitrarily bad
+        pad = 0.06 * (high - low) or 0.1
+        return (low - pad, high + pad), None
+    low = max(low - 0.02, 0.0)  # a line across, such as chance, does not lie on the axis
+    step = 0.2 if high - low > 0.55 else 0.1 if high - low > 0.25 else 0.05
+    ends = math.floor(low / step + 1e-9) * step, min(1.0, math.ceil(high / step - 1e-9) * step)
+    count = round((ends[1] - ends[0]) / step)
+    return ends, [(ends[0] + n * step, f"{100 * (ends[0] + n * step):.0f} %") for n in range(count + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return powers of ten, with numbers between them where there are few."""
+    if high / low > 100:
+        return power_ticks(low, high)
+    between = (1, 2, 5) if high / low > 6 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    found = [
+        digit * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for digit in between
+    ]
+    inside = [value for value in found if low <= value <= high]
+    return [(value, f"{value:g}") for value in inside] or [(low, f"{low:.3g}"), (high, f"{high:.3g}")]
+
+
+def clip_to(span: tuple[float, float]) -> Callable[[float], float]:
+    """Return what brings a value to within the ends of an axis."""
+    return lambda value: min(max(value, span[0]), span[1])

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from modelgraft_adapters.compare.results import Comparison, Row, seconds, short_names
 from modelgraft_adapters.metrics.paired import TESTS, per_class
 from modelgraft_adapters.metrics.spread import CurvePoint
-from modelgraft_adapters.report.charts import Chart, mark, power_ticks
+from modelgraft_adapters.report.charts import Chart, clip_to, log_ticks, mark, score_axis
 from modelgraft_adapters.report.collecting import _today
 from modelgraft_adapters.report.probe_figures import Figure, percent, shown
 from modelgraft_adapters.report.probe_page import render
@@ -122,7 +122,7 @@ def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
     highs = [p.high for p in points] + [row.points[0].mean for row in zeros]
     if result.chance is not None:
         lows.append(result.chance)
-    span, ticks = _axis(lows, highs, result.metric)
+    span, ticks = score_axis(lows, highs, result.metric)
     places = {p.shots: per_class(p, classes) for p in points}
     xs = sorted(places.values())
     per = "labels" if result.task == "regression" else "labels per class"
@@ -140,7 +140,7 @@ def curve_figure(result: Comparison, looks: _Looks) -> Figure | None:
         width=_WIDE,
         height=_HIGH,
     )
-    within = _clip(span)
+    within = clip_to(span)
     if result.chance is not None:
         chart.level(within(result.chance), f"chance {percent(result.chance)}", "chance")
     for row in zeros:
@@ -210,15 +210,15 @@ def cost_figures(result: Comparison, looks: _Looks) -> list[Figure]:
         xs = [x for _, x in there]
         ends = (min(xs) / 1.3, max(xs) * 1.3)
         scores = [row.score for row, _ in there if row.score is not None]
-        span, ticks = _axis([s.low for s in scores], [s.high for s in scores], result.metric)
-        within = _clip(span)
+        span, ticks = score_axis([s.low for s in scores], [s.high for s in scores], result.metric)
+        within = clip_to(span)
         chart = Chart(
             f"{result.metric} against {name}",
             ends,
             span,
             f"{name} (logarithmic)",
             result.metric,
-            _log_ticks(*ends),
+            log_ticks(*ends),
             ticks,
             log_x=True,
         )
@@ -330,38 +330,3 @@ def _between(score: Any, metric: str) -> str:
 def _joined(low: str, high: str) -> str:
     """Two ends, the sign of per cent said once."""
     return f"{low.removesuffix(' %') if high.endswith(' %') else low} to {high}"
-
-
-def _axis(
-    lows: Sequence[float], highs: Sequence[float], metric: str
-) -> tuple[tuple[float, float], list[tuple[float, str]] | None]:
-    """Ends and ticks of the axis of the score."""
-    there = [value for value in (*lows, *highs) if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(there), max(there)
-    if metric not in ("accuracy", "mean average precision"):
-        low = max(low, min(-1.0, high))  # a regression far off may be arbitrarily bad
-        pad = 0.06 * (high - low) or 0.1
-        return (low - pad, high + pad), None
-    low = max(low - 0.02, 0.0)  # a line across, such as chance, does not lie on the axis
-    step = 0.2 if high - low > 0.55 else 0.1 if high - low > 0.25 else 0.05
-    ends = math.floor(low / step + 1e-9) * step, min(1.0, math.ceil(high / step - 1e-9) * step)
-    count = round((ends[1] - ends[0]) / step)
-    return ends, [(ends[0] + n * step, f"{100 * (ends[0] + n * step):.0f} %") for n in range(count + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Powers of ten, with numbers between them where there are few."""
-    if high / low > 100:
-        return power_ticks(low, high)
-    between = (1, 2, 5) if high / low > 6 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    found = [
-        digit * 10.0**power
-        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for digit in between
-    ]
-    inside = [value for value in found if low <= value <= high]
-    return [(value, f"{value:g}") for value in inside] or [(low, f"{low:.3g}"), (high, f"{high:.3g}")]
-
-
-def _clip(span: tuple[float, float]) -> Callable[[float], float]:
-    return lambda value: min(max(value, span[0]), span[1])

@@ -9,6 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from modelgraft.cli import render
+from modelgraft.cli.filter_options import (
+    Benchmark,
+    EmbedDim,
+    InputSize,
+    Licence,
+    MaxParams,
+    MinParams,
+    MinScore,
+    Provider,
+    Sort,
+    Task,
+    parsed_count,
+)
 from modelgraft.entry import Entry
 from modelgraft.listing.benchmarks import headline
 from modelgraft.listing.installed import catalogue
@@ -21,29 +34,17 @@ RANKED = ("benchmark_score", "benchmark")
 
 def list_models(
     pattern: Annotated[str | None, typer.Argument(help="Part of a name, or a shell pattern ('*dino*').")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider: timm, open_clip, ...")] = None,
+    provider: Provider = None,
     modality: Annotated[str | None, typer.Option(help="image, text (both match dual encoders) or image-text.")] = None,
-    task: Annotated[str | None, typer.Option(help="features, zero-shot or classification.")] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(
-            "--licence",
-            "--license",
-            help="As stated ('apache*' works), or a group: commercial, permissive, copyleft, non-commercial, unknown.",
-        ),
-    ] = None,
-    min_params: Annotated[str | None, typer.Option(help="At least this many parameters: 30M, 1.5B.")] = None,
-    max_params: Annotated[str | None, typer.Option(help="At most this many parameters.")] = None,
-    embed_dim: Annotated[int | None, typer.Option(help="Exact embedding size.")] = None,
-    input_size: Annotated[str | None, typer.Option(help="Image size: 224, 224x224 or 3x224x224.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="At least this published figure (a %, mostly).")] = None,
-    benchmark: Annotated[
-        str | None, typer.Option(help="Which published benchmark; without it, the usual one of the task.")
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(help="name, params, embed_dim (smallest first) or score (best first); -params: reversed."),
-    ] = None,
+    task: Task = None,
+    licence: Licence = None,
+    min_params: MinParams = None,
+    max_params: MaxParams = None,
+    embed_dim: EmbedDim = None,
+    input_size: InputSize = None,
+    min_score: MinScore = None,
+    benchmark: Benchmark = None,
+    sort: Sort = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     columns: Annotated[str | None, typer.Option(help="Which columns or keys: name,params,benchmark_score,...")] = None,
@@ -58,8 +59,8 @@ def list_models(
         modality=modality,
         task=task,
         licence=licence,
-        min_params=_count("--min-params", min_params),
-        max_params=_count("--max-params", max_params),
+        min_params=parsed_count("--min-params", min_params),
+        max_params=parsed_count("--max-params", max_params),
         embed_dim=embed_dim,
         input_size=input_size,
         min_score=min_score,
@@ -145,12 +146,3 @@ def _cell(column: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _count(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return render.parse_count(text)
-    except ValueError:
-        raise typer.BadParameter(f"{option} takes a number such as 30M or 1.5B, not {text!r}") from None

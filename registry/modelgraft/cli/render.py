@@ -12,13 +12,16 @@ from typing import Any, Final, TextIO
 
 __all__ = [
     "CsvLines",
+    "as_csv",
     "as_json",
     "cell",
     "columns",
+    "count",
     "encodable",
     "is_utf8",
     "json_line",
     "json_text",
+    "parse_count",
     "printable",
     "table",
     "write_utf8",

@@ -9,6 +9,8 @@ from modelgraft.weights.converted import Converted
 from modelgraft.weights.guarded import GuardedSource
 from modelgraft.weights.resolving import source_of
 
+__all__ = ["holdings", "users"]
+
 
 def holdings() -> tuple[list[tuple[Store, Held]], list[str]]:
     """Everything that is stored, by location and revision, with the source that answers for it.

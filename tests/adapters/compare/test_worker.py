@@ -52,7 +52,7 @@ def test_modules_in_the_folder_that_somebody_stands_in_are_not_run(
     def unsafe(command: list[str], **options: Any) -> Any:
         return plain([word for word in command if word != "-P"], **options)
 
-    monkeypatch.setattr(comparing.subprocess, "Popen", unsafe)
+    monkeypatch.setattr(subprocess, "Popen", unsafe)
     assert _run(data).rows[0].status == "failed" and (tmp_path / "sprung").exists()
 
 

@@ -15,10 +15,12 @@ from modelgraft_adapters.report import probe_page as page
 from modelgraft_adapters.report.compare_page import build_comparison
 from modelgraft_adapters.report.explore_page import build_page
 from modelgraft_adapters.report.gap_page import build_gap_page
+from modelgraft_adapters.report.rank_page import build_ranking
 from modelgraft_adapters.runs.gap import measure_gap
 from modelgraft_adapters.runs.probe import run_probe
 
 from tests.adapters.compare.comparisons import made_up
+from tests.adapters.ranking.images import made_up as made_up_ranking
 from tests.hostile import ALL
 
 TAGS = frozenset(
@@ -139,7 +141,11 @@ def _gap(names: tuple[str, ...]) -> str:
     return build_gap_page(found, names[0], names[-1])
 
 
-PAGES = {"probe": _probe, "explore": _exploration, "compare": _comparison, "gap": _gap}
+def _ranking(names: tuple[str, ...]) -> str:
+    return "\n".join(build_ranking(made_up_ranking(name), name, f"modelgraft rank {name}") for name in names[:4])
+
+
+PAGES = {"probe": _probe, "explore": _exploration, "compare": _comparison, "gap": _gap, "rank": _ranking}
 
 
 @pytest.mark.full
