@@ -89,17 +89,9 @@ def classify(
     names = read_labels(labels or [])
     if not names:
         raise UsageError("no labels; name the classes to choose from: --labels 'cat,dog'")
-    if coverage is not None:
-        checked_coverage(coverage)
-        if calibrate is None:
-            raise UsageError("--coverage takes labelled items: --calibrate DATA")
+    _check_coverage(coverage, calibrate)
     writer = make_writer(format, output, names if top_k is None else None)
-    identified = list(expand_texts(paths, sys.stdin)) if text else [(p, p) for p in expand_paths(paths, sys.stdin)]
-    if not identified:
-        raise UsageError(
-            "nothing to classify: no paths on standard input" if not text else "nothing to classify: no texts"
-        )
-
+    identified = _identified(paths, text)
     entry = entry_of(model, text)
     _fits(entry, text)
 
@@ -119,18 +111,34 @@ def classify(
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
         say("only one label: a softmax over one class is always 1; give it something to choose against")
     say_all(classifier.notes)
-    if calibrate is not None:
-        classifier.calibrate(calibrate)
-        say(
-            f"calibrated on {classifier.check_calibration().source}: temperature {classifier.check_calibration().temperature:.2f}"
-        )
+    _calibrate(classifier, calibrate)
     predictions = classifier.classify(items, coverage=coverage)
+    writer.ask(text=text, sets=coverage is not None, precision=precision_told(dtype, options["dtype"], device))
     try:
-        shown: dict[str, Any] = {"precision": precision_told(dtype, options["dtype"], device)}
-        shown |= {"text": text, "sets": coverage is not None}
-        write_rows(writer, identified, predictions, top_k=top_k, doing="classifying", **shown)
+        write_rows(writer, identified, predictions, top_k, "classifying")
     finally:
         say_all(classifier.take_notes())
+
+
+def _identified(paths: list[str], text: bool) -> list[tuple[str, Any]]:
+    """(what to call it, item) for everything that is pointed at."""
+    found = list(expand_texts(paths, sys.stdin)) if text else [(p, p) for p in expand_paths(paths, sys.stdin)]
+    if not found:
+        raise UsageError("nothing to classify: " + ("no texts" if text else "no paths on standard input"))
+    return found
+
+
+def _check_coverage(coverage: float | None, calibrate: str | None) -> None:
+    if coverage is not None:
+        checked_coverage(coverage)
+        if calibrate is None:
+            raise UsageError("--coverage takes labelled items: --calibrate DATA")
+
+
+def _calibrate(classifier: Any, data: str | None) -> None:
+    if data is not None:
+        found = classifier.calibrate(data).check_calibration()
+        say(f"calibrated on {found.source}: temperature {found.temperature:.2f}")
 
 
 def _fits(entry: Any, text: bool) -> None:

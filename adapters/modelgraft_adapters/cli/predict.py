@@ -86,15 +86,12 @@ def predict(
     """
     from modelgraft_adapters.saved.registry_entry import find_adapter
 
-    if coverage is not None:
-        checked_coverage(coverage)
     writer = make_writer(format, output, None)  # what is wrong with it is told before anything is read
     entry = find_adapter(model)
     is_text = entry.modality == "text"
     if text and not is_text:
         raise UsageError(f"{model} reads images; leave out --text")
-    if threshold is not None and "regression" in entry.tasks:
-        raise UsageError(f"{model} predicts numbers, and a threshold is for classes; leave out --threshold")
+    _check_options(model, entry, threshold, coverage)
     identified = _items(paths, is_text, column)
     if not identified:
         raise UsageError("nothing to predict: no " + ("texts" if is_text else "paths on standard input"))
@@ -112,22 +109,33 @@ def predict(
         workers=workers,
         store=None if keep else False,
     )
-    if ood:
-        adapter.check_reference()
-    if coverage is not None:
-        conformal_threshold(adapter.check_calibration().strangeness, coverage)
+    _check_able(adapter, ood, coverage)
     say_all([*adapter.notes_, *adapter.extractor.take_notes()])
     writer.labels = list(adapter.classes) if top_k is None else None
     unlike: list[str] = []
     predictions = adapter.classify(
         (item for _, item in identified), threshold=threshold, coverage=coverage, tell=unlike.append
     )
+    writer.ask(text=is_text, ood=ood, sets=coverage is not None, precision=precision_told(dtype, dtype, device))
     try:
-        shown: dict[str, Any] = {"text": is_text, "ood": ood, "sets": coverage is not None}
-        shown["precision"] = precision_told(dtype, dtype, device)
-        write_rows(writer, identified, predictions, top_k=top_k, doing="predicting", **shown)
+        write_rows(writer, identified, predictions, top_k, "predicting")
     finally:
         say_all([*adapter.extractor.take_notes(), *unlike])
+
+
+def _check_options(model: str, entry: Any, threshold: float | None, coverage: float | None) -> None:
+    if threshold is not None and "regression" in entry.tasks:
+        raise UsageError(f"{model} predicts numbers, and a threshold is for classes; leave out --threshold")
+    if coverage is not None:
+        checked_coverage(coverage)
+
+
+def _check_able(adapter: Any, ood: bool, coverage: float | None) -> None:
+    """What the adapter has not is told before the first item."""
+    if ood:
+        adapter.check_reference()
+    if coverage is not None:
+        conformal_threshold(adapter.check_calibration().strangeness, coverage)
 
 
 def _items(paths: list[str], text: bool, column: str | None) -> list[tuple[str, Any]]:

@@ -16,35 +16,26 @@ def write_rows(
     writer: Writer,
     identified: Sequence[tuple[str, Any]],
     predictions: Iterable[Prediction],
-    *,
-    text: bool,
     top_k: int | None,
     doing: str,
-    ood: bool = False,
-    sets: bool = False,
-    precision: str | None = None,
 ) -> None:
     """Write a row for each prediction as it comes, with progress on standard error.
 
     Args:
         identified: (what to call the item, the item), for each prediction in order.
-        text, ood, sets: rows say the text, how strange the item is, the set of classes that holds the true one.
         top_k: best scores to keep in a row; None keeps all.
         doing: what the progress bar says.
-        precision: what was computed in, where rows are to say it.
 
     Raises:
         typer.Exit: with 1, if some item could not be read.
     """
     failed, total = 0, len(identified)
-    wanted = {"text": text, "ood": ood, "set": sets, "precision": precision is not None}
-    writer.more = [name for name, there in wanted.items() if there]
     with writer, Bar(wanted=not writer.on_terminal) as bar:
         for done, ((identity, _), found) in enumerate(zip(identified, predictions, strict=True), 1):
             failed += found.error is not None
             scores = dict(list(found.scores.items())[:top_k])
             row: dict[str, Any] = {"path": identity, "label": found.label, "score": found.score, "scores": scores}
-            asked = {"text": found.item, "ood": found.ood, "set": found.set, "precision": precision}
+            asked = {"text": found.item, "ood": found.ood, "set": found.set, "precision": writer.precision}
             row |= {name: asked[name] for name in writer.more} | {"error": found.error, "note": found.note}
             writer.write(row)
             bar.tell(doing, done, total)

@@ -62,11 +62,17 @@ class Writer:
 
     more: Sequence[str] = ()
     """Which of `MORE` rows have."""
+    precision: str | None = None
 
     def __init__(self, output: Path | None, labels: list[str] | None) -> None:
         self.output = output
         self.labels = labels
         self._file: Output | None = None
+
+    def ask(self, *, text: bool = False, ood: bool = False, sets: bool = False, precision: str | None = None) -> None:
+        """Have rows say the text, how strange an item is, the set of its classes, and what was computed in."""
+        wanted = {"text": text, "ood": ood, "set": sets, "precision": precision is not None}
+        self.more, self.precision = [name for name, there in wanted.items() if there], precision
 
     @property
     def on_terminal(self) -> bool:

@@ -285,7 +285,7 @@ class Adapter(ClassifierMixin, Predicting):  # type: ignore[misc]
         return self
 
     def to_calibrate_on(self, X: Any, y: Any = None, *, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return probabilities (N, C) float32 as the head gives them, and the classes (N,) int64, of what `calibrate` learns from;
+        """Return probabilities (N, C) float32 as the head gives them, and the classes (N,) int64, of what `calibrate` is given;
         -1 is a class that was not trained on. Arguments and errors as there."""
         head = self._fitted()
         check_single_label(self.task)
