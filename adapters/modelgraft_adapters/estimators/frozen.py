@@ -133,7 +133,7 @@ class FrozenAdapter(Adapter):
                 raise ModelgraftError(
                     f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
                 )
-            notes = [*found.notes, *_unreadable(data, found)]
+            notes = [*found.notes, *unreadable(data, found)]
             extra = self._unlabelled(unlabelled, plain)
             self._learn(found.features[good], data.take(good), extra)
             self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
@@ -248,7 +248,7 @@ class FrozenAdapter(Adapter):
         return text_classes(self.extractor.backbone, self.classes, self.templates, self._head_device)
 
 
-def _unreadable(data: Dataset, found: Embedded) -> list[str]:
+def unreadable(data: Dataset, found: Embedded) -> list[str]:
     """A line on the items without features, if there are some."""
     broken = [n for n, error in enumerate(found.errors) if error is not None]
     if not broken:
