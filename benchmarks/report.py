@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numbers_page
+from adaptation_page import adaptation, adaptation_words
 from finetuning_page import (
     finetuning_contrastive,
     finetuning_domains,
@@ -36,6 +37,7 @@ PAGES = (
     ROOT / "docs" / "benchmarks.md",
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "fine-tuning.md",
+    ROOT / "docs" / "adaptation.md",
     ROOT / "docs" / "intervals.md",
     ROOT / "docs" / "speed.md",
 )
@@ -237,6 +239,8 @@ SECTIONS = {
         quality_zero_shot,
         quality_pictures,
         quality_texts,
+        adaptation,
+        adaptation_words,
         finetuning_shots,
         finetuning_domains,
         finetuning_wise,

@@ -79,6 +79,7 @@ VERBS = {
     "predict": ("predict", "few", "--model", "./adapter"),
     "embed": ("embed", "few", "-o", "out.npy"),
     "probe": ("probe", "few"),
+    "adapt": ("adapt", "few", "few"),
     "finetune": ("finetune", "few", "--save", "new"),
     "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "new"),
     "compare": ("compare", "few", "-m", "sprig"),
@@ -99,13 +100,14 @@ def test_devices_and_precisions_in_every_verb(verb: str, terminals: Terminals, p
 
 
 OUTPUTS = {
-    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "explore")},
+    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "adapt", "explore")},
     "embed -o": ("embed", "few", "-o", "{}.parquet"),
     "export -o": ("export", "./adapter", "-o", "{}.pt2"),
     "probe --report": (*VERBS["probe"], "--report", "{}"),
     "explore --report": (*VERBS["explore"], "--report", "{}"),
     "compare --report": (*VERBS["compare"], "--report", "{}"),
     "probe --save": (*VERBS["probe"], "--save", "{}"),
+    "adapt --save": (*VERBS["adapt"], "--save", "{}"),
     "finetune --save": ("finetune", "few", "--save", "{}"),
     "multitask --save": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "{}"),
     "compare --folder": (*VERBS["compare"], "--folder", "{}"),

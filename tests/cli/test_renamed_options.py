@@ -52,4 +52,4 @@ def test_one_letter_means_one_thing() -> None:
             if "-o" in option.opts:
                 having.append(spec.name)
                 assert option.name == "output" and "older" not in option.help, spec.name
-    assert having == ["classify", "embed", "probe", "explore", "optimize", "predict", "export"]
+    assert having == ["classify", "embed", "probe", "adapt", "explore", "optimize", "predict", "export"]

@@ -10,8 +10,8 @@ METHODS: Final = ("source-only", "mean-shift", "coral", "subspace", "importance"
 AUTO: Final = "auto"
 SOURCE_ONLY: Final = METHODS[0]
 CANDIDATES: Final = tuple(method for method in METHODS if method != "subspace")
-"""What ``auto`` chooses among. Few directions make smooth answers, which the measures take for good ones: where subspace alignment
-was worst they rated it well (benchmarks/adaptation.py), so it is for those who ask for it."""
+"""What ``auto`` chooses among. Subspace alignment is left out: its answers follow the few largest directions of the target, so
+neighbours agree on them whether they are right or not, and the measure that is asked believes it too easily."""
 SETTINGS: Final = ("C", "Cs", "shrinkage", "dimension", "clip")
 
 
