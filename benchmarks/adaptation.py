@@ -8,6 +8,8 @@ all-MiniLM-L6-v2. Features are taken once, through the feature store. A seed dra
 of the target, at most 300 of each; scores are on the target's whole test part, whose labels choose nothing. The upper line is
 the same head on the same items of the target, with their labels.
 
+network (not among the usual ones): AdaBN and TENT on the digits by the embedded model's image tower, on as many items.
+
 What is in the results is kept, so a run goes on; `--cpu` ends it after so many seconds.
 """
 
@@ -18,15 +20,17 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from answers import lite_folder
 from measure import RESULTS, machine
-from modelgraft_adapters import DomainAdapter, FeatureExtractor, LinearProbe
+from modelgraft_adapters import DomainAdapter, FeatureExtractor, FrozenAdapter, LinearProbe
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
+from modelgraft_adapters.finetuning.norm_adaptation import adabn, tent
 from modelgraft_adapters.metrics.paired import Answers, difference
 from quality import DATA, minilm
 
@@ -58,6 +62,9 @@ def main() -> None:
         for source, target in PAIRS[group]
         if f"{group} {source} {target} {seed}" not in done["runs"]
     ]
+    if "network" in options.only:
+        network(options, done, path)
+        return
     with tempfile.TemporaryDirectory() as folder:
         domains = Domains(options.data, Path(folder))
         for group, source, target, seed in wanted:
@@ -100,6 +107,37 @@ def one_run(source: Features, target: Features, seed: int) -> dict[str, Any]:
         "measures": adapter.report_["adaptation"]["chosen_by"]["measures"],
         "seconds": time.perf_counter() - started,
     }
+
+
+def network(options: argparse.Namespace, done: dict[str, Any], path: Path) -> None:
+    """AdaBN and TENT beside source-only and the probe as it was pretrained, on the digits."""
+    runs = done.setdefault("network", {})
+    sets = {name: read_data(options.data / f"{name}.tar") for name in ("mnist", "usps", "mnist_m")}
+    for seed in range(options.seeds):
+        for source, target in PAIRS["digits"]:
+            if f"{source} {target} {seed}" in runs or time.process_time() > options.cpu:
+                continue
+            rng = np.random.default_rng(seed)
+            train, blind = (few(sets[name].part("train"), rng) for name in (source, target))
+            test = replace(sets[target].part("test"), split=None)
+            probe = FrozenAdapter("embedded/sprig", Cs=STRENGTHS, seed=seed, device="cpu").fit(train)
+            own = {"X_source": train}
+            heads = {
+                "source-only": probe,
+                "adabn": adabn(probe, blind, **own),
+                "tent": tent(probe, blind, seed=seed, **own),
+            }
+            answers = {name: Answers.of(head.evaluate(test), len(test)) for name, head in heads.items()}
+            gains = {name: difference([one], [answers["source-only"]]) for name, one in answers.items()}
+            methods = {n: {"accuracy": answers[n].score, "gain": [g.value, g.low, g.high]} for n, g in gains.items()}
+            runs[f"{source} {target} {seed}"] = {"items": [len(train), len(blind), len(test)], "methods": methods}
+            path.write_text(json.dumps(done, indent=1) + "\n")
+            print(source, target, seed, {name: one.score for name, one in answers.items()}, flush=True)
+
+
+def few(data: Dataset, rng: np.random.Generator) -> Dataset:
+    """So many items of a part."""
+    return replace(data.take(np.sort(rng.permutation(len(data))[:DRAWN])), split=None)
 
 
 def drawn(part: Features, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -95,3 +95,23 @@ def adaptation_words() -> str:
             chosen[run["auto"]] = chosen.get(run["auto"], 0) + 1
     counts = ", ".join(f"{name} {count}" for name, count in sorted(chosen.items(), key=lambda item: -item[1]))
     return "\n".join(rows) + "\n\n" + prose(f"Over all runs `auto` took: {counts}.") + "\n"
+
+
+def adaptation_network() -> str:
+    """AdaBN and TENT."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for key, run in sorted(read("adaptation").get("network", {}).items(), key=lambda item: int(item[0].split()[-1])):
+        runs.setdefault(key.rpartition(" ")[0], []).append(run)
+    if not runs:
+        return "Not measured.\n"
+    rows = ["| source → target | seeds | source-only | AdaBN | TENT |", "|---|---:|---:|---:|---:|"]
+    for key, found in runs.items():
+        source, target = key.split()
+        cells = [points(accuracy(found, "source-only")), *(shown(gain(found, method)) for method in ("adabn", "tent"))]
+        rows.append(f"| {NAMES[source]} → {NAMES[target]} | {len(found)} | " + " | ".join(cells) + " |")
+    first = next(iter(runs.values()))[0]["items"]
+    text = (
+        f"The embedded model, frozen, {first[0]} items of the source and {first[1]} of the target by the seed, {first[2]} to test "
+        "on; as in the table above."
+    )
+    return "\n".join(rows) + f"\n\n{prose(text)}\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numbers_page
-from adaptation_page import adaptation, adaptation_words
+from adaptation_page import adaptation, adaptation_network, adaptation_words
 from finetuning_page import (
     finetuning_contrastive,
     finetuning_domains,
@@ -241,6 +241,7 @@ SECTIONS = {
         quality_texts,
         adaptation,
         adaptation_words,
+        adaptation_network,
         finetuning_shots,
         finetuning_domains,
         finetuning_wise,

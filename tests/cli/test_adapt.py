@@ -88,12 +88,22 @@ def test_a_target_of_one_class_and_one_without_labels(run: Run, domains: Path) -
     assert done.returncode == 0 and "the target has no labels" in done.stdout, done.stderr
 
 
+def test_a_network_is_adapted_and_saved(run: Run, domains: Path, tmp_path: Path) -> None:
+    words = ("--method", "tent", "--set", "C=1", "--set", "lr=0.001", "--save", str(tmp_path / "it"))
+    done = run("adapt", "lamp", "sun", *words, cwd=domains)
+    assert done.returncode == 0 and "\ntent " in done.stdout, done.stderr
+    asked = run("predict", "plain", "--model", str(tmp_path / "it"), "-f", "json", cwd=domains)
+    assert asked.returncode == 0 and len(json.loads(asked.stdout)) == 24, asked.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("lamp", "sun", "--method", "corral"), "no way of adapting 'corral'; there are auto, source-only"),
-        (("lamp", "sun", "--set", "shrinkag=1"), "--set shrinkag: no such setting"),
+        (("lamp", "sun", "--set", "shrinkag=1"), "--set shrinkag: auto has no such setting"),
         (("lamp", "sun", "--method", "coral", "--set", "shrinkage=3"), "a number from 0 to 1"),
+        (("texts.csv", "texts.csv", "--method", "adabn", "-m", "embedded/sprig"), "adapted for images"),
+        (("lamp", "sun", "--method", "adabn", "--set", "lr=1"), "adabn has no such setting"),
         (("lamp", "texts.csv"), "the source holds images and the target texts"),
         (("plain", "sun"), "no item has a label|none of the 24 items has a label"),
         (("one", "sun"), "two classes are needed"),

@@ -9,6 +9,7 @@ import typer
 from modelgraft.errors import UsageError
 from modelgraft.outputs import check_output_folder
 
+from modelgraft_adapters.alignment.naming import AUTO, METHODS, NETWORK, NETWORK_SETTINGS, SETTINGS
 from modelgraft_adapters.cli.data_options import GroupColumn, ItemColumn, SplitColumn, TestFraction
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
@@ -40,7 +41,7 @@ def adapt(
         str,
         typer.Option(
             help="auto (chosen without labels of the target), source-only, mean-shift, coral, subspace, importance, "
-            "self-training."
+            "self-training; of images' models with batch normalisation adabn, tent."
         ),
     ] = "auto",
     set_: Annotated[
@@ -91,7 +92,10 @@ def adapt(
 
     options: dict[str, Any] = {"layer": layer, "device": device, "batch_size": batch_size, "workers": workers}
     options |= settled(entry, found.items, found.modality, dtype, engine, **options)
-    adapter = DomainAdapter(entry, method, n_folds=folds, seed=seed, **options, **settings)
+    network = method if method in NETWORK else None
+    more: dict[str, Any] = {name: settings.pop(name) for name in ("lr", "epochs") if name in settings}
+    feature_method = "source-only" if network else method
+    adapter = DomainAdapter(entry, feature_method, n_folds=folds, seed=seed, **options, **settings)
     with Bar() as bar:
         run = run_adapt(
             adapter,
@@ -99,12 +103,14 @@ def adapt(
             others[0],
             labelled_target=others[1] if len(others) > 1 else None,
             test_fraction=test_fraction,
+            network=network,
+            settings=more,
             progress=bar.tell,
         )
     say_all(run.notes)
     show(format, run.record(), _table(run, source, target), output)
     if save is not None:
-        say(f"saved to {adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
+        say(f"saved to {run.adapter.save(save)}; 'modelgraft predict FILES --model {place(save)}' uses it")
     end_with(run.broken, run.items)
 
 
@@ -114,12 +120,12 @@ def _checked(method: str, settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a method or a setting that there is not.
     """
-    from modelgraft_adapters.alignment.naming import SETTINGS, checked_method
-
-    checked_method(method)
+    if method not in (AUTO, *METHODS, *NETWORK):
+        raise UsageError(f"no way of adapting {method!r}; there are {', '.join((AUTO, *METHODS, *NETWORK))}")
+    known = NETWORK_SETTINGS[method] if method in NETWORK else SETTINGS
     for name in settings:
-        if name not in SETTINGS:
-            raise UsageError(f"--set {name}: no such setting; there are {', '.join(SETTINGS)}")
+        if name not in known:
+            raise UsageError(f"--set {name}: {method} has no such setting; there are {', '.join(known)}")
     return settings
 
 
@@ -142,7 +148,7 @@ def _table(run: Any, source: str, target: str) -> str:
         ("source", f"{source}: {len(run.train)} to train on, {_tested(run)} held out, {len(adapter.classes)} classes"),
         ("target", f"{target}: {len(run.target)} items, adapted to without labels"),
         ("model", f"{adapter.entry.name}"),
-        ("method", adapter.method_ + (f"; {done['chosen_by']['why']}" if "chosen_by" in done else "")),
+        ("method", run.method + (f"; {done['chosen_by']['why']}" if "chosen_by" in done else "")),
     ]
     for result in run.results:
         lines.append((result.name, f"source {interval(result.source.score)}"))

@@ -5,7 +5,9 @@ The target's labels, where it has some, are looked at when everything has been c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,8 @@ class MethodResult:
 class AdaptRun:
     """What a run found."""
 
-    adapter: DomainAdapter
+    adapter: FrozenAdapter
+    """What was made: of the method that was taken."""
     train: Dataset
     """The labelled items of the source that heads were trained on."""
     target: Dataset
@@ -73,6 +76,11 @@ class AdaptRun:
     peak_mib: float
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def method(self) -> str:
+        """The method that was taken."""
+        return str(self.adapter.report_["adaptation"]["method"])
+
     def record(self) -> dict[str, Any]:
         """Plain JSON types: a contract (docs/command-line.md)."""
         a = self.adapter
@@ -84,7 +92,7 @@ class AdaptRun:
             "train": len(self.train),
             "target_items": len(self.target),
             "scored_on": self.scored_on,
-            "method": a.method_,
+            "method": self.method,
             "results": [result.record() for result in self.results],
             "report": a.report_,
             "unreadable": self.broken,
@@ -102,6 +110,8 @@ def run_adapt(
     *,
     labelled_target: Dataset | None = None,
     test_fraction: float = 0.2,
+    network: str | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> AdaptRun:
     """Split the source, embed, adapt, and score the method, source-only and all that ``auto`` tried.
@@ -112,6 +122,8 @@ def run_adapt(
         target: with or without labels, which are taken off. Of a target that is split the split ``train`` is adapted to.
         labelled_target: items of the target with labels to score on, that nothing is adapted to. None: the target's split
             ``test``; of a target with labels and no split the same items, since no label was seen.
+        network: ``adabn`` or ``tent``: what is done to the network of an ``adapter`` whose method is ``source-only``.
+        settings: of that.
 
     Raises:
         UsageError: no labels in the source, no items in the target, another task than one class an item, images and texts.
@@ -150,21 +162,28 @@ def run_adapt(
             candidates = {SOURCE_ONLY: plain, **candidates}
     with timed(seconds, "testing"):
         results = _scored(candidates, (of_held, held), (of_scored, scored) if scored_on else None)
-        if scored_on in (SPLIT, GIVEN):
-            adapter.evaluation_ = next(one.target for one in results if one.name == adapter.method_)
+    before, made = adapter.extractor.encoded - before, adapter
+    if network is not None:
+        with timed(seconds, f"{network}, with testing"):
+            made, more = _network(
+                network, settings, adapter, (readable, adapted), (held, scored if scored_on else None)
+            )
+            results.append(_beside(results[0], more, len(scored)))
+    if scored_on in (SPLIT, GIVEN):
+        made.evaluation_ = next(one.target for one in results if one.name == made.report_["adaptation"]["method"])
     embedded_parts = [(train, found), (held, of_held), (adapted, other)]
     embedded_parts += [(scored, of_scored)] if scored_on in (SPLIT, GIVEN) else []
-    notes = [*source.notes, *target.notes, *adapter.notes_, *found.notes, *other.notes]
+    notes = [*source.notes, *target.notes, *made.notes_, *found.notes, *other.notes]
     notes += [line for part, embedded in embedded_parts for line in unreadable(part, embedded)]
     return AdaptRun(
-        adapter,
+        made,
         train,
         adapted,
         results,
         scored_on,
         sum(int((~embedded.good).sum()) for _, embedded in embedded_parts),
         sum(len(part) for part, _ in embedded_parts),
-        adapter.extractor.encoded - before,
+        before,
         {name: round(value, 3) for name, value in seconds.items()},
         peak_mib(),
         list(dict.fromkeys(notes)),
@@ -206,6 +225,34 @@ def _parts(target: Dataset, labelled: Dataset | None) -> tuple[Dataset, Dataset,
         if part.labelled.any():
             return blind, part.take(part.labelled), SPLIT
     return blind, adapted, SAME if adapted.labelled.any() else None
+
+
+def _network(
+    method: str,
+    settings: Mapping[str, Any],
+    adapter: DomainAdapter,
+    domains: tuple[Dataset, Dataset],
+    tested: tuple[Dataset, Dataset | None],
+) -> tuple[FrozenAdapter, MethodResult]:
+    """The adapter with its network adapted, and how it does; its features are its own, and taken anew."""
+    from modelgraft_adapters.finetuning.norm_adaptation import adabn, tent
+
+    source, target = domains
+    seeded = {"seed": adapter.drawn} if method == "tent" else {}
+    change: Any = {"adabn": adabn, "tent": tent}[method]
+    made: FrozenAdapter = change(adapter, target, X_source=source, **settings, **seeded)
+    found = [
+        None if part is None else made.evaluate_features(made.extractor.embed(part.items), part) for part in tested
+    ]
+    assert found[0] is not None
+    return made, MethodResult(method, found[0], found[1], None)
+
+
+def _beside(base: MethodResult, one: MethodResult, count: int) -> MethodResult:
+    """A result with its difference to source-only on the target's items."""
+    if one.target is None or base.target is None:
+        return one
+    return replace(one, gain=difference([Answers.of(one.target, count)], [Answers.of(base.target, count)]))
 
 
 def _scored(

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft_adapters import Dataset, DomainAdapter
+from modelgraft_adapters.finetuning.norm_adaptation import adabn
 from modelgraft_adapters.runs.adapt import GIVEN, SAME, SPLIT, run_adapt
+
+from tests.adapters.finetuning.backbones import Pictures
 
 pytestmark = pytest.mark.full
 MODEL = "embedded/sprig"
@@ -98,3 +101,18 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=said):
             call()
+
+
+@pytest.mark.parametrize("network", ["adabn", "tent"])
+def test_a_network_is_adapted(network: str) -> None:
+    """A backbone with batch normalisation: the same as by hand, beside source-only on the same items."""
+    adapter = DomainAdapter(Pictures(), "source-only", C=1.0, store=False)
+    target = replace(_colours(60), split=np.array(["train", "train", "test"] * 8))
+    run = run_adapt(adapter, _colours(0, 30), target, network=network)
+    assert [one.name for one in run.results] == ["source-only", network] and run.method == network
+    assert run.adapter.evaluation_ is run.results[1].target and run.results[1].gain is not None
+    assert run.record()["method"] == network and run.record()["target_items"] == 16
+    if network == "adabn":
+        by_hand = adabn(adapter, run.target, X_source=run.train)
+        items = target.items[:6]
+        assert np.abs(by_hand.predict_proba(items) - run.adapter.predict_proba(items)).max() < 1e-6
