@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numbers_page
+from adaptation_page import adaptation, adaptation_network, adaptation_words
 from calibration_page import calibration
 from finetuning_page import (
     finetuning_contrastive,
@@ -38,6 +39,7 @@ PAGES = (
     ROOT / "docs" / "benchmarks.md",
     ROOT / "docs" / "quality.md",
     ROOT / "docs" / "fine-tuning.md",
+    ROOT / "docs" / "adaptation.md",
     ROOT / "docs" / "intervals.md",
     ROOT / "docs" / "speed.md",
     ROOT / "docs" / "calibration.md",
@@ -241,6 +243,9 @@ SECTIONS = {
         quality_zero_shot,
         quality_pictures,
         quality_texts,
+        adaptation,
+        adaptation_words,
+        adaptation_network,
         finetuning_shots,
         finetuning_domains,
         finetuning_wise,

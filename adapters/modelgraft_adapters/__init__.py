@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelgraft_adapters.data.dataset import Dataset
     from modelgraft_adapters.data.reading import read_data
+    from modelgraft_adapters.estimators.adaptation import DomainAdapter
     from modelgraft_adapters.estimators.base import Adapter
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
     from modelgraft_adapters.estimators.prediction import Prediction
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Adapter": "estimators.base",
     "Dataset": "data.dataset",
+    "DomainAdapter": "estimators.adaptation",
     "Evaluation": "metrics.scores",
     "FeatureExtractor": "features.extractor",
     "FewShotClassifier": "estimators.probes",
@@ -60,6 +62,7 @@ _WHERE = {
 __all__ = [
     "Adapter",
     "Dataset",
+    "DomainAdapter",
     "Evaluation",
     "FeatureExtractor",
     "FewShotClassifier",

@@ -46,6 +46,11 @@ def modelgraft_verbs() -> list[VerbSpec]:
             "Train a pretrained model further on several tasks at once, and say what sharing is worth.",
         ),
         VerbSpec(
+            "adapt",
+            "modelgraft_adapters.cli.adapt:adapt",
+            "Train on labelled data for other data without labels, and say whether that helped.",
+        ),
+        VerbSpec(
             "compare",
             "modelgraft_adapters.cli.compare:compare",
             "Say which of several models, trained in which way, is right for data of yours.",

@@ -74,6 +74,7 @@ def checked(examples: Examples, head: str, tasks: Sequence[str] = ("single-label
         )
     _check_features(examples)
     _check_weights(examples)
+    _check_item_weights(examples)
     if examples.folds.shape != (len(examples.features),) or examples.folds.is_floating_point():
         raise UsageError(
             f"{len(examples.features)} items and folds of shape {tuple(examples.folds.shape)}; give a whole number each"
@@ -112,6 +113,18 @@ def _check_weights(examples: Examples) -> None:
             raise UsageError(
                 f"the class weight of {examples.classes[bad]!r} is {float(weights[bad])}; give finite numbers of at least 0"
             )
+
+
+def _check_item_weights(examples: Examples) -> None:
+    weights = examples.item_weights
+    if weights is None:
+        return
+    if examples.task == "regression":
+        raise UsageError("items that count unlike are of classification; a regression weighs all alike")
+    if weights.shape != (len(examples.features),):
+        raise UsageError(f"{tuple(weights.shape)} item weights for {len(examples.features)} items; give one for each")
+    if not bool(torch.isfinite(weights).all()) or not bool((weights >= 0).all()) or not bool((weights > 0).any()):
+        raise UsageError("item weights are finite numbers of at least 0, and some above 0")
 
 
 def _check_targets(examples: Examples) -> None:

@@ -211,7 +211,8 @@ class Sweep:
         progress("choosing the strength", each * len(labels), each * len(labels))
         hits = torch.stack([right for right, _ in found]).mean(dim=0)
         losses = torch.stack([loss for _, loss in found]).mean(dim=0)
-        return [_point(c, hits[n], losses[n], self.examples.task) for n, c in enumerate(strengths)]
+        weights = self.examples.item_weights
+        return [_point(c, hits[n], losses[n], self.examples.task, weights) for n, c in enumerate(strengths)]
 
     def _held_out(
         self, strengths: list[float], inside: torch.Tensor, label: int | None, tell: Callable[[int], None] | None = None
@@ -323,13 +324,18 @@ class Sweep:
 
     def _item_weights(self, label: int | None) -> torch.Tensor:
         """(N,) float64."""
-        targets, given = self.examples.targets, self.examples.class_weights
+        targets, given, of_items = self.examples.targets, self.examples.class_weights, self.examples.item_weights
+        own = (
+            torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+            if of_items is None
+            else of_items.double()
+        )
         if given is None:
-            return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+            return own
         if label is None:
-            return given.double()[targets]
+            return own * given.double()[targets]
         # A weight of a label that stands alone is on the items that have it.
-        return torch.where(targets[:, label] > 0.5, given.double()[label], 1.0)
+        return own * torch.where(targets[:, label] > 0.5, given.double()[label], 1.0)
 
 
 def _scores(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -341,18 +347,24 @@ def _scores(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, 
     return (z > 0) == (targets > 0.5), nn.functional.softplus(z) - z * targets
 
 
-def _point(strength: float, hits: torch.Tensor, losses: torch.Tensor, task: str) -> dict[str, Any]:
-    """A point of the curve with a 95 % interval: Wilson's (1927) for accuracy, the normal one for a log loss."""
-    count = len(hits)
-    loss = float(losses.mean())
+def _point(
+    strength: float, hits: torch.Tensor, losses: torch.Tensor, task: str, weights: torch.Tensor | None
+) -> dict[str, Any]:
+    """A point of the curve with a 95 % interval: Wilson's (1927) for accuracy, the normal one for a log loss. Of items that count
+    unlike, weighted means, and Kish's effective number of items in the intervals."""
+
+    def mean(values: torch.Tensor) -> float:
+        return float(values.mean() if weights is None else (values * weights).sum() / weights.double().sum())
+
+    count = len(hits) if weights is None else float(weights.double().sum() ** 2 / (weights.double() ** 2).sum())
+    loss = mean(losses)
     if task == "single-label":
-        share = float(hits.mean())
+        score = mean(hits)
         z = 1.959964
-        middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-        half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-        low, high, error = middle - half, middle + half, math.sqrt(share * (1 - share) / count)
-        score = share
+        middle = (score + z * z / (2 * count)) / (1 + z * z / count)
+        half = z / (1 + z * z / count) * math.sqrt(score * (1 - score) / count + z * z / (4 * count * count))
+        low, high, error = middle - half, middle + half, math.sqrt(max(score * (1 - score), 0.0) / count)
     else:
-        error = float(losses.std()) / math.sqrt(count) if count > 1 else 0.0
+        error = math.sqrt(mean((losses - loss) ** 2) / (count - 1)) if count > 1 else 0.0
         score, low, high = -loss, -loss - 1.959964 * error, -loss + 1.959964 * error
     return {"C": strength, "score": score, "low": low, "high": high, "standard_error": error, "log_loss": loss}

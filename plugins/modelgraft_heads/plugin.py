@@ -18,6 +18,7 @@ def modelgraft_heads() -> list[HeadSpec]:
             "modelgraft_heads.linear:LinearHead",
             "Logistic regression to a certified optimum, or ridge regression; the strength chosen by folds.",
             tasks=ALL,
+            uses=("item-weights",),
         ),
         HeadSpec(
             "text",

@@ -17,7 +17,7 @@ from typing import Any, Final
 from modelgraft.entry import MODALITIES, TASKS, Entry, Weights
 from modelgraft.errors import BadNameError
 from modelgraft.names import Name
-from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, EngineSpec, HeadSpec, SourceSpec, VerbSpec
+from modelgraft.specs import HEAD_NEEDS, HEAD_TASKS, HEAD_USES, EngineSpec, HeadSpec, SourceSpec, VerbSpec
 
 __all__ = ["check_entry"]
 
@@ -301,7 +301,7 @@ RULES: Final[Mapping[type, Mapping[str, Rule]]] = {
         "help": _HELP,
         "tasks": _each(_one_of(*HEAD_TASKS), len(HEAD_TASKS), least=1),
         "needs": _each(_one_of(*HEAD_NEEDS), len(HEAD_NEEDS)),
-        "uses": _each(_one_of(*HEAD_NEEDS), len(HEAD_NEEDS)),
+        "uses": _each(_one_of(*HEAD_USES), len(HEAD_USES)),
     },
     VerbSpec: _NAMED,
     EngineSpec: _NAMED,

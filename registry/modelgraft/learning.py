@@ -81,6 +81,9 @@ class Examples:
     """Given for dual encoders."""
     unlabelled: torch.Tensor | None = None
     """(M, D) float32: items of the same kind without a label; semi-supervised heads train on them too."""
+    item_weights: torch.Tensor | None = None
+    """(N,) float32, a factor on the loss of each item, beside that of its class; given only to heads that say ``item-weights``
+    among what they use (`modelgraft.HeadSpec`)."""
 
 
 @runtime_checkable

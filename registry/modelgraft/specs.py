@@ -9,6 +9,7 @@ __all__ = ["HEAD_TASKS"]
 
 HEAD_TASKS: Final = ("single-label", "multi-label", "regression")
 HEAD_NEEDS: Final = ("text", "unlabelled")
+HEAD_USES: Final = (*HEAD_NEEDS, "item-weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class HeadSpec:
     needs: tuple[str, ...] = ()
     """What it cannot do without beside examples: ``text`` (a dual encoder's class embeddings), ``unlabelled`` (items)."""
     uses: tuple[str, ...] = ()
-    """Of the same, what it makes use of where it can be had."""
+    """Of the same, what it makes use of where it can be had; and ``item-weights``, where items can count unlike."""
 
 
 @dataclass(frozen=True, slots=True)

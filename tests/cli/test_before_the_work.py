@@ -79,6 +79,7 @@ VERBS = {
     "predict": ("predict", "few", "--model", "./adapter"),
     "embed": ("embed", "few", "-o", "out.npy"),
     "probe": ("probe", "few"),
+    "adapt": ("adapt", "few", "few"),
     "finetune": ("finetune", "few", "--save", "new"),
     "multitask": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "new"),
     "compare": ("compare", "few", "-m", "sprig"),
@@ -101,7 +102,8 @@ def test_devices_and_precisions_in_every_verb(verb: str, terminals: Terminals, p
 
 
 OUTPUTS = {
-    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "rank", "explore", "gap")},
+    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("classify", "predict", "probe", "rank", "adapt")},
+    **{f"{verb} -o": (*VERBS[verb], "-o", "{}") for verb in ("explore", "gap")},
     "embed -o": ("embed", "few", "-o", "{}.parquet"),
     "export -o": ("export", "./adapter", "-o", "{}.pt2"),
     "probe --report": (*VERBS["probe"], "--report", "{}"),
@@ -110,6 +112,7 @@ OUTPUTS = {
     "compare --report": (*VERBS["compare"], "--report", "{}"),
     "rank --report": (*VERBS["rank"], "--report", "{}"),
     "probe --save": (*VERBS["probe"], "--save", "{}"),
+    "adapt --save": (*VERBS["adapt"], "--save", "{}"),
     "finetune --save": ("finetune", "few", "--save", "{}"),
     "multitask --save": ("multitask", "table.csv", "--tasks", "label,kind", "--save", "{}"),
     "compare --folder": (*VERBS["compare"], "--folder", "{}"),

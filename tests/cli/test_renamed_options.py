@@ -53,5 +53,5 @@ def test_one_letter_means_one_thing() -> None:
                 having.append(spec.name)
                 assert option.name == "output" and "older" not in option.help, spec.name
     assert having == [
-        *("classify", "embed", "probe", "rank", "explore", "gap", "optimize", "calibrate", "predict", "export")
+        *("classify", "embed", "probe", "adapt", "rank", "explore", "gap", "optimize", "calibrate", "predict", "export")
     ]

@@ -301,3 +301,50 @@ def test_the_report_is_plain_json_and_the_head_comes_back() -> None:
     rows = torch.tensor(features[300:400]).float()
     assert torch.equal(again.probabilities(rows), head.probabilities(rows))
     assert again.report() == json.loads(json.dumps(head.report()))
+
+
+def _proba(head: LinearHead, features: np.ndarray) -> np.ndarray:
+    return head.probabilities(torch.tensor(features, dtype=torch.float32)).numpy()
+
+
+def _weighted(count: int) -> np.ndarray:
+    return np.random.default_rng(2).exponential(1.0, count).astype(np.float32)
+
+
+@pytest.mark.parametrize(("C", "classes"), [(0.01, 10), (1.0, 10), (1.0, 2)])
+def test_item_weights_as_scikit_learn(C: float, classes: int) -> None:
+    """The objective is ``C sum_i w_i loss_i``: weights are not made to have any mean."""
+    features, targets = _digits()
+    features, targets = features[targets < classes][:600] / 16, targets[targets < classes][:600]
+    weights = _weighted(len(targets))
+    head = LinearHead.fit(_examples(features, targets, item_weights=torch.from_numpy(weights)), C=C)
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=10_000, solver="newton-cg")
+    model.fit(features.astype(np.float32).astype(np.float64), targets, sample_weight=weights.astype(np.float64))
+    assert np.abs(_proba(head, features) - model.predict_proba(features)).max() <= 2e-5
+    plain = LinearHead.fit(_examples(features, targets), C=C)
+    assert np.abs(_proba(plain, features) - model.predict_proba(features)).max() > 1e-3
+
+
+def test_an_item_of_weight_two_is_an_item_that_is_there_twice() -> None:
+    """The chosen strength and its curve too: folds are scored by weight."""
+    features, targets = (part[:200] for part in _digits())
+    weights = np.random.default_rng(0).integers(0, 3, len(targets))
+    double = np.repeat(np.arange(len(targets)), weights)
+    folds = torch.arange(len(targets)) % 5
+    weighed = dataclasses.replace(_examples(features, targets), item_weights=torch.tensor(weights, dtype=torch.float32))
+    repeated = dataclasses.replace(_examples(features[double], targets[double]), folds=folds[double])
+    one, other = (LinearHead.fit(found, Cs=[1e-3, 1e-2, 1.0]) for found in (weighed, repeated))
+    assert one.report()["chosen"] == other.report()["chosen"]
+    for left, right in zip(one.report()["curve"], other.report()["curve"], strict=True):
+        assert left["score"] == pytest.approx(right["score"], abs=1e-6)
+        assert left["log_loss"] == pytest.approx(right["log_loss"], rel=1e-4)
+    assert np.abs(_proba(one, features) - _proba(other, features)).max() <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"), [([1.0] * 9, "give one for each"), ([-1.0] + [1.0] * 9, "at least 0"), ([0.0] * 10, "above 0")]
+)
+def test_item_weights_that_cannot_be_are_refused(weights: list[float], said: str) -> None:
+    features, targets = (part[:10] for part in _digits())
+    with pytest.raises(UsageError, match=said):
+        LinearHead.fit(_examples(features, targets, item_weights=torch.tensor(weights)), C=1.0)

@@ -133,18 +133,38 @@ class FrozenAdapter(Adapter):
                 raise ModelgraftError(
                     f"none of the {len(good)} training items could be read: {next(filter(None, found.errors))}"
                 )
-            notes = [*found.notes, *_unreadable(data, found)]
+            notes = [*found.notes, *unreadable(data, found)]
             extra = self._unlabelled(unlabelled, plain)
             self._learn(found.features[good], data.take(good), extra)
             self.notes_ = list(dict.fromkeys([*data.notes, *notes, *self.notes_]))
 
     @anew
-    def fit_features(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None = None) -> None:
-        """As `fit`, on features (N, D) that were taken before with `extractor`: no item is read."""
-        self._settled = data.modality
-        self._learn(features, data, unlabelled)
+    def fit_features(
+        self,
+        features: np.ndarray,
+        data: Dataset,
+        unlabelled: np.ndarray | None = None,
+        item_weights: np.ndarray | None = None,
+    ) -> None:
+        """As `fit`, on features (N, D) that were taken before with `extractor`: no item is read.
 
-    def _learn(self, features: np.ndarray, data: Dataset, unlabelled: np.ndarray | None) -> None:
+        Args:
+            item_weights: (N,), a factor on the loss of each item, for heads that use such.
+        """
+        self._settled = data.modality
+        if item_weights is not None and "item-weights" not in self.spec.uses:
+            raise UsageError(
+                f"the head {self.head_name!r} weighs all items alike; the head 'linear' takes item weights"
+            )
+        self._learn(features, data, unlabelled, item_weights)
+
+    def _learn(
+        self,
+        features: np.ndarray,
+        data: Dataset,
+        unlabelled: np.ndarray | None,
+        item_weights: np.ndarray | None = None,
+    ) -> None:
         """All that a fit finds but for the notes on items; the twin of a fit alone is asked."""
         keep = np.flatnonzero(data.labelled)
         features, data = features[keep], check_for_training(data.take(keep))
@@ -158,6 +178,7 @@ class FrozenAdapter(Adapter):
             class_weight=self.class_weight,
             text=self._text() if wants_text(self.spec, None if self._on_features else self.entry) else None,
             unlabelled=unlabelled,
+            item_weights=None if item_weights is None else item_weights[keep],
         )
         if "unlabelled" in self.spec.needs and examples.unlabelled is None:
             raise UsageError(
@@ -228,7 +249,7 @@ class FrozenAdapter(Adapter):
         return text_classes(self.extractor.backbone, self.classes, self.templates, self._head_device)
 
 
-def _unreadable(data: Dataset, found: Embedded) -> list[str]:
+def unreadable(data: Dataset, found: Embedded) -> list[str]:
     """A line on the items without features, if there are some."""
     broken = [n for n, error in enumerate(found.errors) if error is not None]
     if not broken:

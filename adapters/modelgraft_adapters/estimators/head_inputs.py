@@ -80,6 +80,7 @@ def make_examples(
     class_weight: ClassWeight,
     text: TextClasses | None,
     unlabelled: np.ndarray | None,
+    item_weights: np.ndarray | None = None,
 ) -> Examples:
     """The examples of N labelled items with features (N, D), on a device; folds are drawn by ``seed``."""
     assert data.targets is not None
@@ -94,6 +95,7 @@ def make_examples(
         class_weights=None if weights is None else _tensor(weights, device),
         text=text,
         unlabelled=None if unlabelled is None or not len(unlabelled) else _tensor(unlabelled, device),
+        item_weights=None if item_weights is None else _tensor(item_weights, device),
     )
 
 

@@ -10,7 +10,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.estimators.frozen import FrozenAdapter
 
 
-class _OneHead(FrozenAdapter):
+class OneHead(FrozenAdapter):
     """With a head that the class chooses, by its own parameters."""
 
     @classmethod
@@ -28,7 +28,7 @@ class _OneHead(FrozenAdapter):
     """Parameters that are settings of the head."""
 
 
-class LinearProbe(_OneHead):
+class LinearProbe(OneHead):
     """Logistic regression on frozen features, solved to a certified optimum; ridge regression for numbers.
 
     C is chosen over 24 values and all folds in one batched solve (the objective is scikit-learn's). Radford et al. 2021
@@ -58,7 +58,7 @@ class LinearProbe(_OneHead):
         self.alpha = alpha
 
 
-class KNNClassifier(_OneHead):
+class KNNClassifier(OneHead):
     """Cosine k-NN with softmax(similarity / temperature) weights (Wu et al. 2018; DINOv2's evaluation, arXiv 2304.07193).
 
     Args:
@@ -77,7 +77,7 @@ class KNNClassifier(_OneHead):
         self.temperature = temperature
 
 
-class PrototypeClassifier(_OneHead):
+class PrototypeClassifier(OneHead):
     """The nearest class mean by cosine (Snell et al. 2017, arXiv 1703.05175).
 
     Args:
@@ -92,7 +92,7 @@ class PrototypeClassifier(_OneHead):
         self.temperature = temperature
 
 
-class _ByMethod(_OneHead):
+class _ByMethod(OneHead):
     """With one of several heads, chosen by ``method``."""
 
     _heads: ClassVar[dict[str, str]]

@@ -120,9 +120,9 @@ def run_probe(
         raise UsageError("the test split has no labelled item to test on")
     adapter._read(train, None, None)  # settles whether images or texts
     before = adapter.extractor.encoded
-    with _timed(seconds, "embedding"):
-        found = _embed(adapter, train, "embedding the training items", tell)
-        tested = _embed(adapter, test, "embedding the test items", tell)
+    with timed(seconds, "embedding"):
+        found = embed_part(adapter, train, "embedding the training items", tell)
+        tested = embed_part(adapter, test, "embedding the test items", tell)
         extra = _extra(adapter, data, unlabelled, tell) if semi or unlabelled is not None else None
     good = found.good
     if not good.any():
@@ -131,20 +131,20 @@ def run_probe(
         )
     readable = train.take(good)
     features = np.ascontiguousarray(found.features[good])
-    with _timed(seconds, "learning"), listening(progress):
+    with timed(seconds, "learning"), listening(progress):
         adapter.fit_features(features, readable, extra)
     calibrated = None
     if calibrate:
-        with _timed(seconds, "calibrating"):
+        with timed(seconds, "calibrating"):
             calibrated = calibrate_in_probe(adapter, features, readable, tested, test)
-    with _timed(seconds, "testing"):
+    with timed(seconds, "testing"):
         evaluation = adapter.evaluate_features(tested, test)
         adapter.evaluation_ = evaluation
-    with _timed(seconds, "zero-shot"):
+    with timed(seconds, "zero-shot"):
         zero_shot = _zero_shot(adapter, features, readable, tested, test)
     repeated: list[Pair] = []
     if find_repeated:
-        with _timed(seconds, "looking for duplicates"):
+        with timed(seconds, "looking for duplicates"):
             repeated = near_duplicates(train, test)
     notes = list(dict.fromkeys([*data.notes, *adapter.notes_, *found.notes, *tested.notes]))
     broken = {train.identity(n): e for n, e in enumerate(found.errors) if e is not None}
@@ -172,7 +172,8 @@ def run_probe(
     )
 
 
-def _embed(adapter: FrozenAdapter, data: Dataset, what: str, tell: Progress) -> Embedded:
+def embed_part(adapter: FrozenAdapter, data: Dataset, what: str, tell: Progress) -> Embedded:
+    """Return the features of all items, telling how far it has got."""
     return adapter.extractor.embed(data.items, lambda done, total: tell(what, done, total))
 
 
@@ -181,7 +182,7 @@ def _extra(adapter: FrozenAdapter, data: Dataset, given: Any, tell: Progress) ->
     parts = [data.part("unlabelled")] if "unlabelled" in data.split_names else []
     if given is not None:
         parts.append(adapter._read(given, None, "unlabelled"))
-    found = [_embed(adapter, part, "embedding the unlabelled items", tell) for part in parts if len(part)]
+    found = [embed_part(adapter, part, "embedding the unlabelled items", tell) for part in parts if len(part)]
     return np.concatenate([f.features[f.good] for f in found]) if found else None
 
 
@@ -200,7 +201,8 @@ def _zero_shot(
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Write down how long the block takes, in seconds, under ``what``."""
     start = time.perf_counter()
     try:
         yield

@@ -1,0 +1,117 @@
+"""Tables of docs/adaptation.md, from the results of adaptation.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetuning_page import points
+from modelgraft_adapters.metrics.scores import Score, wilson
+from modelgraft_adapters.metrics.spread import mean_interval
+from page_parts import prose, read, section
+
+METHODS = ("mean-shift", "coral", "subspace", "importance", "self-training")
+NAMES = {"mnist": "MNIST", "usps": "USPS", "mnist_m": "MNIST-M", "art_painting": "art", "mr": "MR", "cr": "CR"}
+MODELS = {
+    "digits": "digits, the embedded model",
+    "pacs": "PACS, EfficientNet-Lite0",
+    "texts": "sentiment, all-MiniLM-L6-v2",
+}
+
+
+def pairs() -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """The runs of each pair of domains, in the order of their seeds."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for key, run in sorted(read("adaptation")["runs"].items(), key=lambda item: int(item[0].split()[-1])):
+        group, source, target, _ = key.split()
+        found.setdefault((group, source, target), []).append(run)
+    order = list(MODELS)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
+
+
+def accuracy(runs: list[dict[str, Any]], method: str) -> tuple[float, float, float]:
+    """Mean over seeds and its interval over seeds and test items."""
+    scores = []
+    for run in runs:
+        value, count = run["methods"][taken(run, method)]["accuracy"], run["items"][2]
+        scores.append(Score("accuracy", value, *wilson(value * count, count)))
+    mean, low, high = mean_interval(scores)
+    return mean, max(0.0, low), min(1.0, high)
+
+
+def gain(runs: list[dict[str, Any]], method: str) -> tuple[float, float, float]:
+    """Mean difference to source-only on the same items, and its interval over seeds and test items."""
+    return mean_interval([Score("gain", *run["methods"][taken(run, method)]["gain"]) for run in runs])
+
+
+def taken(run: dict[str, Any], method: str) -> str:
+    """The method itself; of ``auto`` what it chose."""
+    return str(run["auto"]) if method == "auto" else method
+
+
+def shown(found: tuple[float, float, float]) -> str:
+    """A difference in points: bold where it is a gain beyond the interval, in italics where it is a loss."""
+    mark = "**" if found[1] > 0 else "*" if found[2] < 0 else ""
+    return f"{mark}{points(found, signed=True)}{mark}"
+
+
+def adaptation() -> str:
+    """Every method against doing nothing."""
+    data = read("adaptation")
+    rows = [
+        "| source → target | source-only | " + " | ".join(METHODS) + " | auto | target's labels |",
+        "|---|---:" + "|---:" * (len(METHODS) + 2) + "|",
+    ]
+    group = ""
+    for (name, source, target), runs in pairs().items():
+        if name != group:
+            rows.append(f"| **{MODELS[name]}** |" + " |" * (len(METHODS) + 3))
+            group = name
+        whose = "the other three" if "+" in source else NAMES.get(source, source)
+        cells = [points(accuracy(runs, "source-only")), *(shown(gain(runs, method)) for method in (*METHODS, "auto"))]
+        cells.append(points(accuracy(runs, "target's labels")))
+        rows.append(f"| {whose} → {NAMES.get(target, target)} | " + " | ".join(cells) + " |")
+    seeds = sorted({len(runs) for runs in pairs().values()})
+    text = (
+        "Accuracy on the target's test part, in points: of source-only and of a head on the target's own labels; of the methods "
+        f"the difference to source-only on the same items. Means over {' to '.join(map(str, seeds))} seeds, which draw at most 300 "
+        "training items of each domain, with 95 % intervals over seeds and test items. "
+        "Bold: better beyond the interval; italics: worse."
+    )
+    return section(rows, data, text)
+
+
+def adaptation_words() -> str:
+    """How often each method helped and hurt, and what auto took."""
+    lines = []
+    for method in (*METHODS, "auto"):
+        gains = [gain(runs, method) for runs in pairs().values()]
+        better, worse = sum(low > 0 for _, low, _ in gains), sum(high < 0 for _, _, high in gains)
+        mean = 100 * sum(middle for middle, _, _ in gains) / len(gains)
+        lines.append(f"| `{method}` | {better} | {worse} | {len(gains)} | {mean:+.1f} |")
+    rows = ["| method | better | worse | of pairs | mean difference, points |", "|---|---:|---:|---:|---:|", *lines]
+    chosen: dict[str, int] = {}
+    for runs in pairs().values():
+        for run in runs:
+            chosen[run["auto"]] = chosen.get(run["auto"], 0) + 1
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(chosen.items(), key=lambda item: -item[1]))
+    return "\n".join(rows) + "\n\n" + prose(f"Over all runs `auto` took: {counts}.") + "\n"
+
+
+def adaptation_network() -> str:
+    """AdaBN and TENT."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for key, run in sorted(read("adaptation").get("network", {}).items(), key=lambda item: int(item[0].split()[-1])):
+        runs.setdefault(key.rpartition(" ")[0], []).append(run)
+    if not runs:
+        return "Not measured.\n"
+    rows = ["| source → target | seeds | source-only | AdaBN | TENT |", "|---|---:|---:|---:|---:|"]
+    for key, found in runs.items():
+        source, target = key.split()
+        cells = [points(accuracy(found, "source-only")), *(shown(gain(found, method)) for method in ("adabn", "tent"))]
+        rows.append(f"| {NAMES[source]} → {NAMES[target]} | {len(found)} | " + " | ".join(cells) + " |")
+    first = next(iter(runs.values()))[0]["items"]
+    text = (
+        f"The embedded model, frozen, {first[0]} items of the source and {first[1]} of the target by the seed, {first[2]} to test "
+        "on; as in the table above."
+    )
+    return "\n".join(rows) + f"\n\n{prose(text)}\n"
