@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelgraft_adapters.data.reading import read_data
     from modelgraft_adapters.estimators.base import Adapter
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
+    from modelgraft_adapters.estimators.predicting import UnlikeTrainingWarning
     from modelgraft_adapters.estimators.prediction import Prediction
     from modelgraft_adapters.estimators.probes import (
         FewShotClassifier,
@@ -48,6 +49,7 @@ _WHERE = {
     "MultiTaskTuner": "finetuning.multitask_tuner",
     "PrototypeClassifier": "estimators.probes",
     "SemiSupervisedClassifier": "estimators.probes",
+    "UnlikeTrainingWarning": "estimators.predicting",
     "ZeroShotClassifier": "estimators.zero_shot",
     "measure_gap": "runs.gap",
     "read_data": "data.reading",
@@ -68,6 +70,7 @@ __all__ = [
     "Prediction",
     "PrototypeClassifier",
     "SemiSupervisedClassifier",
+    "UnlikeTrainingWarning",
     "ZeroShotClassifier",
     "measure_gap",
     "read_data",
