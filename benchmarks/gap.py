@@ -35,6 +35,8 @@ SIDE = 100
 """Items of each side of a test, or half of a smaller set."""
 PERMUTATIONS = 199
 SIZES = (25, 50, 100)
+MIXED = (0.05, 0.1, 0.2)
+"""Shares of a target that are of another set."""
 TRAIN = 150
 BATCHES = (20, 50, 200)
 SMALL = ("MNIST", "USPS", "MNIST-M", "CIFAR-10", "Flowers")
@@ -74,6 +76,7 @@ def main() -> None:
         steps[f"warning/{name}"] = lambda name=name: warning(*sets[name], options.draws)
     for one, other in PAIRS:
         steps[f"apart/{one} to {other}"] = lambda a=one, b=other: apart(sets[a][0], sets[b][0])
+        steps[f"mixed/{one} to {other}"] = lambda a=one, b=other: mixed(sets[a][0], sets[b][0])
         steps[f"warned/{one} to {other}"] = lambda a=one, b=other: warned(sets[a][0], sets[b][0])
     for name, step in steps.items():
         kind, _, of = name.partition("/")
@@ -156,6 +159,20 @@ def apart(one: np.ndarray, other: np.ndarray, draws: int = 50) -> dict[str, Any]
         seen[str(size)] = hits / draws
     a, b = parts(len(one), 2 * SIDE, 0, 0)[0], parts(len(other), 2 * SIDE, 0, 1000)[0]
     return {"seen": seen, "a_distance": proxy_a_distance(one[a], other[b]).distance}
+
+
+def mixed(one: np.ndarray, other: np.ndarray, draws: int = 50) -> dict[str, float]:
+    """The share of draws with a gap seen where a part of the target, by its share, is of the other set and the rest of the same."""
+    side, seen = min(SIDE, len(one) // 2), {}
+    for share in MIXED:
+        hits, strange = 0, round(share * side)
+        for seed in range(draws):
+            a, b = parts(len(one), side, side - strange, seed)
+            c = parts(len(other), strange, 0, seed + 1000)[0]
+            target = np.concatenate([one[b], other[c]])
+            hits += (mmd(one[a], target, permutations=PERMUTATIONS, seed=seed).p_value or 0) <= 0.05
+        seen[f"{share:g}"] = hits / draws
+    return seen
 
 
 def warning(features: np.ndarray, targets: np.ndarray, draws: int) -> dict[str, Any]:

@@ -31,14 +31,21 @@ def gap_apart() -> str:
     """How often a gap is seen where there is one."""
     data = read("gap")
     sizes = list(next(iter(data["apart"].values()))["seen"])
-    rows = [
-        "| from | " + " | ".join(f"{size} and {size} items, %" for size in sizes) + " | A-distance |",
-        "|---" + "|---:" * (len(sizes) + 1) + "|",
+    parts = list(next(iter(data["mixed"].values())))
+    head = [
+        *(f"{size} and {size} items, %" for size in sizes),
+        *(f"{100 * float(part):.0f} % of it, %" for part in parts),
     ]
+    rows = [f"| from | {' | '.join(head)} | A-distance |", "|---" + "|---:" * (len(head) + 1) + "|"]
     for name, found in data["apart"].items():
-        cells = " | ".join(f"{100 * share:.0f}" for share in found["seen"].values())
+        shares = [*found["seen"].values(), *data["mixed"][name].values()]
+        cells = " | ".join(f"{100 * share:.0f}" for share in shares)
         rows.append(f"| {name} | {cells} | {found['a_distance']:.2f} |")
-    return section(rows, data)
+    side = data["options"]["side"]
+    text = (
+        f"The middle columns: {side} and {side} items, of the target only the part that is named is of the other set."
+    )
+    return section(rows, data, text)
 
 
 def gap_warning() -> str:
