@@ -21,6 +21,7 @@ from finetuning_page import (
     finetuning_step,
     finetuning_wise,
 )
+from gap_page import gap_apart, gap_same, gap_warning
 from page_parts import prose, read, section, taken
 from quality_page import (
     curves,
@@ -44,6 +45,7 @@ PAGES = (
     ROOT / "docs" / "speed.md",
     ROOT / "docs" / "calibration.md",
     ROOT / "docs" / "ranking.md",
+    ROOT / "docs" / "gap.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -261,6 +263,9 @@ SECTIONS = {
         speed_images,
         speed_steps,
         speed_texts,
+        gap_same,
+        gap_apart,
+        gap_warning,
     )
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelgraft_adapters.estimators.adaptation import DomainAdapter
     from modelgraft_adapters.estimators.base import Adapter
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
+    from modelgraft_adapters.estimators.predicting import UnlikeTrainingWarning
     from modelgraft_adapters.estimators.prediction import Prediction
     from modelgraft_adapters.estimators.probes import (
         FewShotClassifier,
@@ -53,6 +54,7 @@ _WHERE = {
     "PrototypeClassifier": "estimators.probes",
     "Ranking": "ranking.results",
     "SemiSupervisedClassifier": "estimators.probes",
+    "UnlikeTrainingWarning": "estimators.predicting",
     "ZeroShotClassifier": "estimators.zero_shot",
     "measure_gap": "runs.gap",
     "rank_models": "ranking.runner",
@@ -76,6 +78,7 @@ __all__ = [
     "PrototypeClassifier",
     "Ranking",
     "SemiSupervisedClassifier",
+    "UnlikeTrainingWarning",
     "ZeroShotClassifier",
     "measure_gap",
     "rank_models",

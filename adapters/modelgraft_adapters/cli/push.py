@@ -33,7 +33,7 @@ def push(
 ) -> None:
     """Put a saved adapter on the Hugging Face Hub, from where 'hub:USER/REPO' is a model by name.
 
-    Uploaded are its three files: card, head and page. The backbone is not: it is fetched from where it came from.
+    Uploaded are its files: card, head, reference and page. The backbone is not: it is fetched from where it came from.
     """
     from modelgraft_adapters.runs.publishing import contents
     from modelgraft_adapters.runs.publishing import push as upload

@@ -84,7 +84,7 @@ def _strangeness(found: Gap) -> Markup | None:
     for number, share in enumerate(shares.tolist()):
         title = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}: {percent(share)} of the target items"
         chart.bar((number + 0.5) / BINS, 0.9 / BINS, share, title)
-    chart.level(1 / BINS, "without a gap", "none")
+    chart.level(1 / BINS, "without a gap", "chance")
     return chart.svg()
 
 

@@ -44,7 +44,7 @@ def measure_gap(
 ) -> Gap:
     """Measure how far a target is from a source, and whether by more than chance.
 
-    >>> photos = [f"docs/photos/{name}.jpg" for name in ("cat", "cup", "flower", "rocket")] * 3
+    >>> photos = [f"docs/photos/{name}.jpg" for name in ("cat", "cup", "orange-flower", "rocket")] * 3
     >>> measure_gap(photos, photos, "embedded/sprig").there
     False
 

@@ -1,4 +1,4 @@
-"""Saved adapters: a folder of three files that is a model by name. The head as safetensors, the card, and a page for people."""
+"""Saved adapters: a folder of a few files that is a model by name. The tensors, the card, and a page for people."""
 
 from __future__ import annotations
 
