@@ -59,6 +59,7 @@ def main() -> None:
         (group, source, target, seed)
         for seed in range(options.seeds)
         for group in options.only
+        if group in PAIRS
         for source, target in PAIRS[group]
         if f"{group} {source} {target} {seed}" not in done["runs"]
     ]

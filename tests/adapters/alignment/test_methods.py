@@ -51,7 +51,7 @@ def test_coral_of_a_domain_and_itself_moves_nothing() -> None:
 @pytest.mark.parametrize("shrinkage", [None, 0.3])
 def test_coral_as_skada(shrinkage: float | None, count: int) -> None:
     """With Ledoit and Wolf's shrinkage, and with a given one; of fewer items than numbers too."""
-    from skada._mapping import CORALAdapter
+    from skada import CORALAdapter
 
     source, target = _domains(12, count)
     expected = _skada(source, target, CORALAdapter(reg="auto" if shrinkage is None else shrinkage)) + target.mean(
@@ -77,7 +77,7 @@ def test_subspace_alignment_is_its_formula() -> None:
 
 
 def test_subspace_alignment_as_skada() -> None:
-    from skada._subspace import SubspaceAlignmentAdapter
+    from skada import SubspaceAlignmentAdapter
     from sklearn.decomposition import PCA
 
     source, target = _domains()
