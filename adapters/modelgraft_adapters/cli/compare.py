@@ -28,7 +28,7 @@ from modelgraft_adapters.cli.data_options import (
 )
 from modelgraft_adapters.cli.device_options import Device
 from modelgraft_adapters.cli.progress import say, say_all
-from modelgraft_adapters.cli.result_text import Format, check_format, check_places, show, this_command
+from modelgraft_adapters.cli.result_text import Format, check_format, check_places, data_name, show, this_command
 from modelgraft_adapters.defaults import parse_settings
 from modelgraft_adapters.metrics.wording import figure
 
@@ -155,7 +155,7 @@ def _check_words(models: list[str], strategies: list[str], settings: dict[str, A
 def _write_report(result: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report.compare_page import build_comparison
 
-    page = build_comparison(result, Path(data).name, this_command())
+    page = build_comparison(result, data_name(data), this_command())
     write_output(path, page.encode())
     say(f"report in {path}")
 

@@ -18,7 +18,7 @@ from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
 from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.progress import end_with, say, say_all
-from modelgraft_adapters.cli.result_text import check_format, check_places
+from modelgraft_adapters.cli.result_text import check_format, check_places, data_name
 
 RENAMED = {"--repeats": "--check-duplicates", "--no-repeats": "--no-check-duplicates"}
 """Options as they were called, and as they are."""
@@ -107,7 +107,7 @@ def explore(
     if report is not None:
         from modelgraft_adapters.report.explore_page import build_page
 
-        write_output(report, build_page(seen, Path(data).name or data).encode())
+        write_output(report, build_page(seen, data_name(data)).encode())
         say(f"report in {report}")
     end_with(len(seen.unreadable), len(found), ": ".join(next(iter(seen.unreadable.items()), ())))
 

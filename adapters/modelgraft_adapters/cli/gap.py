@@ -16,7 +16,7 @@ from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
 from modelgraft_adapters.cli.precision import settled
 from modelgraft_adapters.cli.progress import Bar, end_with, say, say_all
-from modelgraft_adapters.cli.result_text import aligned, check_format, check_places, show
+from modelgraft_adapters.cli.result_text import aligned, check_format, check_places, data_name, show
 
 if TYPE_CHECKING:
     from modelgraft_adapters.data.dataset import Dataset
@@ -94,7 +94,7 @@ def gap(
     if report is not None:
         from modelgraft_adapters.report.gap_page import build_gap_page
 
-        write_output(report, build_gap_page(found, Path(source).name or source, Path(target).name or target).encode())
+        write_output(report, build_gap_page(found, data_name(source), data_name(target)).encode())
         say(f"report in {report}")
     end_with(len(found.unreadable), len(one) + len(other), ": ".join(next(iter(found.unreadable.items()), ())))
 

@@ -30,6 +30,7 @@ from modelgraft_adapters.cli.result_text import (
     aligned,
     check_format,
     check_places,
+    data_name,
     place,
     show,
     spent,
@@ -202,6 +203,6 @@ def _write_report(run: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report import build_report, collect
 
     with Bar() as bar:
-        page = collect(run, data_name=Path(data).name, command=this_command(), progress=bar.tell)
+        page = collect(run, data_name=data_name(data), command=this_command(), progress=bar.tell)
     write_output(path, build_report(page).encode())
     say(f"report in {path}")

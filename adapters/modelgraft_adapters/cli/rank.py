@@ -38,7 +38,7 @@ from modelgraft_adapters.cli.device_options import Device
 from modelgraft_adapters.cli.model_options import BatchSize, Workers
 from modelgraft_adapters.cli.progress import say, say_all
 from modelgraft_adapters.cli.rank_table import table
-from modelgraft_adapters.cli.result_text import check_places, show, this_command
+from modelgraft_adapters.cli.result_text import check_places, data_name, show, this_command
 
 FORMATS: Final = ("table", "json", "csv")
 
@@ -194,5 +194,5 @@ def _write(result: Any, kind: str, data: str, output: Path | None) -> None:
 def _write_report(result: Any, path: Path, data: str) -> None:
     from modelgraft_adapters.report.rank_page import build_ranking
 
-    write_output(path, build_ranking(result, Path(data).name or data, this_command()).encode())
+    write_output(path, build_ranking(result, data_name(data), this_command()).encode())
     say(f"report in {path}")

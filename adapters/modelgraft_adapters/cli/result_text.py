@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,11 @@ def settings_of_training(chosen: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in chosen.items() if n != "strategy"
     )
+
+
+def data_name(place: str) -> str:
+    """Return what to call data on a page: the last part of where they are, also of ``.``."""
+    return Path(os.path.abspath(place)).name or place
 
 
 def place(folder: Path) -> str:

@@ -73,13 +73,16 @@ def _strangeness(found: Gap) -> Markup | None:
         return None
     shares = np.histogram(found.oods, bins=BINS, range=(0.0, 1.0))[0] / len(found.oods)
     highest = max(float(shares.max()) * 1.1, 2 / BINS)
+    step = next(step for step in (0.05, 0.1, 0.25) if highest / step < 6)
     chart = Chart(
         f"how strange {len(found.oods)} target items are for the source",
         (0.0, 1.0),
         (0.0, highest),
         "source items at least as strange",
         "target items",
-        y_ticks=[(0.0, "0 %"), (highest / 1.1, percent(highest / 1.1))],
+        y_ticks=[(n * step, f"{100 * n * step:.0f} %") for n in range(int(highest / step) + 1)],
+        height=260,
+        width=900,
     )
     for number, share in enumerate(shares.tolist()):
         title = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}: {percent(share)} of the target items"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.sealed import with_checksum
-from modelgraft_adapters import FrozenAdapter, LinearProbe, ZeroShotClassifier
+from modelgraft_adapters import FineTuner, FrozenAdapter, LinearProbe, ZeroShotClassifier
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimators.calibrating import calibrate_by_folds, held_out_outputs
@@ -213,3 +213,21 @@ def test_the_worth_of_calibrating_is_of_items_that_were_held_out() -> None:
     few = cross_fitted(outputs[:8], targets[:8], 0.9)
     assert few.covered is None and few.set_size is None
     assert cross_fitted(outputs[:1], targets[:1], 0.5).covered is None
+
+
+@pytest.mark.full
+def test_a_fine_tuned_adapter_is_calibrated_when_it_is_loaded(photos_of_two: Any, tmp_path: Path) -> None:
+    items, labels = photos_of_two
+    tuner = FineTuner("embedded/sprig", "full", steps=4, batch_size=8, device="cpu", lr=1e-3).fit(
+        items[::2], labels[::2]
+    )
+    tuner.save(tmp_path / "it")
+    loaded = FrozenAdapter.load(tmp_path / "it", device="cpu")
+    before = loaded.predict_proba(items)
+    loaded.calibrate(items[1::2], ["cat", "rocket"] * 15).save(tmp_path / "it")  # over itself
+    again = FrozenAdapter.load(tmp_path / "it", device="cpu")
+    assert again.calibration_ is not None and again.tuned_ is not None
+    assert np.allclose(again.predict_proba(items), again.calibration_.tempered(before), atol=1e-5)
+    assert np.allclose(
+        tuner.calibrate(items[1::2], ["cat", "rocket"] * 15).predict_proba(items), again.predict_proba(items), atol=1e-5
+    )
