@@ -10,7 +10,7 @@ where there are many), calibrates (the probe by the folds of those, and on 300 o
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ SETS = {"cifar10": "image", "flowers5": "image", "pneumonia": "image", "trec": "
 NAMED = {"cifar10": {}, "flowers5": {}}
 TRAIN, HELD = 600, 300
 COVERAGES = (0.8, 0.9, 0.95)
-Held = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def main() -> None:
@@ -101,15 +100,15 @@ def _by_name(features: np.ndarray, data: Dataset) -> Any:
 
 
 def _tuned(data: Dataset) -> Any:
-    train, test = data.part("train"), np.flatnonzero([name == "test" for name in data.split])  # type: ignore[union-attr]
-    some = np.flatnonzero([name == "train" for name in data.split])[:200]  # type: ignore[union-attr]
-    tuner = FineTuner("embedded/sprig", "full", steps=60, batch_size=16, device="cpu", lr=1e-3).fit(
-        train.take(np.arange(200))
-    )
-    others = np.setdiff1d(np.arange(len(data)), some)
-    assert data.targets is not None and len(test)
-    left = data.take(others)
-    return _fixed(tuner.predict_proba(left.items), data.targets[others], np.arange(len(others)))
+    order = np.random.default_rng(0).permutation(len(data))
+    whole = FineTuner("embedded/sprig", "full", steps=60, batch_size=16, device="cpu", lr=1e-3)
+    whole.fit(_unsplit(data.take(order[:200])))
+    left = data.take(order[200:])
+    return _fixed(whole.predict_proba(left.items), left.targets, np.arange(len(left)))
+
+
+def _unsplit(data: Dataset) -> Dataset:
+    return replace(data, split=None)
 
 
 def _fixed(probabilities: np.ndarray, targets: Any, places: np.ndarray) -> Any:

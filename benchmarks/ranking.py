@@ -1,13 +1,13 @@
 """Whether cheap scores rank models as the full probe on test items does, and what halving costs and picks.
 
-    python benchmarks/ranking.py [--data ../shared/data] [--sets cifar10 trec] [--finetune]
+    python benchmarks/ranking.py [--data ../shared/data] [--sets cifar10 trec] [--train 1000] [--test 1000] [--finetune]
 
-On each set at most 240 items to train on and 200 to test on. Candidates of images: nine nets at 96 pixels (`ranking_nets.py`, two
+On each set at most so many items to train on and to test on. Candidates of images: nine nets at 96 pixels (`ranking_nets.py`, two
 of them with random weights), some also at their logits, and the embedded model at two layers; of texts: all-MiniLM-L6-v2 cut
 after each of its layers, at other poolings, with random weights, and the embedded model. For each candidate: the accuracy on the
 test items of the probe trained on all training items, and every score on the training items. Then
 halving as `rank_models` does it: what it picks, and what of embedding everything it costs. `--finetune` (slow) trains whole
-models for 60 steps, too. Sets and candidates that are in the results are kept.
+models for 60 steps, too. Sets and candidates that are in the results are kept, if they are of as many items.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 HERE = Path(__file__).resolve().parent
-TRAIN, TEST, STEPS = 240, 200, 60
+STEPS = 60
 IMAGES = ("cifar10", "fashion_mnist", "flowers5", "ants_bees", "pneumonia")
 TEXTS = ("ag_news", "sst2", "trec", "banking77", "sms_spam")
 LOGITS = ("lite0", "mobilenetv2", "squeezenet")
@@ -36,6 +36,8 @@ def main() -> None:
         "--sets", nargs="*", default=[name for pair in zip(IMAGES, TEXTS, strict=True) for name in pair]
     )
     arguments.add_argument("--work", type=Path, help="Where features are kept between runs.")
+    arguments.add_argument("--train", type=int, default=1000)
+    arguments.add_argument("--test", type=int, default=1000)
     arguments.add_argument("--finetune", action="store_true", help="Also train whole models; slow.")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -116,9 +118,11 @@ def run_set(name: str, one: dict[str, Any], options: Any, work: Path) -> Any:
 
     whole = load_set(options.data, name)
     train, test = whole.train, whole.test
-    one["available"] = len(train)
-    train = train.take(nested_order(train.targets, 0)[:TRAIN])
-    test = test.take(nested_order(test.targets, 0)[:TEST])
+    if one.get("wanted") != (wanted := [options.train, options.test]):
+        one.clear()
+    one |= {"wanted": wanted, "available": len(train)}
+    train = train.take(nested_order(train.targets, 0)[: options.train])
+    test = test.take(nested_order(test.targets, 0)[: options.test])
     there = candidates(train.modality == "text", work)
     one |= {"classes": len(train.classes), "train": len(train), "test": len(test), "modality": train.modality}
     rows = one.setdefault("candidates", {})

@@ -66,7 +66,7 @@ def test_a_class_that_a_fold_does_not_know_has_no_probability_there() -> None:
 
 def test_sets_by_folds_hold_the_true_class() -> None:
     held = []
-    for seed in range(12):
+    for seed in range(6):
         features, labels = blobs(150, seed)
         adapter = FrozenAdapter(None, C=1.0).fit(features, labels)
         adapter.calibration_ = calibrate_by_folds(adapter, features, adapter._read(features, labels, "train"))

@@ -119,7 +119,7 @@ def test_rows_say_the_precision_that_was_asked_for(run: Any, photos: Path, tmp_p
     }[format]
     command = ["classify", str(photos), "--labels", "cat,rocket", "-o", str(out)]
     assert run(*command).returncode == 0 and all("precision" not in row for row in read())
-    for word, dtype in (("exact", "float32"), ("auto", "float32"), ("bf16", "bfloat16")):
+    for word, dtype in (("auto", "float32"), ("bf16", "bfloat16")):
         assert run(*command, "--precision", word).returncode == 0
         assert read() and {row["precision"] for row in read()} == {dtype}
 
