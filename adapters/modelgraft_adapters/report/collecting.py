@@ -94,7 +94,7 @@ def collect(
         cost=Cost(seconds, len(train) + len(test), run.encoded, peak_mib(), _gpu_memory_mib(adapter)),
         facts=_facts(adapter, len(known), result),
         command=command,
-        created=_today(),
+        created=today(),
     )
 
 
@@ -176,7 +176,7 @@ def _facts(adapter: FrozenAdapter, items: int, result: Evaluation) -> dict[str, 
     }
 
 
-def _today() -> str:
+def today() -> str:
     """The date, UTC; of ``SOURCE_DATE_EPOCH`` where that is set, so that a report can be made again to the byte."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     seconds = float(given) if given.isdigit() else time.time()

@@ -13,7 +13,7 @@ from modelgraft_adapters.compare.results import Comparison, Row, seconds, short_
 from modelgraft_adapters.metrics.paired import TESTS, per_class
 from modelgraft_adapters.metrics.spread import CurvePoint
 from modelgraft_adapters.report.charts import Chart, clip_to, log_ticks, mark, score_axis
-from modelgraft_adapters.report.collecting import _today
+from modelgraft_adapters.report.collecting import today
 from modelgraft_adapters.report.probe_figures import Figure, percent, shown
 from modelgraft_adapters.report.probe_page import render
 from modelgraft_adapters.report.probe_tables import flat
@@ -39,7 +39,7 @@ def build_comparison(result: Comparison, data_name: str = "data", command: str |
         title=f"Comparison on {data_name}",
         data_name=data_name,
         result=result,
-        created=_today(),
+        created=today(),
         sentence=sentence(result, looks.name),
         tiles=_tiles(result, looks),
         columns=_columns(result),

@@ -12,7 +12,7 @@ from modelgraft_adapters.compare.results import short_names
 from modelgraft_adapters.ranking.results import Ranking, Row
 from modelgraft_adapters.ranking.scoring import COUNTED, NAMES
 from modelgraft_adapters.report.charts import Chart, clip_to, legend, log_ticks, score_axis
-from modelgraft_adapters.report.collecting import _today
+from modelgraft_adapters.report.collecting import today
 from modelgraft_adapters.report.probe_figures import Figure, shown
 from modelgraft_adapters.report.probe_page import render
 from modelgraft_adapters.report.probe_tables import flat
@@ -37,7 +37,7 @@ def build_ranking(result: Ranking, data_name: str = "data", command: str | None 
         title=f"Ranking on {data_name}",
         data_name=data_name,
         result=result,
-        created=_today(),
+        created=today(),
         sentence=_sentence(result, names),
         tiles=_tiles(result, names),
         columns=_columns(result, others),
