@@ -65,14 +65,15 @@ def class_means(
 
     An answer is the zero-shot probability times the share of the class times the likelihood of the features, as in TransCLIP
     (Zanella, Gerin and Ben Ayed 2024) without its graph of neighbours. Beside it, the means at the start, which are weighted by
-    the zero-shot answers, count as ``anchor`` items, and even shares as ``pull`` times the items. The numbers of an embedding
+    the zero-shot answers, count as ``anchor`` items, and so does the variance of all items, since of few items each could be a
+    class of its own without any; even shares count as ``pull`` times the items. The numbers of an embedding
     depend on each other, and the likelihood of all of them would drown the texts: ``weight`` of it counts.
 
     Args:
         features: (N, D), brought to length 1.
         probabilities: (N, C), the zero-shot answers.
         weight: how much of the log-likelihood counts; 0 leaves the shares alone, as `class_shares.estimated_shares`.
-        anchor: items that the means at the start count as.
+        anchor: items that the means at the start and the variance of all items count as.
         pull: how much even shares weigh against the items.
         tolerance: the largest change of an answer at rest.
         steps: at most so many.
@@ -85,13 +86,15 @@ def class_means(
     count, width = given.shape[1], features.shape[1]
     prior, squares = np.log(given), features**2
     start = given.T @ features / given.sum(axis=0)[:, None]
+    overall, items = features.var(axis=0), len(features)
     answers, found = given, None
     for _ in range(steps):
         size = answers.sum(axis=0)
         sums = answers.T @ features
         means = (sums + anchor * start) / np.maximum(size + anchor, np.finfo(float).tiny)[:, None]
-        within = squares.mean(axis=0) + (size[:, None] * means**2 - 2 * means * sums).sum(axis=0) / len(features)
-        shares = (size / len(features) + pull / count) / (1 + pull)
+        within = squares.mean(axis=0) + (size[:, None] * means**2 - 2 * means * sums).sum(axis=0) / items
+        within = (items * within + anchor * overall) / (items + anchor)
+        shares = (size / items + pull / count) / (1 + pull)
         found = ClassMeans(
             means, np.maximum(within, FLOOR / width), np.maximum(shares, np.finfo(float).tiny), weight, False
         )
