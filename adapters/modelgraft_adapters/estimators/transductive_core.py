@@ -64,7 +64,7 @@ class Transductive(ZeroShot):
         model: str | Entry | TextBackbone = IMAGE_MODEL,
         labels: Sequence[Any] = (),
         *,
-        method: str = "shares",
+        method: str,
         pull: float = PULL,
         templates: str | Sequence[str] | None = None,
         descriptions: Mapping[Any, Sequence[str]] | None = None,

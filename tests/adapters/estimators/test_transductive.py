@@ -118,7 +118,7 @@ def test_unreadable_items_and_thresholds_are_rows_as_in_plain_zero_shot() -> Non
 
 
 def sigmoid() -> TransductiveZeroShotClassifier:
-    return TransductiveZeroShotClassifier(Encoder(ScoreRule("sigmoid", 10.0, -5.0)), LABELS)
+    return TransductiveZeroShotClassifier(Encoder(ScoreRule("sigmoid", 10.0, -5.0)), LABELS, method="shares")
 
 
 def dot(method: str) -> TransductiveZeroShotClassifier:
