@@ -25,6 +25,8 @@ from modelgraft_adapters.transductive.class_shares import PULL, ClassFactors, es
 from modelgraft_adapters.transductive.naming import LEAST, checked_method
 from modelgraft_adapters.transductive.prompt_weights import prompt_weights, weighted_classes
 
+FEW: Final = 10
+"""Items per label under which shares and means of classes are little more than chance."""
 ROWS: Final = 256
 """Items that are answered at once when they come in a stream."""
 
@@ -125,6 +127,11 @@ class Transductive(ZeroShot):
             return self
         plain = super().scores(features)
         rule, notes = self._rule(features, plain)
+        if self.method != "prompt-weights" and items < FEW * len(names):
+            notes = (
+                *notes,
+                f"{items:,} items are few for {len(names):,} labels: these answers can well be worse than plain ones",
+            )
         fitted = FittedRule(names, self.method, rule, items, 0, notes)
         changed = int((self._answer(fitted, features).argmax(axis=1) != plain.argmax(axis=1)).sum())
         self.fitted_ = replace(fitted, changed=changed)

@@ -10,6 +10,7 @@ import pytest
 from modelgraft import ScoreRule
 from modelgraft.errors import UsageError
 from modelgraft_adapters import TransductiveZeroShotClassifier, ZeroShotClassifier
+from modelgraft_adapters.data.reading import read_data
 from modelgraft_adapters.estimators.habits import NotFitted
 from modelgraft_adapters.transductive.class_means import class_means
 from modelgraft_adapters.transductive.class_shares import estimated_shares, even_shares
@@ -100,6 +101,20 @@ def test_few_items_broken_ones_and_a_single_class(method: str) -> None:
     )
     single = TransductiveZeroShotClassifier(Encoder(), ["cat"], method=method, templates=TEMPLATES).fit(PICTURES)
     assert (single.predict_proba(PICTURES) == 1).all()
+
+
+def test_few_items_for_the_labels_are_said() -> None:
+    for method in METHODS:
+        enough, few = (made(method).fit(batch).fitted_ for batch in (PICTURES, PICTURES[:39]))
+        assert enough is not None and few is not None and not enough.notes
+        assert bool(few.notes) == (method != "prompt-weights")
+        assert not few.notes or "39 items are few for 4 labels" in few.notes[0]
+
+
+def test_data_are_fitted_to_without_their_labels() -> None:
+    data = read_data(PICTURES, ["x", "y"] * 20)
+    found, wanted = made("shares").fit(data).shares_, made("shares").fit(PICTURES).shares_
+    assert found is not None and wanted is not None and (found == wanted).all()
 
 
 def test_a_single_template_is_said_and_changes_nothing() -> None:
