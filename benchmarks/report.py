@@ -33,6 +33,7 @@ from quality_page import (
 )
 from ranking_page import ranking_finetuned, ranking_halving, ranking_scores
 from speed_page import many_classes, speed_answers, speed_images, speed_steps, speed_texts
+from zero_shot_page import zero_shot_shift, zero_shot_words
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
@@ -46,6 +47,7 @@ PAGES = (
     ROOT / "docs" / "calibration.md",
     ROOT / "docs" / "ranking.md",
     ROOT / "docs" / "gap.md",
+    ROOT / "docs" / "zero-shot.md",
 )
 DRAWING = ROOT / "docs" / "quality.svg"
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -266,6 +268,8 @@ SECTIONS = {
         gap_same,
         gap_apart,
         gap_warning,
+        zero_shot_shift,
+        zero_shot_words,
     )
 }
 

@@ -17,7 +17,10 @@ from tests.host.environments import Environment
 from tests.hub_standin import HubStandIn
 from tests.readme import Block, blocks
 
-BLOCKS = [*blocks(), *blocks(ROOT / "docs" / "fine-tuning.md")]
+BLOCKS = [
+    *blocks(),
+    *(block for page in ("fine-tuning", "zero-shot") for block in blocks(ROOT / "docs" / f"{page}.md")),
+]
 
 
 def _shell(block: Block, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

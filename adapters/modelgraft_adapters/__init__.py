@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PrototypeClassifier,
         SemiSupervisedClassifier,
     )
+    from modelgraft_adapters.estimators.transductive import TransductiveZeroShotClassifier
     from modelgraft_adapters.estimators.zero_shot import ZeroShotClassifier
     from modelgraft_adapters.features.extractor import FeatureExtractor
     from modelgraft_adapters.finetuning.multitask_tuner import MultiTaskTuner
@@ -54,6 +55,7 @@ _WHERE = {
     "PrototypeClassifier": "estimators.probes",
     "Ranking": "ranking.results",
     "SemiSupervisedClassifier": "estimators.probes",
+    "TransductiveZeroShotClassifier": "estimators.transductive",
     "UnlikeTrainingWarning": "estimators.predicting",
     "ZeroShotClassifier": "estimators.zero_shot",
     "measure_gap": "runs.gap",
@@ -78,6 +80,7 @@ __all__ = [
     "PrototypeClassifier",
     "Ranking",
     "SemiSupervisedClassifier",
+    "TransductiveZeroShotClassifier",
     "UnlikeTrainingWarning",
     "ZeroShotClassifier",
     "measure_gap",

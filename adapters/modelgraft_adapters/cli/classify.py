@@ -17,10 +17,11 @@ from modelgraft_adapters.cli.model_options import BatchSize, Workers, entry_of, 
 from modelgraft_adapters.cli.precision import precision_told, settled
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
-from modelgraft_adapters.cli.progress import say, say_all
+from modelgraft_adapters.cli.progress import Bar, say, say_all
 from modelgraft_adapters.defaults import IMAGE_MODEL, TEXT_MODEL
 from modelgraft_adapters.media.files import MOST_TEXT_BYTES, read_regular
 from modelgraft_adapters.metrics.calibration import checked_coverage
+from modelgraft_adapters.transductive.naming import METHODS, checked_method
 
 
 def classify(
@@ -69,6 +70,12 @@ def classify(
         float | None,
         typer.Option(help="With --calibrate: give each item a set of labels that holds the true one so often (0.9)."),
     ] = None,
+    transductive: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Fit to all items first, without labels, and answer then: {', '.join(METHODS)}. Can help or hurt."
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{', '.join(FORMATS)}. Default: by the output's name, else a table."),
@@ -90,6 +97,7 @@ def classify(
     if not names:
         raise UsageError("no labels; name the classes to choose from: --labels 'cat,dog'")
     _check_coverage(coverage, calibrate)
+    _check_transductive(transductive, calibrate, descriptions)
     writer = make_writer(format, output, names if top_k is None else None)
     identified = _identified(paths, text)
     entry = entry_of(model, text)
@@ -107,12 +115,12 @@ def classify(
     items = [item for _, item in identified]
     modality = "text" if text else "image"
     options |= settled(entry, items, modality, dtype, engine, scores, store=False, **options)
-    classifier = ZeroShot(entry, names, threshold=threshold, **words, **options)
+    classifier = _classifier(transductive)(entry, names, threshold=threshold, **words, **options)
     if len(names) == 1 and classifier.head.rule.kind == "softmax":
         say("only one label: a softmax over one class is always 1; give it something to choose against")
     say_all(classifier.notes)
     _calibrate(classifier, calibrate)
-    predictions = classifier.classify(items, coverage=coverage)
+    predictions = _together(classifier, items) if transductive else classifier.classify(items, coverage=coverage)
     writer.ask(text=text, sets=coverage is not None, precision=precision_told(dtype, options["dtype"], device))
     try:
         write_rows(writer, identified, predictions, top_k, "classifying")
@@ -139,6 +147,49 @@ def _calibrate(classifier: Any, data: str | None) -> None:
     if data is not None:
         found = classifier.calibrate(data).check_calibration()
         say(f"calibrated on {found.source}: temperature {found.temperature:.2f}")
+
+
+def _check_transductive(method: str | None, calibrate: str | None, descriptions: Path | None) -> None:
+    if method is None:
+        return
+    checked_method(method)
+    if calibrate is not None:
+        raise UsageError(
+            "--transductive and --calibrate (--coverage) cannot be combined: what was calibrated on other items does not hold for "
+            "answers that depend on the batch; leave one of them out"
+        )
+    if method == "prompt-weights" and descriptions is not None:
+        raise UsageError(
+            "--transductive prompt-weights weighs templates, and --descriptions take their place; leave one of them out"
+        )
+
+
+def _classifier(transductive: str | None) -> Any:
+    """What makes the classifier."""
+    if transductive is None:
+        from modelgraft_adapters.estimators.zero_shot_core import ZeroShot
+
+        return ZeroShot
+    from functools import partial
+
+    from modelgraft_adapters.estimators.transductive_core import Transductive
+
+    return partial(Transductive, method=transductive)
+
+
+def _together(classifier: Any, items: list[Any]) -> list[Any]:
+    """Answers that wait for all items, and what plain zero-shot would have said of how many otherwise."""
+    with Bar() as bar:
+        found = list(
+            classifier.classify_together(items, lambda done, total: bar.tell("reading all items", done, total))
+        )
+    rule = classifier.fitted_
+    if rule.rule is not None:
+        say(
+            f"{rule.method}: fitted to all {rule.items:,} readable items without labels; {rule.changed:,} of the answers are "
+            "others than plain zero-shot gives"
+        )
+    return found
 
 
 def _fits(entry: Any, text: bool) -> None:
