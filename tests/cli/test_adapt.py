@@ -96,6 +96,21 @@ def test_a_network_is_adapted_and_saved(run: Run, domains: Path, tmp_path: Path)
     assert asked.returncode == 0 and len(json.loads(asked.stdout)) == 24, asked.stderr
 
 
+@pytest.mark.parametrize("method", ["deep-coral", "dann"])
+def test_a_network_is_trained_on_both_domains_and_saved(method: str, run: Run, domains: Path, tmp_path: Path) -> None:
+    settings = ("--set", "C=1", "--set", "steps=2", "--set", "strategy=last-1", "--set", "semi_weight=0.5")
+    words = ("--method", method, *settings, "-f", "json", "--save", str(tmp_path / "it"))
+    done = run("adapt", "lamp", "sun", *words, cwd=domains)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [one["method"] for one in found["results"]] == ["source-only", method] and found["method"] == method
+    adaptation = {"method": method, "target_items": 24, "steps": 2, "strategy": "last-1", "semi_weight": 0.5}
+    assert found["report"]["adaptation"] == adaptation
+    assert f"adapted to 24 items of the target without labels by {method}" in done.stderr
+    asked = run("predict", "plain", "--model", str(tmp_path / "it"), "-f", "json", cwd=domains)
+    assert asked.returncode == 0 and len(json.loads(asked.stdout)) == 24, asked.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -103,6 +118,9 @@ def test_a_network_is_adapted_and_saved(run: Run, domains: Path, tmp_path: Path)
         (("lamp", "sun", "--set", "shrinkag=1"), "--set shrinkag: auto has no such setting"),
         (("lamp", "sun", "--method", "coral", "--set", "shrinkage=3"), "a number from 0 to 1"),
         (("texts.csv", "texts.csv", "--method", "adabn", "-m", "embedded/sprig"), "adapted for images"),
+        (("texts.csv", "texts.csv", "--method", "dann", "-m", "embedded/sprig"), "dann trains a network on images"),
+        (("lamp", "sun", "--method", "dann", "--set", "semi_weight=-1"), "semi_weight must be 0 or more"),
+        (("lamp", "sun", "--method", "deep-coral", "--set", "clip=1"), "--set clip: deep-coral has no such setting"),
         (("lamp", "sun", "--method", "adabn", "--set", "lr=1"), "adabn has no such setting"),
         (("lamp", "texts.csv"), "the source holds images and the target texts"),
         (("plain", "sun"), "no item has a label|none of the 24 items has a label"),

@@ -9,7 +9,7 @@ import typer
 from modelgraft.errors import UsageError
 from modelgraft.outputs import check_output_folder
 
-from modelgraft_adapters.alignment.naming import AUTO, METHODS, NETWORK, NETWORK_SETTINGS, SETTINGS
+from modelgraft_adapters.alignment.naming import AUTO, HEAD_SETTINGS, METHODS, NETWORK, NETWORK_SETTINGS, SETTINGS
 from modelgraft_adapters.cli.data_options import GroupColumn, ItemColumn, SplitColumn, TestFraction
 from modelgraft_adapters.cli.device_options import Device, Dtype, Engine
 from modelgraft_adapters.cli.model_options import BatchSize, Layer, Model, Workers, entry_of
@@ -41,12 +41,17 @@ def adapt(
         str,
         typer.Option(
             help="auto (chosen without labels of the target), source-only, mean-shift, coral, subspace, importance, "
-            "self-training; of images' models with batch normalisation adabn, tent."
+            "self-training; of images' models with batch normalisation adabn, tent; of images, trained on both domains, "
+            "deep-coral, dann."
         ),
     ] = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting, NAME=VALUE (C, Cs, shrinkage, dimension, clip). Can be repeated."),
+        typer.Option(
+            "--set",
+            help="A setting, NAME=VALUE (C, Cs, shrinkage, dimension, clip; of deep-coral and dann those of finetune, such as "
+            "steps, lr, strategy, semi_weight). Can be repeated.",
+        ),
     ] = None,
     labelled_target: Annotated[
         str | None,
@@ -93,7 +98,7 @@ def adapt(
     options: dict[str, Any] = {"layer": layer, "device": device, "batch_size": batch_size, "workers": workers}
     options |= settled(entry, found.items, found.modality, dtype, engine, **options)
     network = method if method in NETWORK else None
-    more: dict[str, Any] = {name: settings.pop(name) for name in ("lr", "epochs") if name in settings}
+    more = {name: settings.pop(name) for name in [*settings] if network and name not in HEAD_SETTINGS}
     feature_method = "source-only" if network else method
     adapter = DomainAdapter(entry, feature_method, n_folds=folds, seed=seed, **options, **settings)
     with Bar() as bar:

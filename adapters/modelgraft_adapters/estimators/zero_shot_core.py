@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -31,8 +30,6 @@ from modelgraft_adapters.estimators.prompt_templates import DEFAULT_BY_MODALITY,
 from modelgraft_adapters.media.images import kept, read_image
 from modelgraft_adapters.media.texts import read_text
 from modelgraft_adapters.metrics.calibration import calibrate
-
-_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
 @dataclass(frozen=True, slots=True)

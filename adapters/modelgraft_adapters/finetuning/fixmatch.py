@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,17 @@ _TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class MixedItems(Shuffled, Dataset[Any]):
-    """Each labelled image with ``ratio`` unlabelled ones, these in a weak and a strong view each.
+    """Each labelled image with ``ratio`` unlabelled ones, these in a weak and a strong view each, or with ``strong`` None in one.
 
-    A row is (1 + 2 * ratio, 3, H, W): the labelled image, the weak views, the strong views. Which unlabelled images come with
-    an item, and every random part of a view, is drawn from seed, pass and item alone; each comes once before any comes again.
+    A row is (1 + 2 * ratio, 3, H, W): the labelled image, the weak views, the strong views (or 1 + ratio, without these).
+    Which unlabelled images come with an item, and every random part of a view, is drawn from seed, pass and item alone; each
+    comes once before any comes again.
     """
 
     items: Sequence[Any]
     unlabelled: Sequence[Any]
     weak: View
-    strong: View
+    strong: View | None
     seed: int
     ratio: int = 1
 
@@ -48,20 +50,18 @@ class MixedItems(Shuffled, Dataset[Any]):
         if isinstance(own, str):
             return item, own
         number, _ = place
+        views = (self.weak,) if self.strong is None else (self.weak, self.strong)
         pairs = []
         for k in range(self.ratio):
             image = self._image((number * len(self.items) + item) * self.ratio + k)
             if image is None:
                 return item, f"none of {_TRIES} unlabelled images beside it could be read"
-            pairs.append(
-                [self._view(view, image, number, item, k, n) for n, view in enumerate((self.weak, self.strong))]
-            )
-        weak, strong = zip(*pairs, strict=True)
-        return item, torch.stack([own, *weak, *strong])
+            pairs.append([self._view(view, image, number, item, k, n) for n, view in enumerate(views)])
+        return item, torch.stack([own, *chain.from_iterable(zip(*pairs, strict=True))])
 
     @staticmethod
     def collate(found: list[tuple[int, Any]]) -> Batch:
-        """A `Batch` of rows (B, 1 + 2 * ratio, 3, H, W)."""
+        """A `Batch` of rows (B, 1 + 2 * ratio, 3, H, W), or (B, 1 + ratio, 3, H, W)."""
         return PictureItems.collate(found)
 
     def _image(self, number: int) -> Image.Image | None:

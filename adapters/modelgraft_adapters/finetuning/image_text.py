@@ -71,6 +71,8 @@ class PromptedItems(Shuffled, TorchDataset[Any]):
 class TwoTowers(Grafted):
     """Of B images and B prompts: (B, 2, B) cosines, of each image with all prompts and of each prompt with all images."""
 
+    whole = True
+
     def forward(self, batch: Any) -> torch.Tensor:
         """``batch`` has ``pixels`` and tokens."""
         pixels = self.embed(batch[PIXELS])

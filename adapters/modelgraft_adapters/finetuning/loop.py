@@ -19,7 +19,7 @@ from modelgraft.errors import ModelgraftError, PluginError
 from modelgraft_adapters.calls import plugin_calls
 from modelgraft_adapters.finetuning.batches import Batch, Batches, seed_of
 from modelgraft_adapters.finetuning.model import Grafted
-from modelgraft_adapters.finetuning.optimizer import Average, Held, Schedule, make_optimizer
+from modelgraft_adapters.finetuning.optimizer import BESIDE, Average, Held, Schedule, make_optimizer
 from modelgraft_adapters.finetuning.parameter_groups import HEAD, Plan, open_blocks
 from modelgraft_adapters.finetuning.settings import Settings
 
@@ -112,7 +112,12 @@ class Loop:
         self.average = Average(self.live, settings.ema) if settings.ema else None
         self._held = Held(self.optimizer.optimizer, settings.l2_sp, settings.l2_head)
         self._model = self._wrapped()
-        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        # What is trained beside the head is clipped by itself: it must not shorten the step of what predicts.
+        own: list[torch.nn.Parameter] = []
+        beside: list[torch.nn.Parameter] = []
+        for group in self.optimizer.param_groups:
+            (beside if group["block"] == BESIDE else own).extend(group["params"])
+        self._clipped = [part for part in (own, beside) if part]
         self._right: torch.Tensor | None = None  # rows of the step that were right before it
         self._reached = False  # whether a gradient has been seen to reach the body
 
@@ -161,6 +166,7 @@ class Loop:
         factor = self.schedule.at(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
+        self.grafted.at(step / self.steps)
         while True:
             try:
                 loss = self._gradient(batch, step)
@@ -173,7 +179,8 @@ class Loop:
         self._check_reached(batch)
         self._close(step)
         if self.settings.clip is not None:
-            self.accelerator.clip_grad_norm_(self._trained, self.settings.clip)
+            for part in self._clipped:
+                self.accelerator.clip_grad_norm_(part, self.settings.clip)
         self.optimizer.step()
         self._held.pull()
         if self.average:
@@ -218,7 +225,7 @@ class Loop:
         """gradual: no gradient for blocks that are not open yet."""
         if self.settings.strategy != "gradual":
             return
-        opened = {HEAD, *open_blocks(self.plan.blocks, step, self.steps)}
+        opened = {HEAD, BESIDE, *open_blocks(self.plan.blocks, step, self.steps)}
         for group in self.optimizer.param_groups:
             if group["block"] not in opened:
                 for parameter in group["params"]:
@@ -250,10 +257,11 @@ class Loop:
         )
         if not short:
             raise error
-        if self.done.accumulate >= len(batch) or self.accelerator.num_processes > 1:
+        if self.done.accumulate >= len(batch) or self.accelerator.num_processes > 1 or self.grafted.whole:
             raise ModelgraftError(
                 f"not enough memory for {max(1, len(batch) // self.done.accumulate)} items at once; take recompute, a smaller "
                 "model or image, or fewer trained blocks (last-1)"
+                + (", or a smaller batch_size: the loss compares all items of a step" if self.grafted.whole else "")
                 if self.accelerator.num_processes == 1
                 else f"not enough memory; take accumulate={2 * self.done.accumulate}"
             ) from None

@@ -26,7 +26,7 @@ from modelgraft_adapters.finetuning.batches import Items, PictureItems, TextItem
 from modelgraft_adapters.finetuning.loop import Goal
 from modelgraft_adapters.finetuning.losses import Objective, Units, mixer
 from modelgraft_adapters.finetuning.model import Grafted
-from modelgraft_adapters.finetuning.settings import LOW_RANK, Settings
+from modelgraft_adapters.finetuning.settings import ALIGNING, LOW_RANK, Settings
 
 if TYPE_CHECKING:
     from modelgraft_adapters.finetuning.lora import LowRank
@@ -75,7 +75,9 @@ def make_way(given: Given) -> Way:
     Raises:
         UsageError: it cannot be done with these data or this model.
     """
-    strategy = given.settings.strategy
+    strategy, semi = given.settings.strategy, given.settings.semi
+    if given.unlabelled is None and semi in ALIGNING:
+        raise UsageError(f"{semi} draws two domains together, and there are no items of the other: give unlabelled")
     if given.unlabelled is not None and strategy in ("contrastive", "flyp"):
         raise UsageError(f"the strategy {strategy} trains on no unlabelled items; take another, or leave them out")
     if strategy == "contrastive":
@@ -124,23 +126,54 @@ def plain_items(given: Given) -> PictureItems | TextItems:
 
 def _with_unlabelled(given: Given, way: Way) -> Way:
     """Beside each labelled image unlabelled ones."""
-    from modelgraft_adapters.finetuning.fixmatch import FixMatchObjective, MixedItems, WithUnlabelled
-
     train, settings, unlabelled = given.train, given.settings, given.unlabelled
     assert unlabelled is not None
     if train.modality != "image" or train.task != "single-label":
         raise UsageError("unlabelled items are trained on with images that have one class each; these are not")
+    if not len(unlabelled):
+        raise UsageError("there are no unlabelled items to train on; give some, or leave unlabelled out")
     if settings.mixup or settings.cutmix:
         raise UsageError("mixup and cutmix do not go with unlabelled items; leave the one or the other out")
     if settings.semi == "fixmatch" and settings.augment == "none":
         raise UsageError("fixmatch compares two views of an image, and augment none makes them one; take flip or crop")
-    assert isinstance(way.goal, Objective)
+    return (_aligning if settings.semi in ALIGNING else _self_labelling)(given, way)
+
+
+def _self_labelling(given: Given, way: Way) -> Way:
+    """The unlabelled images are trained on with the model's own labels."""
+    from modelgraft_adapters.finetuning.fixmatch import FixMatchObjective, MixedItems, WithUnlabelled
+
+    train, settings, unlabelled = given.train, given.settings, given.unlabelled
+    assert unlabelled is not None and isinstance(way.goal, Objective)
     weak = training_transform(given.backbone, settings.augment)
     strong = training_transform(given.backbone, "randaugment") if settings.semi == "fixmatch" else weak
     way.grafted = WithUnlabelled(given.backbone, way.grafted.head)
     way.items = MixedItems(train.items, unlabelled.items, weak, strong, given.seed, settings.semi_ratio)
     way.goal = goal = FixMatchObjective(way.goal, settings.semi_threshold, settings.semi_weight)
     way.notes = lambda: [goal.note]
+    return way
+
+
+def _aligning(given: Given, way: Way) -> Way:
+    """The unlabelled images are of another domain, and the embeddings of both are drawn together."""
+    from modelgraft_adapters.finetuning.fixmatch import MixedItems
+    from modelgraft_adapters.finetuning.two_domains import Adversarial, Coral, DomainObjective, TwoDomains
+
+    backbone, settings, unlabelled, head = given.backbone, given.settings, given.unlabelled, way.grafted.head
+    assert unlabelled is not None and isinstance(way.goal, Objective)
+    weight = settings.semi_weight
+    grafted: TwoDomains
+    if settings.semi == "deep-coral":
+        grafted, own = Coral(backbone, head, weight), weight
+        what = "the distance of the domains' covariances (before its weight)"
+    else:
+        grafted, own = Adversarial(backbone, head, weight, backbone.embed_dim, given.seed), float(weight > 0)
+        what = "the domain classifier's loss (0.69 where it cannot tell them apart)"
+    view = training_transform(backbone, settings.augment)
+    way.grafted = grafted
+    way.items = MixedItems(given.train.items, unlabelled.items, view, None, given.seed, settings.semi_ratio)
+    way.goal = goal = DomainObjective(way.goal, own, what)
+    way.notes = lambda: goal.notes
     return way
 
 

@@ -17,11 +17,16 @@ from modelgraft_adapters.finetuning.parameter_groups import Plan
 class Grafted(nn.Module):
     """Logits of batches: ``head(embedding)``. ``body`` is the backbone's own module, trained in place."""
 
+    whole = False
+    """Whether the loss compares the rows of a step with each other: then a step is not taken in parts."""
+
     def __init__(self, backbone: Any, head: nn.Module) -> None:
         super().__init__()
         self.body: nn.Module = backbone.module
         self.head = head
         self.backbone: Any = backbone
+        self.beside: nn.Module | None = None
+        """What is trained with the head and takes no part in predicting."""
         self.learns = False
         """Whether something of the body is trained."""
         self._bad: torch.Tensor | None = None
@@ -40,6 +45,9 @@ class Grafted(nn.Module):
         bad = ~torch.isfinite(found.detach()).all()
         self._bad = bad if self._bad is None else self._bad | bad
         return found
+
+    def at(self, progress: float) -> None:
+        """Get ready for a step; ``progress`` is the part of the run's steps that is done, from 0 to below 1."""
 
     def finite(self) -> bool:
         """Whether all embeddings since the last call were numbers."""
@@ -90,10 +98,13 @@ class Grafted(nn.Module):
                         yield name, buffer
 
     def live(self) -> dict[str, torch.Tensor]:
-        """What training moves, by full name: trained parameters, the persistent buffers of modules in train mode, the head."""
+        """What training moves, by full name: trained parameters, the persistent buffers of modules in train mode, the head, and
+        what is trained beside it."""
         left = {name for name, _ in self.frozen()} | self.passing().keys()
         body = {f"body.{n}": t for n, t in (*self.body.named_parameters(), *self.body.named_buffers()) if n not in left}
-        return body | {f"head.{n}": t for n, t in self.head.state_dict(keep_vars=True).items()}
+        body |= {f"head.{n}": t for n, t in self.head.state_dict(keep_vars=True).items()}
+        beside = {} if self.beside is None else self.beside.state_dict(keep_vars=True)
+        return body | {f"beside.{n}": t for n, t in beside.items()}
 
     def passing(self) -> dict[str, torch.Tensor]:
         """Buffers of the body that are no part of its state (``register_buffer(persistent=False)``): positions, what a model keeps

@@ -39,7 +39,7 @@ from modelgraft_adapters.finetuning.multitask import (
 )
 from modelgraft_adapters.finetuning.parameter_groups import HEAD
 from modelgraft_adapters.finetuning.savable import OF_THE_RUN, check_savable, moved_report
-from modelgraft_adapters.finetuning.settings import check_workers, keep_settings, with_settings
+from modelgraft_adapters.finetuning.settings import ALIGNING, check_workers, keep_settings, with_settings
 from modelgraft_adapters.finetuning.setup import check_model
 from modelgraft_adapters.finetuning.trunk import Trunk
 from modelgraft_adapters.metrics.scores import Evaluation
@@ -233,6 +233,8 @@ class MultiTaskTuner(Trunk, Estimator):
             adapter.head_ = linear_head(weight, bias, task.objective.task, self.tuning).to(adapter._head_device)
 
     def _way(self, backbone: Any, parts: Mapping[str, Dataset], fixed: tuple[float, ...]) -> Way:
+        if self.tuning.semi in ALIGNING:
+            raise UsageError(f"semi is {self.tuning.semi}; several tasks are trained on labelled items only")
         first = next(iter(parts.values()))
         probes = self._probes(parts) if self.tuning.strategy == "lp-ft" else None
         given = Given(backbone, first, self.tuning, checked_seed(self.seed))

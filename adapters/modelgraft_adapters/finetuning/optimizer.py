@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -12,6 +12,11 @@ from torch import nn
 from modelgraft_adapters.finetuning.model import Grafted
 from modelgraft_adapters.finetuning.parameter_groups import HEAD, Plan, parameters_of
 from modelgraft_adapters.finetuning.settings import Settings
+
+BESIDE: Final = "beside"
+"""The block of what is trained beside the head."""
+BESIDE_RATE: Final = 10.0
+"""What begins at random learns so much faster than what was pretrained (Ganin et al. 2016)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Schedule:
 
 
 def make_optimizer(grafted: Grafted, plan: Plan, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW or SGD with a parameter group for each group of the plan, in its order."""
+    """AdamW or SGD with a parameter group for each group of the plan, in its order; before them that of what is trained beside the
+    head, at `BESIDE_RATE` times the highest rate."""
     groups: list[dict[str, Any]] = [
         {
             "params": parameters_of(group, grafted.body, grafted.head),
@@ -49,6 +55,10 @@ def make_optimizer(grafted: Grafted, plan: Plan, settings: Settings) -> torch.op
         }
         for group in plan.groups
     ]
+    if grafted.beside is not None:
+        rate = BESIDE_RATE * settings.highest_rate
+        own = {"params": list(grafted.beside.parameters()), "lr": rate, "rate": rate}
+        groups.insert(0, {**own, "weight_decay": 0.0, "block": BESIDE})
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.highest_rate, momentum=0.9, nesterov=True)
     # fused: one pass over a tensor instead of ten, four times as fast on a CPU

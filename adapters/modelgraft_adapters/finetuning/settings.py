@@ -44,6 +44,8 @@ RATES: Final = {
 }
 """Learning rates where none is given; 1e-4 for the others."""
 LOW_RANK: Final = ("lora", "dora")
+ALIGNING: Final = ("deep-coral", "dann")
+"""Ways to train on unlabelled images that draw two domains together."""
 AUGMENTATIONS: Final = ("none", "flip", "crop", "trivial", "randaugment")
 LEAST_STEPS: Final = 100
 EPOCHS: Final = 10
@@ -121,11 +123,12 @@ class Settings:
     """What they add is times ``lora_alpha / rank``; None is ``rank``."""
     lora_dropout: float = 0.0
     semi: str = "fixmatch"
-    """What unlabelled images are trained on by: ``fixmatch`` (Sohn et al. 2020), or ``pseudo-label`` (Lee 2013)."""
+    """What unlabelled images are trained on by: ``fixmatch`` (Sohn et al. 2020), or ``pseudo-label`` (Lee 2013); of another domain
+    than the labelled ones ``deep-coral`` (Sun and Saenko 2016) or ``dann`` (Ganin et al. 2016)."""
     semi_threshold: float = 0.95
     """tau: the probability from which on a class that the model itself gives an unlabelled image is taken for its label."""
     semi_weight: float = 1.0
-    """lambda: of the unlabelled images' loss."""
+    """lambda: of the unlabelled images' loss; of dann the strength that the reversal of the gradient ends at."""
     semi_ratio: int = 1
     """mu: unlabelled images of a step for each labelled one."""
     patience: int | None = None
@@ -148,7 +151,7 @@ class Settings:
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         _one_of("schedule", self.schedule, ("cosine", "constant"))
         _one_of("augment", self.augment, AUGMENTATIONS)
-        _one_of("semi", self.semi, ("fixmatch", "pseudo-label"))
+        _one_of("semi", self.semi, ("fixmatch", "pseudo-label", *ALIGNING))
         for name, words in (("norms", ("eval", "train")), ("precision", ("fp32", "bf16", "fp16"))):
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), words)
@@ -181,6 +184,10 @@ class Settings:
         if self.strategy == "flyp" and self.accumulate > 1:
             raise UsageError(
                 "flyp compares all items of a step with each other: it cannot be taken in parts (accumulate)"
+            )
+        if self.semi == "deep-coral" and (self.accumulate > 1 or self.usual_batch < 2):
+            raise UsageError(
+                "deep-coral compares the covariances of a step: it takes a batch_size of 2 or more, and no parts (accumulate)"
             )
         if self.strategy in LOW_RANK and self.l2_sp:
             raise UsageError(

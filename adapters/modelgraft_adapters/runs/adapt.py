@@ -14,11 +14,12 @@ import numpy as np
 from modelgraft.errors import ModelgraftError, UsageError
 from modelgraft.learning import listening
 
-from modelgraft_adapters.alignment.naming import SOURCE_ONLY
+from modelgraft_adapters.alignment.naming import SOURCE_ONLY, TRAINED
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.labels import check_for_training
 from modelgraft_adapters.data.splitting import stratified_split
 from modelgraft_adapters.estimators.adaptation import DomainAdapter
+from modelgraft_adapters.estimators.base import Adapter
 from modelgraft_adapters.estimators.frozen import FrozenAdapter, unreadable
 from modelgraft_adapters.features.extractor import Embedded
 from modelgraft_adapters.metrics.costs import peak_mib
@@ -57,7 +58,7 @@ class MethodResult:
 class AdaptRun:
     """What a run found."""
 
-    adapter: FrozenAdapter
+    adapter: Adapter
     """What was made: of the method that was taken."""
     train: Dataset
     """The labelled items of the source that heads were trained on."""
@@ -122,7 +123,8 @@ def run_adapt(
         target: with or without labels, which are taken off. Of a target that is split the split ``train`` is adapted to.
         labelled_target: items of the target with labels to score on, that nothing is adapted to. None: the target's split
             ``test``; of a target with labels and no split the same items, since no label was seen.
-        network: ``adabn`` or ``tent``: what is done to the network of an ``adapter`` whose method is ``source-only``.
+        network: ``adabn``, ``tent``, ``deep-coral`` or ``dann``: what is done to the network of an ``adapter`` whose
+            method is ``source-only``.
         settings: of that.
 
     Raises:
@@ -140,6 +142,8 @@ def run_adapt(
         raise UsageError("the test split of the source has no labelled item to test on")
     adapted, scored, scored_on = _parts(target, labelled_target)
     adapter._read(train, None, None)  # settles whether images or texts
+    if network in TRAINED:
+        _check_trained(network, settings, adapter, train)
     before = adapter.extractor.encoded
     with timed(seconds, "embedding"):
         found = embed_part(adapter, train, "embedding the source", tell)
@@ -162,11 +166,12 @@ def run_adapt(
             candidates = {SOURCE_ONLY: plain, **candidates}
     with timed(seconds, "testing"):
         results = _scored(candidates, (of_held, held), (of_scored, scored) if scored_on else None)
-    before, made = adapter.extractor.encoded - before, adapter
+    before = adapter.extractor.encoded - before
+    made: Adapter = adapter
     if network is not None:
         with timed(seconds, f"{network}, with testing"):
             made, more = _network(
-                network, settings, adapter, (readable, adapted), (held, scored if scored_on else None)
+                network, settings, adapter, (readable, adapted), (held, scored if scored_on else None), tell
             )
             results.append(_beside(results[0], more, len(scored)))
     if scored_on in (SPLIT, GIVEN):
@@ -233,19 +238,64 @@ def _network(
     adapter: DomainAdapter,
     domains: tuple[Dataset, Dataset],
     tested: tuple[Dataset, Dataset | None],
-) -> tuple[FrozenAdapter, MethodResult]:
+    tell: Progress,
+) -> tuple[Adapter, MethodResult]:
     """The adapter with its network adapted, and how it does; its features are its own, and taken anew."""
     from modelgraft_adapters.finetuning.norm_adaptation import adabn, tent
 
     source, target = domains
-    seeded = {"seed": adapter.drawn} if method == "tent" else {}
-    change: Any = {"adabn": adabn, "tent": tent}[method]
-    made: FrozenAdapter = change(adapter, target, X_source=source, **settings, **seeded)
+    if method in TRAINED:
+        made = _trained(method, settings, adapter, source, target, tell)
+    else:
+        seeded = {"seed": adapter.drawn} if method == "tent" else {}
+        change: Any = {"adabn": adabn, "tent": tent}[method]
+        made = change(adapter, target, X_source=source, **settings, **seeded)
     found = [
         None if part is None else made.evaluate_features(made.extractor.embed(part.items), part) for part in tested
     ]
     assert found[0] is not None
     return made, MethodResult(method, found[0], found[1], None)
+
+
+def _check_trained(method: str, settings: Mapping[str, Any], adapter: DomainAdapter, train: Dataset) -> None:
+    """Say before anything is embedded what the network cannot be trained on, or by.
+
+    Raises:
+        UsageError: texts, a layer, a setting that cannot be.
+    """
+    from modelgraft_adapters.finetuning.settings import Settings
+
+    if train.modality != "image":
+        raise UsageError(f"{method} trains a network on images; of texts take a method that moves features, or auto")
+    if adapter.extractor.layer is not None:
+        raise UsageError(
+            f"the adapter reads the layer {adapter.extractor.layer!r}; {method} trains the model's embedding"
+        )
+    Settings.of({**settings, "semi": method})
+
+
+def _trained(
+    method: str, settings: Mapping[str, Any], adapter: DomainAdapter, source: Dataset, target: Dataset, tell: Progress
+) -> Adapter:
+    """A network trained on both domains; the labels are the source's."""
+    from modelgraft_adapters.finetuning.tuner import FineTuner
+
+    options: Any = {"modality": "image", "seed": adapter.drawn, "class_weight": adapter.class_weight}
+    options |= {name: adapter.extractor_options[name] for name in ("device", "workers")}
+    tuner = FineTuner(
+        adapter.model,
+        **options,
+        **{**settings, "semi": method},
+        tell=lambda now: tell(f"training by {method}", now.step, now.steps),
+    )
+    tuner.fit(replace(source, split=None), unlabelled=target)
+    tuner.report_ = {
+        **tuner.report_,
+        "adaptation": {"method": method, "target_items": len(target), **settings},
+    }
+    count = f"{len(target):,} items of the target without labels"
+    tuner.notes_ = [f"adapted to {count} by {method}", *tuner.notes_]
+    return tuner
 
 
 def _beside(base: MethodResult, one: MethodResult, count: int) -> MethodResult:

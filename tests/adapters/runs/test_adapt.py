@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from modelgraft.errors import ModelgraftError, UsageError
-from modelgraft_adapters import Dataset, DomainAdapter
+from modelgraft_adapters import Dataset, DomainAdapter, FineTuner
 from modelgraft_adapters.finetuning.norm_adaptation import adabn
 from modelgraft_adapters.runs.adapt import GIVEN, SAME, SPLIT, run_adapt
 
@@ -101,6 +101,30 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=said):
             call()
+
+
+@pytest.mark.parametrize("network", ["deep-coral", "dann"])
+def test_a_network_is_trained_on_both_domains(network: str) -> None:
+    """The same as a tuner by hand, beside source-only on the same items; no label of the target enters."""
+    adapter = DomainAdapter(Pictures(), "source-only", C=1.0, store=False)
+    target = replace(_colours(60), split=np.array(["train", "train", "test"] * 8))
+    settings = {"strategy": "full", "steps": 3, "augment": "none"}
+    run = run_adapt(adapter, _colours(0, 30), target, network=network, settings=settings)
+    assert [one.name for one in run.results] == ["source-only", network] and run.method == network
+    assert run.adapter.evaluation_ is run.results[1].target and run.results[1].gain is not None
+    by_hand = FineTuner(Pictures(), semi=network, **settings).fit(replace(run.train, split=None), unlabelled=run.target)
+    items = target.items[:6]
+    assert np.array_equal(by_hand.predict_proba(items), run.adapter.predict_proba(items))
+    assert target.targets is not None
+    blind = replace(target, targets=target.targets[::-1].copy())
+    other = run_adapt(
+        DomainAdapter(Pictures(), "source-only", C=1.0, store=False),
+        _colours(0, 30),
+        blind,
+        network=network,
+        settings=settings,
+    )
+    assert np.array_equal(other.adapter.predict_proba(items), run.adapter.predict_proba(items))
 
 
 @pytest.mark.parametrize("network", ["adabn", "tent"])
