@@ -17,4 +17,4 @@ def calibration() -> str:
         cells += [f"{found['error']:.3f}", f"{found['error_after']:.3f}"]
         cells += [f"{100 * found[c]['covered']:.1f} ± {196 * found[c]['error']:.1f} %" for c in coverages]
         rows.append("| " + " | ".join([*cells, f"{found['0.9']['size']:.2f}"]) + " |")
-    return section(rows, data)
+    return section(rows, data, "± is the 95 % interval over the draws.")
