@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numbers_page
-from adaptation_page import adaptation, adaptation_network, adaptation_words
+from adaptation_page import adaptation, adaptation_network, adaptation_trained, adaptation_words
 from calibration_page import calibration
 from finetuning_page import (
     finetuning_contrastive,
@@ -250,6 +250,7 @@ SECTIONS = {
         adaptation,
         adaptation_words,
         adaptation_network,
+        adaptation_trained,
         finetuning_shots,
         finetuning_domains,
         finetuning_wise,

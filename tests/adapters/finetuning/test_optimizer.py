@@ -21,6 +21,7 @@ class _Grafted(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.beside = None
         torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 3))
         self.head = nn.Linear(3, 2)
@@ -98,3 +99,15 @@ def test_the_average_is_the_moving_average() -> None:
         expected = decay * expected + (1 - decay) * live["w"]
     torch.testing.assert_close(average.values["w"], expected)
     assert set(average.values) == {"w"}
+
+
+def test_what_is_trained_beside_the_head_has_a_group_of_its_own_before_the_others() -> None:
+    """Ten times the rate, no decay; the others and the last, which is the head's, stay as they are."""
+    model = _Grafted()
+    plan = make_plan(model.body, model.blocks, model.head, Settings(strategy="full", lr=0.1))
+    without = make_optimizer(model, plan, Settings(strategy="full", lr=0.1)).param_groups
+    model.beside = nn.Linear(2, 1)
+    groups = make_optimizer(model, plan, Settings(strategy="full", lr=0.1)).param_groups
+    assert (groups[0]["block"], groups[0]["rate"], groups[0]["weight_decay"]) == ("beside", 1.0, 0.0)
+    assert [id(p) for p in groups[0]["params"]] == [id(p) for p in model.beside.parameters()]
+    assert [one["block"] for one in groups[1:]] == [one["block"] for one in without] and groups[-1]["block"] == "head"
