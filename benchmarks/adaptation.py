@@ -21,7 +21,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ PAIRS = {
 }
 Features = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Features, labels and splits of a domain."""
+Heads = Callable[[Dataset, Dataset, int], tuple[dict[str, Any], dict[str, Any]]]
+"""Of labelled items, others without labels and a seed: fitted heads by name, and what else is to be kept of them."""
 
 
 def main() -> None:
@@ -117,33 +119,32 @@ def one_run(source: Features, target: Features, seed: int) -> dict[str, Any]:
 
 def network(options: argparse.Namespace, done: dict[str, Any], path: Path) -> None:
     """AdaBN and TENT beside source-only and the probe as it was pretrained, on the digits."""
-    runs = done.setdefault("network", {})
-    sets = {name: read_data(options.data / f"{name}.tar") for name in ("mnist", "usps", "mnist_m")}
-    for seed in range(options.seeds):
-        for source, target in PAIRS["digits"]:
-            if f"{source} {target} {seed}" in runs or time.process_time() > options.cpu:
-                continue
-            rng = np.random.default_rng(seed)
-            train, blind = (few(sets[name].part("train"), rng) for name in (source, target))
-            test = replace(sets[target].part("test"), split=None)
-            probe = FrozenAdapter("embedded/sprig", Cs=STRENGTHS, seed=seed, device="cpu").fit(train)
-            own = {"X_source": train}
-            heads = {
-                "source-only": probe,
-                "adabn": adabn(probe, blind, **own),
-                "tent": tent(probe, blind, seed=seed, **own),
-            }
-            answers = {name: Answers.of(head.evaluate(test), len(test)) for name, head in heads.items()}
-            gains = {name: difference([one], [answers["source-only"]]) for name, one in answers.items()}
-            methods = {n: {"accuracy": answers[n].score, "gain": [g.value, g.low, g.high]} for n, g in gains.items()}
-            runs[f"{source} {target} {seed}"] = {"items": [len(train), len(blind), len(test)], "methods": methods}
-            path.write_text(json.dumps(done, indent=1) + "\n")
-            print(source, target, seed, {name: one.score for name, one in answers.items()}, flush=True)
+
+    def heads(train: Dataset, blind: Dataset, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        probe = FrozenAdapter("embedded/sprig", Cs=STRENGTHS, seed=seed, device="cpu").fit(train)
+        own = {"X_source": train}
+        adapted = {"adabn": adabn(probe, blind, **own), "tent": tent(probe, blind, seed=seed, **own)}
+        return {"source-only": probe, **adapted}, {}
+
+    on_digits(heads, done.setdefault("network", {}), options, done, path)
 
 
 def trained(options: argparse.Namespace, done: dict[str, Any], path: Path) -> None:
     """Deep CORAL and DANN beside the same training on the source alone."""
-    runs = done.setdefault("trained", {})
+
+    def heads(train: Dataset, blind: Dataset, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        made = {"fine-tuned": FineTuner("embedded/sprig", seed=seed, device="cpu", **TRAINING).fit(train)}
+        for way in ("deep-coral", "dann"):
+            tuner = FineTuner("embedded/sprig", semi=way, seed=seed, device="cpu", **TRAINING)
+            made[way] = tuner.fit(train, unlabelled=blind)
+        settings = {**TRAINING, "threads": torch.get_num_threads()}
+        return made, {"settings": settings, "notes": {name: head.notes_ for name, head in made.items()}}
+
+    on_digits(heads, done.setdefault("trained", {}), options, done, path)
+
+
+def on_digits(make: Heads, runs: dict[str, Any], options: argparse.Namespace, done: dict[str, Any], path: Path) -> None:
+    """Each pair of digits and seed that is not there yet: the accuracy of every head, and its gain over the first one."""
     sets = {name: read_data(options.data / f"{name}.tar") for name in ("mnist", "usps", "mnist_m")}
     for seed in range(options.seeds):
         for source, target in PAIRS["digits"]:
@@ -152,23 +153,13 @@ def trained(options: argparse.Namespace, done: dict[str, Any], path: Path) -> No
             rng = np.random.default_rng(seed)
             train, blind = (few(sets[name].part("train"), rng) for name in (source, target))
             test = replace(sets[target].part("test"), split=None)
-            plain = FineTuner("embedded/sprig", seed=seed, device="cpu", **TRAINING).fit(train)
-            heads = {"fine-tuned": plain}
-            for way in ("deep-coral", "dann"):
-                tuner = FineTuner("embedded/sprig", semi=way, seed=seed, device="cpu", **TRAINING)
-                heads[way] = tuner.fit(train, unlabelled=blind)
+            heads, more = make(train, blind, seed)
             answers = {name: Answers.of(head.evaluate(test), len(test)) for name, head in heads.items()}
-            gains = {name: difference([one], [answers["fine-tuned"]]) for name, one in answers.items()}
+            base = next(iter(answers.values()))
+            gains = {name: difference([one], [base]) for name, one in answers.items()}
             methods = {n: {"accuracy": answers[n].score, "gain": [g.value, g.low, g.high]} for n, g in gains.items()}
-            said = {name: head.notes_ for name, head in heads.items()}
             items = [len(train), len(blind), len(test)]
-            settings = {**TRAINING, "threads": torch.get_num_threads()}
-            runs[f"{source} {target} {seed}"] = {
-                "items": items,
-                "settings": settings,
-                "methods": methods,
-                "notes": said,
-            }
+            runs[f"{source} {target} {seed}"] = {"items": items, "methods": methods, **more}
             path.write_text(json.dumps(done, indent=1) + "\n")
             print(source, target, seed, {name: one.score for name, one in answers.items()}, flush=True)
 

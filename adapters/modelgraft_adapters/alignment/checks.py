@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.calls.score_inputs import check_finite_rows
+
 LEAST: Final = 4
 """Items of a domain: of fewer a covariance, folds or a subspace say nothing."""
 
@@ -30,12 +32,7 @@ def checked_domains(source: np.ndarray, target: np.ndarray, least: int = LEAST) 
         if len(features) < least:
             there = "1 readable item" if len(features) == 1 else f"{len(features)} readable items"
             raise UsageError(f"the {name} has {there}; adapting takes {least} or more")
-        broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        if len(broken):
-            raise UsageError(
-                f"the features of {len(broken)} of {len(features)} items of the {name} (the first: item {broken[0]}) are not "
-                "finite numbers; leave these items out"
-            )
+        check_finite_rows(features, f"the {name}")
         found.append(features)
     if found[0].shape[1] != found[1].shape[1]:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Whether outputs and targets are what scores are of: shapes, finite numbers, classes that there are, probabilities."""
+"""Whether outputs, targets and features are what scores are of: shapes, finite numbers, classes that there are, probabilities."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ def checked_inputs(task: Task, classes: int, targets: np.ndarray, outputs: np.nd
             ~np.asarray(np.abs(targets.astype(np.float64)) <= LARGEST).all(axis=1), targets, "not finite, or too large"
         )
     return targets, outputs
+
+
+def check_finite_rows(features: np.ndarray, whose: str = "") -> None:
+    """Check that features (N, D) are finite numbers.
+
+    Args:
+        whose: of which items, for the message.
+
+    Raises:
+        UsageError: some are not; it says of how many items, and of which first.
+    """
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        of = f" of {whose}" if whose else ""
+        raise UsageError(
+            f"the features of {len(broken)} of {len(features)} items{of} (the first: item {broken[0]}) are not finite numbers; "
+            "leave these items out"
+        )
 
 
 def not_outputs(outputs: np.ndarray, task: Task | str) -> str:

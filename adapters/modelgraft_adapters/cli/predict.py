@@ -18,7 +18,7 @@ from modelgraft_adapters.cli.precision import precision_told
 from modelgraft_adapters.cli.prediction_rows import write_rows
 from modelgraft_adapters.cli.prediction_writers import FORMATS, make_writer
 from modelgraft_adapters.cli.progress import say_all
-from modelgraft_adapters.metrics.calibration import checked_coverage, conformal_threshold
+from modelgraft_adapters.metrics.calibration import checked_coverage
 
 TABLES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
@@ -135,7 +135,7 @@ def _check_able(adapter: Any, ood: bool, coverage: float | None) -> None:
     if ood:
         adapter.check_reference()
     if coverage is not None:
-        conformal_threshold(adapter.check_calibration().strangeness, coverage)
+        adapter.set_limit(coverage)
 
 
 def _items(paths: list[str], text: bool, column: str | None) -> list[tuple[str, Any]]:

@@ -281,7 +281,7 @@ class Adapter(ClassifierMixin, Predicting):  # type: ignore[misc]
             UsageError: classes that do not exclude each other, no labelled item, or items that were trained on.
         """
         outputs, targets = self.to_calibrate_on(X, y, split=split)
-        self.calibration_ = calibrate(outputs, targets, f"{len(targets):,} items")
+        self.calibration_ = calibrate(outputs, targets)
         return self
 
     def to_calibrate_on(self, X: Any, y: Any = None, *, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from modelgraft.errors import UsageError
 from modelgraft_adapters.data.dataset import Dataset
 from modelgraft_adapters.data.splitting import folds
 from modelgraft_adapters.estimators.prediction import Prediction
-from modelgraft_adapters.metrics.calibration import Calibration, calibrate, checked_coverage, conformal_threshold
+from modelgraft_adapters.metrics.calibration import Calibration, calibrate, conformal_threshold, prediction_sets
 
 if TYPE_CHECKING:
     from modelgraft_adapters.estimators.frozen import FrozenAdapter
@@ -38,12 +38,11 @@ class Calibrated:
         Raises:
             UsageError: not calibrated, or on too few items for such a coverage.
         """
-        calibration = self.check_calibration()
-        checked_coverage(coverage)
+        limit = self.set_limit(coverage)
         probabilities = self.predict_proba(X)
         known = ~np.isnan(probabilities).any(axis=1)
         found = np.ones(probabilities.shape, bool)
-        found[known] = calibration.sets(probabilities[known], coverage)
+        found[known] = prediction_sets(probabilities[known], limit)
         return found
 
     def check_calibration(self) -> Calibration:
@@ -59,13 +58,13 @@ class Calibrated:
             )
         return self.calibration_
 
-    def _limit(self, coverage: float | None) -> float | None:
-        """The strangeness up to which classes belong to sets; None where none are asked for."""
-        return (
-            None
-            if coverage is None
-            else conformal_threshold(self.check_calibration().strangeness, checked_coverage(coverage))
-        )
+    def set_limit(self, coverage: float) -> float:
+        """Return the strangeness up to which classes belong to sets of a coverage.
+
+        Raises:
+            UsageError: as `predict_set`.
+        """
+        return conformal_threshold(self.check_calibration().strangeness, coverage)
 
     def _tempered(self, probabilities: np.ndarray) -> np.ndarray:
         return probabilities if self.calibration_ is None else self.calibration_.tempered(probabilities)

@@ -129,7 +129,7 @@ class Predicting(Calibrated, Estimator):
         """
         head = self._fitted()
         threshold = checked_threshold(threshold)
-        limit = self._limit(coverage)
+        limit = None if coverage is None else self.set_limit(coverage)
         reference = self.reference_
         oods: list[float] = []
         given = self._read(items, None, None).items if self._on_features else each_item(items)

@@ -192,7 +192,8 @@ class ZeroShot(Calibrated):
             items: images: paths, PIL images, or uint8 arrays (H, W), (H, W, 3), (H, W, 4); texts: str.
             coverage: each has a set of labels that holds the true one so often (`calibrate`).
         """
-        names, limit = checked_names(self.labels), self._limit(coverage)
+        names = checked_names(self.labels)
+        limit = None if coverage is None else self.set_limit(coverage)
         for outcome in self._probabilities(items):
             if outcome.row is None:
                 yield Prediction(outcome.item, None, None, {}, error=outcome.error)
@@ -227,7 +228,7 @@ class ZeroShot(Calibrated):
         outputs = (
             np.stack([row.numpy() for row in rows if row is not None]) if good.any() else np.zeros((0, len(names)))
         )
-        self.calibration_ = calibrate(outputs, targets, f"{int(good.sum()):,} items")
+        self.calibration_ = calibrate(outputs, targets)
         return self
 
     @torch.inference_mode()

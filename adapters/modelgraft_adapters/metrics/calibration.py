@@ -56,12 +56,13 @@ class Calibration:
         return prediction_sets(probabilities, conformal_threshold(self.strangeness, coverage))
 
 
-def calibrate(probabilities: np.ndarray, targets: np.ndarray, source: str) -> Calibration:
+def calibrate(probabilities: np.ndarray, targets: np.ndarray, source: str | None = None) -> Calibration:
     """Return what held-out items say.
 
     Args:
         probabilities: (N, C) of items that the model was not trained on; rows sum to 1.
         targets: (N,) int, the true classes; -1 is one that the model does not know, whose set never holds it.
+        source: where they came from; None says how many they are.
 
     Raises:
         UsageError: no item, or numbers that are no probabilities.
@@ -71,7 +72,7 @@ def calibrate(probabilities: np.ndarray, targets: np.ndarray, source: str) -> Ca
     found = strangeness(tempered(probabilities, temperature), targets)
     if len(found) > KEPT:
         found = np.random.default_rng(0).choice(found, KEPT, replace=False)
-    return Calibration(temperature, np.sort(found), source)
+    return Calibration(temperature, np.sort(found), f"{len(targets):,} items" if source is None else source)
 
 
 def best_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -239,7 +240,7 @@ def cross_fitted(
         own, others = part == number, part != number
         if not others.any():
             break
-        found = calibrate(probabilities[others], targets[others], "others")
+        found = calibrate(probabilities[others], targets[others])
         after[own] = found.tempered(probabilities[own])
         try:
             sets[own] = found.sets(after[own], coverage)

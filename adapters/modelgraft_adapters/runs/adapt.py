@@ -166,7 +166,7 @@ def run_adapt(
             candidates = {SOURCE_ONLY: plain, **candidates}
     with timed(seconds, "testing"):
         results = _scored(candidates, (of_held, held), (of_scored, scored) if scored_on else None)
-    before = adapter.extractor.encoded - before
+    encoded = adapter.extractor.encoded - before
     made: Adapter = adapter
     if network is not None:
         with timed(seconds, f"{network}, with testing"):
@@ -188,7 +188,7 @@ def run_adapt(
         scored_on,
         sum(int((~embedded.good).sum()) for _, embedded in embedded_parts),
         sum(len(part) for part, _ in embedded_parts),
-        before,
+        encoded,
         {name: round(value, 3) for name, value in seconds.items()},
         peak_mib(),
         list(dict.fromkeys(notes)),

@@ -46,7 +46,7 @@ def run_calibrate(adapter: Adapter, data: Any, split: str | None = None, coverag
         UsageError: as `Adapter.calibrate`.
     """
     outputs, targets = adapter.to_calibrate_on(data, split=split)
-    calibration = adapter.calibration_ = calibrate(outputs, targets, f"{len(targets):,} items")
+    calibration = adapter.calibration_ = calibrate(outputs, targets)
     worth = cross_fitted(outputs, targets, coverage, adapter.drawn)
     on = "parts of these items, each by the others"
     return Calibrating(adapter.entry.name, calibration.source, calibration.temperature, worth, on)

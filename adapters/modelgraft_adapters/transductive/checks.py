@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from modelgraft.errors import UsageError
 
+from modelgraft_adapters.calls.score_inputs import check_finite_rows
+
 TINY: Final = 1e-30
 """Probabilities are at least this: one that has underflowed to 0 has no logarithm, and no factor could ever raise it."""
 SLACK: Final = 1e-3
@@ -53,12 +55,7 @@ def checked_features(features: np.ndarray, width: int | None = None, items: int 
     for name, wanted, there in (("numbers", width, found.shape[1]), ("items", items, len(found))):
         if wanted is not None and wanted != there:
             raise UsageError(f"the features have {there} {name} where there are {wanted}; take both from one model")
-    broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
-    if len(broken):
-        raise UsageError(
-            f"the features of {len(broken)} of {len(found)} items (the first: item {broken[0]}) are not finite numbers; leave "
-            "these items out"
-        )
+    check_finite_rows(found)
     return unit(found)
 
 
